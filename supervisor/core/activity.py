@@ -1,0 +1,78 @@
+"""When did a model last work? Told from whatever signs there are.
+
+The best sign is the engine's own count of requests in flight; then anything of the
+engine's that moves with work (a task number, a keep-alive's expiry); then the CPU time
+of the model's process. What nobody can tell counts as busy while the last sign is fresh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collectors.reading import Seconds
+
+# A server that only answers our own questions uses well under 1 % of a core; one that
+# generates uses most of one, also when the work is done on a GPU.
+WORKING = 0.05  # of a core
+
+# A model whose process has not moved need not be asked what it is doing; but what cannot
+# be seen from outside (a process of another machine or user) is asked this often.
+LOOK_AGAIN = Seconds(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One model's signs of work so far. Times are on the monotonic clock."""
+
+    looked_at: Seconds
+    worked_at: Seconds
+    busy_since: Seconds | None = None  # None: at rest
+    in_flight: int | None = None
+    mark: str | None = None
+    cpu: Seconds | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.busy_since is not None
+
+    def idle_for(self, now: Seconds) -> Seconds:
+        return Seconds(0.0 if self.busy else max(0.0, now - self.worked_at))
+
+    def busy_for(self, now: Seconds) -> Seconds:
+        return Seconds(0.0 if self.busy_since is None else max(0.0, now - self.busy_since))
+
+
+def observe(
+    before: Track | None,
+    now: Seconds,
+    *,
+    in_flight: int | None,
+    mark: str | None,
+    cpu: Seconds | None,
+    fresh: Seconds,
+) -> Track:
+    """The track after one more look. A model seen for the first time has just worked: it loaded."""
+    if before is None:
+        busy = bool(in_flight) or (in_flight is None)
+        return Track(now, now, now if busy else None, in_flight, mark, cpu)
+    worked = bool(in_flight) or mark != before.mark
+    if in_flight is None and not worked:
+        worked = moved(before, now, cpu)
+    worked_at = now if worked else before.worked_at
+    busy = bool(in_flight) if in_flight is not None else now - worked_at < fresh
+    since = (before.busy_since if before.busy_since is not None else now) if busy else None
+    return Track(now, worked_at, since, in_flight, mark, cpu)
+
+
+def moved(before: Track, now: Seconds, cpu: Seconds | None) -> bool:
+    """Has the process used so much CPU time since the last look that it must have worked?"""
+    if cpu is None or before.cpu is None:
+        return False
+    return cpu - before.cpu > WORKING * max(0.0, now - before.looked_at)
+
+
+def look_due(before: Track | None, now: Seconds, cpu: Seconds | None) -> bool:
+    """Is it worth asking the engine what this model is doing?"""
+    if before is None or before.busy or now - before.looked_at >= LOOK_AGAIN:
+        return True
+    return moved(before, now, cpu)

@@ -1,0 +1,190 @@
+"""Folds what the machine and the engines say into one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from collectors.reading import (
+    NONE,
+    RAM,
+    Bytes,
+    Device,
+    Holder,
+    MemoryPool,
+    PoolId,
+    PoolKind,
+    ProcessMemory,
+    Seconds,
+)
+
+from .activity import Track
+from .snapshot import (
+    EngineState,
+    Foreign,
+    Installed,
+    Mapped,
+    ModelRef,
+    Reservation,
+    Resident,
+    Share,
+    Snapshot,
+    Source,
+    State,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenModel:
+    """One model as its engine listed it. `state` None: installed, holds no memory.
+
+    `pids` are the processes that hold this model and nothing else; where there are none,
+    `reported` (all bytes) and `reported_gpu` (the part on accelerators) are all there is.
+    """
+
+    ref: ModelRef
+    state: State | None
+    reported: Bytes | None = None
+    reported_gpu: Bytes | None = None
+    file_size: Bytes | None = None
+    pids: tuple[int, ...] = ()
+    track: Track | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMachine:
+    """The pools, devices and holders of all collectors together, and what was not readable."""
+
+    pools: tuple[MemoryPool, ...]
+    devices: tuple[Device, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    blind: Mapping[PoolId, str] | None = None
+
+
+def assemble(
+    now: Seconds,
+    machine: SeenMachine,
+    processes: Mapping[int, ProcessMemory],
+    engines: Iterable[EngineState],
+    models: Iterable[SeenModel],
+    *,
+    reservations: tuple[Reservation, ...] = (),
+    leaving: Collection[ModelRef] = (),
+) -> Snapshot:
+    """One snapshot. `processes` are those of the models' pids that could be read."""
+    seen = sorted(models, key=lambda m: m.ref)
+    residents = []
+    for model in seen:
+        if model.state is not None:
+            resident = _resident(now, model, machine, processes)
+            if model.ref in leaving and resident.state in (State.LOADED, State.SLEEPING):
+                resident = replace(resident, state=State.LEAVING)
+            residents.append(resident)
+    return Snapshot(
+        taken_at=now,
+        pools=tuple(_effective(p, residents) for p in machine.pools),
+        residents=tuple(residents),
+        blind=dict(machine.blind or {}),
+        engines=tuple(sorted(engines, key=lambda e: e.id)),
+        installed=tuple(Installed(m.ref, m.file_size) for m in seen),
+        reservations=reservations,
+        devices=machine.devices,
+        foreign=_foreign(machine.holders, residents),
+    )
+
+
+def _effective(pool: MemoryPool, residents: Iterable[Resident]) -> MemoryPool:
+    """What would be left of `pool` without stealing pages from a loaded model.
+
+    The kernel calls mapped weights "available": it could drop them, and the model would
+    read them back from disk at every token. So they count as held.
+    """
+    files = {m.file: m.size for r in residents for m in r.mapped if m.pool == pool.id}
+    return replace(pool, free=Bytes(max(0, pool.free - sum(files.values()))))
+
+
+def _resident(
+    now: Seconds,
+    model: SeenModel,
+    machine: SeenMachine,
+    processes: Mapping[int, ProcessMemory],
+) -> Resident:
+    shares, mapped = _measured(model, machine, processes)
+    if not shares and not mapped:
+        shares = _reported(model, machine)
+    track = model.track
+    return Resident(
+        ref=model.ref,
+        shares=shares,
+        mapped=mapped,
+        state=model.state or State.UNKNOWN,
+        busy=track is not None and track.busy,
+        in_flight=None if track is None else track.in_flight,
+        idle_for=Seconds(0) if track is None else track.idle_for(now),
+        busy_for=Seconds(0) if track is None else track.busy_for(now),
+        pids=model.pids,
+    )
+
+
+def _measured(
+    model: SeenModel, machine: SeenMachine, processes: Mapping[int, ProcessMemory]
+) -> tuple[tuple[Share, ...], tuple[Mapped, ...]]:
+    own: dict[PoolId, int] = {}
+    files: dict[str, Bytes] = {}
+    unsaid = False
+    for pid in model.pids:
+        memory = processes.get(pid)
+        if memory is not None:
+            own[RAM] = own.get(RAM, 0) + memory.anonymous
+            files.update({m.file: m.size for m in memory.mapped})
+    for holder in machine.holders:
+        if holder.pid in model.pids:
+            if holder.size is None:
+                unsaid = True
+            else:
+                own[holder.pool] = own.get(holder.pool, 0) + holder.size
+    shares = [Share(p, Bytes(size), Source.MEASURED) for p, size in sorted(own.items()) if size]
+    if unsaid and model.reported_gpu:  # the driver lists the process and hides its bytes
+        known = {s.pool for s in shares}
+        pool = _accelerator(machine)
+        if pool is not None and pool not in known:
+            shares.append(Share(pool, model.reported_gpu, Source.REPORTED))
+    mapped = tuple(Mapped(f, RAM, size) for f, size in sorted(files.items()) if size)
+    return tuple(shares), mapped
+
+
+def _reported(model: SeenModel, machine: SeenMachine) -> tuple[Share, ...]:
+    """The engine's word, laid into pools; else the size of its file, as an estimate."""
+    if model.reported is None:
+        if model.file_size is None or model.state is State.SLEEPING:
+            return ()
+        pool = _accelerator(machine) or RAM
+        return (Share(pool, model.file_size, Source.ESTIMATED),)
+    on_gpu = min(model.reported, model.reported_gpu or NONE)
+    accelerator = _accelerator(machine)
+    if accelerator is None:
+        on_gpu = NONE
+    shares = []
+    if on_gpu and accelerator is not None:
+        shares.append(Share(accelerator, Bytes(on_gpu), Source.REPORTED))
+    if model.reported > on_gpu:
+        shares.append(Share(RAM, Bytes(model.reported - on_gpu), Source.REPORTED))
+    return tuple(shares)
+
+
+def _accelerator(machine: SeenMachine) -> PoolId | None:
+    """The pool that "on the GPU" means where nobody says which: the fullest accelerator's."""
+    dedicated = [p for p in machine.pools if p.kind is PoolKind.DEDICATED]
+    if dedicated:
+        return max(dedicated, key=lambda p: (p.used, p.id)).id
+    return RAM if any(p.kind is PoolKind.UNIFIED for p in machine.pools) else None
+
+
+def _foreign(holders: Iterable[Holder], residents: Iterable[Resident]) -> tuple[Foreign, ...]:
+    ours = {pid for r in residents for pid in r.pids}
+    found = [
+        Foreign(h.pool, h.pid, h.name or f"pid {h.pid}", h.size)
+        for h in holders
+        if h.pid not in ours and h.size
+    ]
+    return tuple(sorted(found, key=lambda f: (f.pool, -f.size, f.pid)))

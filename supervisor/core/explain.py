@@ -1,0 +1,169 @@
+"""Says in words what was decided and why. Every `Why` has its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from collectors.reading import Seconds
+
+from .headroom import rooms
+from .plan import Plan, Trigger, Why
+from .policy import Policy
+from .rows import plan_row
+from .snapshot import ModelRef, Resident, Snapshot, State
+
+_SENTENCES = {
+    Why.MAKES_ROOM: "{} was chosen to go: it makes room, and nobody was used less recently",
+    Why.WANTED: "{} is wanted",
+    Why.THERE: "{} is there already",
+    Why.ASKED: "{} was chosen to go: somebody asked for it",
+    Why.IDLE: "{} was chosen to go: it was idle for longer than its timeout",
+    Why.STUCK: "{} was chosen to go: it was busy for longer than its timeout",
+    Why.PINNED: "{} stayed: it is pinned",
+    Why.BUSY: "{} stayed: it was serving a request",
+    Why.LOADING: "{} stayed: it was still loading",
+    Why.LEAVING: "{} was leaving already",
+    Why.UNKNOWN: "{} stayed: its engine did not answer, so nobody knows what it was doing",
+    Why.UNABLE: "{} stayed: its engine cannot unload it",
+    Why.DISTRUSTED: "{} stayed: its last unload gave back too little to count on",
+    Why.WRONG_POOL: "{} stayed: it holds nothing where room was needed",
+    Why.NOT_NEEDED: "{} stayed: there was room enough without it",
+    Why.NOT_ENOUGH: "{} stayed: unloading it would not have been enough",
+}
+
+
+def sentence(why: Why, name: str) -> str:
+    return _SENTENCES[why].format(name)
+
+
+def size(n: float) -> str:
+    """Bytes for people: "5.6 GiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(n) < 1024 or unit == "GiB":
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "0.8 s", "41 s", "12 min", "3 h 20 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def of_plan(plan: Plan) -> list[str]:
+    """What would be done, and why everybody else would be spared."""
+    return _told(plan_row(plan))
+
+
+def tell(decision: Mapping[str, Any]) -> list[str]:
+    """A recorded decision, as `rows.decision_row` has it, in words; the newest fact last."""
+    lines = [f"{decision['id']}: {decision['cause']}"]
+    lines += _told(decision)
+    lines += [_outcome(o) for o in decision.get("outcomes", ())]
+    return lines
+
+
+def _told(row: Mapping[str, Any]) -> list[str]:
+    lines = []
+    frees = {a["model"]: a["shares"] for a in row["actions"]}
+    for note in row["notes"]:
+        text = sentence(Why(note["why"]), note["model"])
+        if note["model"] in frees:
+            verb = "needs" if Why(note["why"]) is Why.WANTED else "frees"
+            text += f" ({verb} {_amounts(frees[note['model']])})"
+        lines.append(text)
+    if row["unmet"]:
+        lines.append(f"still missing: {_amounts(row['unmet'])}")
+    if row["full"]:
+        limits = ", ".join(dict.fromkeys(row["full"]))
+        lines.append(f"{len(row['full'])} more active than allowed: {limits}")
+    if row["trigger"] == Trigger.DEMAND.value and (row["unmet"] or row["full"]):
+        lines.append("nobody was unloaded: a plan that cannot succeed evicts nobody")
+    return lines
+
+
+def _outcome(outcome: Mapping[str, Any]) -> str:
+    verb = "load" if outcome["action"] == "load" else "unload"
+    text = f"{verb} {outcome['model']}: {outcome['result']}"
+    judgement = outcome["judgement"]
+    if judgement is not None:
+        back, promised = size(max(0, judgement["returned"])), size(judgement["promised"])
+        text += f", {judgement['verdict']}: {back} of {promised} came back"
+    if outcome["detail"]:
+        text += f" ({outcome['detail']})"
+    return f"{text}, in {duration(outcome['took'])}"
+
+
+def _amounts(shares: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{size(s['size'])} of {s['pool']}" for s in shares) or "an unknown amount"
+
+
+def why(
+    ref: ModelRef,
+    snapshot: Snapshot,
+    policy: Policy,
+    decisions: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """Why `ref` is where it is, and what would have to change. `decisions`: newest first."""
+    resident = snapshot.resident(ref)
+    lines = [_whereabouts(ref, resident, snapshot, policy)]
+    if resident is not None:
+        lines += _prospects(resident, snapshot, policy)
+    for decision in decisions:
+        mine = [o for o in decision.get("outcomes", ()) if o["model"] == str(ref)]
+        notes = [n for n in decision["notes"] if n["model"] == str(ref)]
+        if mine or notes:
+            lines.append(f"{decision['id']}: {decision['cause']}")
+            lines += [f"  {sentence(Why(n['why']), n['model'])}" for n in notes]
+            lines += [f"  {_outcome(o)}" for o in mine]
+    return lines
+
+
+def _whereabouts(
+    ref: ModelRef, resident: Resident | None, snapshot: Snapshot, policy: Policy
+) -> str:
+    if resident is None:
+        if any(i.ref == ref for i in snapshot.installed):
+            return f"{ref} is installed and not loaded"
+        return f"{ref} is not known to any engine now"
+    held = ", ".join(f"{size(resident.holds(p))} of {p}" for p in sorted(resident.pools))
+    text = f"{ref} is {resident.state.value} and holds {held or 'an unknown amount'}"
+    if resident.busy:
+        count = resident.in_flight
+        doing = f"{count} in flight" if count else "seems to be at work"
+        return f"{text}; {doing}, for {duration(resident.busy_for)}"
+    return f"{text}; idle for {duration(resident.idle_for)}"
+
+
+def _prospects(resident: Resident, snapshot: Snapshot, policy: Policy) -> list[str]:
+    """What keeps it, and what would make it go."""
+    ref = resident.ref
+    if policy.is_pinned(ref):
+        return ["it stays: it is pinned (`ullage unpin` lets it go)"]
+    if resident.state is State.UNKNOWN:
+        return ["it stays: its engine does not answer"]
+    lines = []
+    if resident.busy and not policy.force_when_busy:
+        lines.append("it stays while it is serving")
+    timeout = policy.idle_timeout_of(ref)
+    if timeout is not None:
+        left = Seconds(max(0.0, timeout - resident.idle_for))
+        lines.append(f"the idle watchdog unloads it in {duration(left)} unless it is used")
+    for room in rooms(snapshot, policy):
+        if room.pool in resident.pools:
+            if room.headroom < 0:
+                lines.append(f"{room.pool} lacks {size(-room.headroom)}: it may have to go")
+            else:
+                lines.append(
+                    f"{room.pool} has {size(room.headroom)} of headroom: "
+                    "nobody has to go for less than that"
+                )
+    return lines

@@ -1,0 +1,36 @@
+"""What will a model take, before it is loaded? The best source first."""
+
+from __future__ import annotations
+
+from collectors.reading import RAM, Bytes, PoolKind
+
+from .headroom import rooms
+from .policy import Policy
+from .snapshot import Demand, Installed, ModelRef, Share, Snapshot, Source
+
+# Weights are most of it; the rest is the KV cache, compute buffers and a context.
+OVER_FILE_SIZE = 1.2
+
+
+def expect(
+    snapshot: Snapshot, policy: Policy, ref: ModelRef, learned: tuple[Share, ...] | None
+) -> Demand | None:
+    """The demand for `ref`: what it held the last time, else a guess from its file's size.
+
+    None where nothing at all is known of its size.
+    """
+    if learned:
+        known = {p.id for p in snapshot.pools}
+        if all(share.pool in known for share in learned):
+            return Demand(learned, ref)
+    installed = next((i for i in snapshot.installed if i.ref == ref), Installed(ref))
+    if installed.size is None:
+        return None
+    dedicated = {p.id for p in snapshot.pools if p.kind is PoolKind.DEDICATED}
+    best = max(
+        (r for r in rooms(snapshot, policy) if r.pool in dedicated),
+        key=lambda r: (r.headroom, r.pool),
+        default=None,
+    )
+    size = Bytes(int(installed.size * OVER_FILE_SIZE))
+    return Demand((Share(best.pool if best else RAM, size, Source.ESTIMATED),), ref)

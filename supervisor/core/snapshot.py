@@ -1,0 +1,200 @@
+"""The world at one instant, as the deciding code sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple, NewType
+
+from collectors.reading import NONE, Bytes, Device, MemoryPool, PoolId, Seconds
+
+ModelId = NewType("ModelId", str)
+EngineId = NewType("EngineId", str)
+
+
+class ModelRef(NamedTuple):
+    """One model of one engine. Two engines may well have models of the same name."""
+
+    engine: EngineId
+    model: ModelId
+
+    def __str__(self) -> str:
+        return f"{self.engine}/{self.model}"
+
+
+class Source(Enum):
+    """Where a number of bytes comes from, best first."""
+
+    MEASURED = "measured"  # read from the kernel or the driver, for the model's own process
+    REPORTED = "reported"  # the engine's word
+    LEARNED = "learned"  # what the same model held the last time
+    DECLARED = "declared"  # the operator's word
+    ESTIMATED = "estimated"  # worked out, for example from the size of its file
+
+
+class State(Enum):
+    LOADING = "loading"
+    LOADED = "loaded"
+    SLEEPING = "sleeping"
+    LEAVING = "leaving"  # chosen to go; its bytes stay charged until they are measured as free
+    UNKNOWN = "unknown"  # its engine does not answer: neither there nor gone
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A number of bytes in one pool, that no other model shares."""
+
+    pool: PoolId
+    size: Bytes
+    source: Source = Source.MEASURED
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """File pages of a pool that a model has mapped. Several models may map the same file."""
+
+    file: str
+    pool: PoolId
+    size: Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model that holds memory now.
+
+    `in_flight` is None where nobody can tell; `busy` is the decided answer either way.
+    `idle_for` is the time since it was last seen at work (0 while busy), `busy_for` the
+    time since it was last seen at rest (0 while idle).
+    """
+
+    ref: ModelRef
+    shares: tuple[Share, ...] = ()
+    mapped: tuple[Mapped, ...] = ()
+    state: State = State.LOADED
+    busy: bool = False
+    in_flight: int | None = None
+    idle_for: Seconds = Seconds(0)
+    busy_for: Seconds = Seconds(0)
+    pids: tuple[int, ...] = ()
+
+    @property
+    def model(self) -> ModelId:
+        return self.ref.model
+
+    @property
+    def engine(self) -> EngineId:
+        return self.ref.engine
+
+    def holds(self, pool: PoolId) -> Bytes:
+        """Bytes of `pool` that this model uses, shared or not."""
+        own = sum(s.size for s in self.shares if s.pool == pool)
+        return Bytes(own + sum(m.size for m in self.mapped if m.pool == pool))
+
+    @property
+    def pools(self) -> frozenset[PoolId]:
+        return frozenset(s.pool for s in self.shares) | frozenset(m.pool for m in self.mapped)
+
+    @property
+    def size(self) -> Bytes:
+        return Bytes(sum(self.holds(p) for p in self.pools))
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A wish that a model be resident, with what we expect it to take.
+
+    Without a `ref` it is a foreign job's wish for bytes: room is made, nothing is loaded.
+    """
+
+    shares: tuple[Share, ...]
+    ref: ModelRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Bytes promised to a demand that was granted and has not yet shown up in the measurements."""
+
+    ref: ModelRef
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A model that an engine could load. `size` is that of its file, where the engine says."""
+
+    ref: ModelRef
+    size: Bytes | None = None
+
+
+class Ability(Enum):
+    """What an engine can do, known before it is asked."""
+
+    LIST = "list"
+    LOAD = "load"
+    UNLOAD = "unload"
+    SLEEP = "sleep"
+    IN_FLIGHT = "in_flight"  # says how many requests a model is serving
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """An engine as it was last seen. `fault` says why it is not up."""
+
+    id: EngineId
+    kind: str
+    url: str
+    abilities: frozenset[Ability] = frozenset()
+    version: str | None = None
+    fault: str | None = None
+
+    @property
+    def up(self) -> bool:
+        return self.fault is None
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Bytes of a pool held by a process that is no model of ours."""
+
+    pool: PoolId
+    pid: int
+    name: str
+    size: Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a decision may depend on. If it is not here, it was not known.
+
+    `pools` carry effective free bytes: what would be left without stealing pages from a
+    loaded model. `blind` names the pools that could not be read this time, and why.
+    """
+
+    taken_at: Seconds
+    pools: tuple[MemoryPool, ...]
+    residents: tuple[Resident, ...] = ()
+    blind: Mapping[PoolId, str] = field(default_factory=dict)
+    engines: tuple[EngineState, ...] = ()
+    installed: tuple[Installed, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    devices: tuple[Device, ...] = ()
+    foreign: tuple[Foreign, ...] = ()
+
+    def __post_init__(self) -> None:
+        both = self.blind.keys() & {p.id for p in self.pools}
+        if both:
+            raise ValueError(f"read and unreadable at once: {sorted(both)}")
+
+    def pool(self, id: PoolId) -> MemoryPool | None:
+        return next((p for p in self.pools if p.id == id), None)
+
+    def free(self, id: PoolId) -> Bytes:
+        found = self.pool(id)
+        return NONE if found is None else found.free
+
+    def resident(self, ref: ModelRef) -> Resident | None:
+        return next((r for r in self.residents if r.ref == ref), None)
+
+    def engine(self, id: EngineId) -> EngineState | None:
+        return next((e for e in self.engines if e.id == id), None)

@@ -1,0 +1,143 @@
+"""Looks at a snapshot and says what is wrong, since when, and what would help.
+
+A finding is a fact. It keeps its `since` for as long as it stays true and clears itself
+when it is not; what to do about it is decided elsewhere (see `due`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from collectors.reading import PoolId, Seconds
+
+from .headroom import Room, rooms
+from .limits import Slots
+from .policy import Policy
+from .snapshot import ModelRef, Resident, Snapshot, State
+
+
+class Kind(Enum):
+    PRESSURE = "pressure"  # a pool is below its reserve, or its models beyond their budget
+    OVER_LIMIT = "over_limit"  # more models are active than allowed
+    IDLE = "idle"  # a model has been idle for longer than its timeout
+    STUCK = "stuck"  # a model has been busy, without a rest, for longer than its timeout
+    ENGINE_DOWN = "engine_down"
+    BLIND = "blind"  # a pool could not be read
+    INEFFECTIVE = "ineffective"  # an unload did not give back what it promised
+    WAITING = "waiting"  # everybody who could go is busy
+
+
+class Severity(Enum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`since` is on the monotonic clock. `amount`: bytes, seconds or models, as `kind` says."""
+
+    kind: Kind
+    subject: str  # a pool, an engine, "engine/model", or "host"
+    since: Seconds
+    severity: Severity
+    detail: str
+    amount: float = 0.0
+    ref: ModelRef | None = None
+
+    @property
+    def key(self) -> tuple[Kind, str]:
+        return self.kind, self.subject
+
+
+def watch(
+    snapshot: Snapshot, policy: Policy, previous: Iterable[Finding] = ()
+) -> tuple[Finding, ...]:
+    """Everything that is wrong now. Findings that were there before keep their `since`."""
+    since = {f.key: f.since for f in previous}
+    now = snapshot.taken_at
+    seen = [
+        *_pressure(snapshot, policy),
+        *_limits(snapshot, policy),
+        *(f for r in snapshot.residents for f in _model(r, policy)),
+        *_engines(snapshot),
+        *_blind(snapshot),
+    ]
+    return tuple(
+        Finding(f.kind, f.subject, since.get(f.key, now), f.severity, f.detail, f.amount, f.ref)
+        for f in seen
+    )
+
+
+def due(findings: Iterable[Finding], policy: Policy, now: Seconds) -> frozenset[PoolId]:
+    """The pools that need relief now: below the reserve for the grace period, or below half."""
+    return frozenset(
+        PoolId(f.subject)
+        for f in findings
+        if f.kind is Kind.PRESSURE
+        and (f.severity is Severity.CRITICAL or now - f.since >= policy.grace)
+    )
+
+
+def _pressure(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
+    for room in rooms(snapshot, policy):
+        if room.headroom < 0:
+            hard = -room.headroom > room.reserve / 2
+            severity = Severity.CRITICAL if hard else Severity.WARNING
+            yield _found(Kind.PRESSURE, room.pool, severity, _lack(room), -room.headroom)
+
+
+def _lack(room: Room) -> str:
+    if room.budget is not None and room.held > room.budget:
+        return "models hold more than their budget"
+    return (
+        "free memory is below half of the reserve"
+        if (-room.headroom > room.reserve / 2)
+        else "free memory is below the reserve"
+    )
+
+
+def _limits(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
+    over = Slots(snapshot, policy).full()
+    for limit in sorted(set(over)):
+        count = over.count(limit)
+        detail = f"{count} more active than allowed"
+        yield _found(Kind.OVER_LIMIT, limit, Severity.WARNING, detail, count)
+
+
+def _model(resident: Resident, policy: Policy) -> Iterator[Finding]:
+    if resident.state in (State.UNKNOWN, State.LEAVING, State.LOADING):
+        return
+    name = str(resident.ref)
+    idle = policy.idle_timeout_of(resident.ref)
+    if idle is not None and not resident.busy and resident.idle_for >= idle:
+        detail = f"idle for longer than its timeout of {idle:g} s"
+        yield _found(Kind.IDLE, name, Severity.INFO, detail, resident.idle_for, resident.ref)
+    busy = policy.busy_timeout_of(resident.ref)
+    if busy is not None and resident.busy and resident.busy_for >= busy:
+        detail = f"busy for longer than its timeout of {busy:g} s"
+        yield _found(Kind.STUCK, name, Severity.WARNING, detail, resident.busy_for, resident.ref)
+
+
+def _engines(snapshot: Snapshot) -> Iterator[Finding]:
+    for engine in snapshot.engines:
+        if engine.fault is not None:
+            yield _found(Kind.ENGINE_DOWN, engine.id, Severity.WARNING, engine.fault)
+
+
+def _blind(snapshot: Snapshot) -> Iterator[Finding]:
+    for pool, why in sorted(snapshot.blind.items()):
+        yield _found(Kind.BLIND, pool, Severity.WARNING, why)
+
+
+def _found(
+    kind: Kind,
+    subject: str,
+    severity: Severity,
+    detail: str,
+    amount: float = 0.0,
+    ref: ModelRef | None = None,
+) -> Finding:
+    return Finding(kind, subject, Seconds(0), severity, detail, amount, ref)

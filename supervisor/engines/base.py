@@ -1,0 +1,129 @@
+"""What an engine is to us: one adapter, a few calls, errors that say whose fault it is.
+
+EngineError
+  EngineDown       nobody answers, or not in time
+  EngineRefused    it understood and said no: do not retry, tell whoever asked
+  EngineConfused   it answered something that cannot be read: our bug, or a new version
+
+An adapter parses at the door: no JSON, no vendor unit goes further in. It never decides,
+never retries, never hides a refusal, and never reads anything that could make the engine
+load or wake a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import httpx
+
+from collectors.reading import Bytes, Seconds
+from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+
+
+class EngineError(Exception):
+    """`engine` names it, `call` is the request, as "GET /models"."""
+
+    def __init__(self, engine: str, call: str, message: str) -> None:
+        super().__init__(f"{engine}: {call}: {message}")
+        self.engine, self.call, self.message = engine, call, message
+
+
+class EngineDown(EngineError):
+    """Nobody answers, or not in time."""
+
+
+class EngineRefused(EngineError):
+    """It understood and said no. `status` is the HTTP status."""
+
+    def __init__(self, engine: str, call: str, message: str, status: int = 0) -> None:
+        super().__init__(engine, call, message)
+        self.status = status
+
+
+class EngineConfused(EngineError):
+    """It answered something that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """How to find the process that holds a model's memory, among the machine's processes.
+
+    Either the engine gives its `pid`, or `argv` describes it: a process matches when its
+    command line contains every run of words in `argv`, as ("--alias", "qwen3").
+    """
+
+    pid: int | None = None
+    argv: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineModel:
+    """One model as its engine lists it. `state` None: installed, holds no memory.
+
+    `reported` and `reported_gpu` are the engine's own word for all its bytes and for the
+    part of them on accelerators; None where it says nothing. `file_size` is the model
+    file's. `weights` is the path of that file, where the engine tells.
+    """
+
+    id: ModelId
+    state: State | None = None
+    reported: Bytes | None = None
+    reported_gpu: Bytes | None = None
+    file_size: Bytes | None = None
+    weights: str | None = None
+    process: Process | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """`in_flight` requests now; None where the engine does not say.
+
+    `mark` changes whenever the model has worked since the last look (a task number, a
+    count of tokens, a keep-alive's expiry); None where there is nothing of the kind.
+    """
+
+    in_flight: int | None
+    mark: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    version: str | None = None
+
+
+class Engine(Protocol):
+    """One running engine. Every call raises EngineError and nothing else.
+
+    `timeout` bounds each monitoring call, in seconds. `load` may take minutes.
+    """
+
+    kind: ClassVar[str]
+    ports: ClassVar[tuple[int, ...]]  # where it usually listens on loopback
+    abilities: ClassVar[frozenset[Ability]]
+
+    id: EngineId
+    url: str
+
+    def __init__(self, id: EngineId, url: str, client: httpx.AsyncClient, key: str | None) -> None:
+        """`client` is shared and has no base URL; `key` is a bearer token for the engine."""
+
+    async def identify(self) -> Identity | None:
+        """Who answers at `url`? None: somebody, but not this kind of engine."""
+
+    async def list(self) -> tuple[EngineModel, ...]:
+        """Every model that the engine has, and those that hold memory with their state."""
+
+    async def activity(self, model: EngineModel) -> Activity:
+        """What a loaded model is doing. Never loads, never wakes."""
+
+    async def load(self, model: ModelId) -> None:
+        """Ask for a load and return when it is under way or done (not necessarily done)."""
+
+    async def unload(self, model: ModelId) -> None:
+        """Ask for an unload. Returning proves nothing: only the memory does."""
+
+
+# Monitoring calls: an engine that takes longer is late, and a late source is blind.
+CALL_TIMEOUT = Seconds(2.0)
+LOAD_TIMEOUT = Seconds(600.0)

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collectors.reading import (
+    RAM,
+    Bytes,
+    Holder,
+    MappedFile,
+    MemoryPool,
+    PoolKind,
+    ProcessMemory,
+    Seconds,
+    gib,
+)
+from supervisor.core.activity import Track
+from supervisor.core.assemble import SeenMachine, SeenModel, assemble
+from supervisor.core.headroom import held, rooms
+from supervisor.core.policy import Policy
+from supervisor.core.snapshot import Mapped, Share, Snapshot, Source, State
+from tests.builders import GPU, OTHER, engine, pool, ref
+
+HOST = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(40))
+
+
+def process(pid: int, anonymous: float, **files: float) -> ProcessMemory:
+    mapped = tuple(MappedFile(f, gib(n)) for f, n in files.items())
+    return ProcessMemory(pid, 1.0, gib(anonymous), mapped, Seconds(0))
+
+
+def fold(
+    *models: SeenModel,
+    processes: tuple[ProcessMemory, ...] = (),
+    pools: tuple[MemoryPool, ...] = (HOST,),
+    holders: tuple[Holder, ...] = (),
+) -> Snapshot:
+    return assemble(
+        Seconds(100),
+        SeenMachine(pools, (), holders),
+        {p.pid: p for p in processes},
+        (engine(),),
+        models,
+    )
+
+
+def test_a_model_with_a_process_of_its_own_is_measured() -> None:
+    seen = SeenModel(ref("a"), State.LOADED, reported=gib(99), pids=(7,))
+    got = fold(seen, processes=(process(7, 1, weights=4),)).residents[0]
+    assert got.shares == (Share(RAM, gib(1), Source.MEASURED),)
+    assert got.mapped == (Mapped("weights", RAM, gib(4)),)
+    assert got.holds(RAM) == gib(5)
+
+
+def test_mapped_weights_count_as_held_although_the_kernel_calls_them_available() -> None:
+    seen = SeenModel(ref("a"), State.LOADED, pids=(7,))
+    got = fold(seen, processes=(process(7, 1, weights=4),))
+    assert got.free(RAM) == gib(36)
+
+
+def test_a_file_that_two_models_have_mapped_counts_once() -> None:
+    got = fold(
+        SeenModel(ref("a"), State.LOADED, pids=(7,)),
+        SeenModel(ref("b"), State.LOADED, pids=(8,)),
+        processes=(process(7, 1, weights=4), process(8, 1, weights=4)),
+    )
+    assert got.free(RAM) == gib(36)
+    assert held(got)[RAM] == gib(6)
+
+
+def test_bytes_on_an_accelerator_come_from_the_driver_s_list() -> None:
+    got = fold(
+        SeenModel(ref("a"), State.LOADED, reported=gib(9), pids=(7,)),
+        processes=(process(7, 0.5),),
+        pools=(HOST, pool(10), pool(10, id=OTHER)),
+        holders=(Holder(7, GPU, gib(6)), Holder(9, GPU, gib(2), "game"), Holder(7, OTHER, gib(1))),
+    )
+    assert [(s.pool, s.size) for s in got.residents[0].shares] == [
+        (GPU, gib(6)),
+        (OTHER, gib(1)),
+        (RAM, gib(0.5)),
+    ]
+    assert [(f.name, f.pool, f.size) for f in got.foreign] == [("game", GPU, gib(2))]
+
+
+def test_where_the_driver_hides_the_bytes_the_engine_s_word_stands_in() -> None:
+    got = fold(
+        SeenModel(ref("a"), State.LOADED, reported=gib(6), reported_gpu=gib(6), pids=(7,)),
+        processes=(process(7, 0.5),),
+        pools=(HOST, pool(10)),
+        holders=(Holder(7, GPU, None),),
+    )
+    assert Share(GPU, gib(6), Source.REPORTED) in got.residents[0].shares
+
+
+def test_without_a_process_the_engine_s_word_is_split_over_the_pools() -> None:
+    got = fold(
+        SeenModel(ref("a"), State.LOADED, reported=gib(10), reported_gpu=gib(6)),
+        pools=(HOST, pool(10)),
+    )
+    assert got.residents[0].shares == (
+        Share(GPU, gib(6), Source.REPORTED),
+        Share(RAM, gib(4), Source.REPORTED),
+    )
+
+
+def test_without_any_word_the_size_of_the_file_is_an_estimate() -> None:
+    got = fold(SeenModel(ref("a"), State.LOADED, file_size=gib(3)))
+    assert got.residents[0].shares == (Share(RAM, gib(3), Source.ESTIMATED),)
+    asleep = fold(SeenModel(ref("a"), State.SLEEPING, file_size=gib(3)))
+    assert asleep.residents[0].shares == ()
+
+
+def test_a_model_that_is_only_installed_is_no_resident() -> None:
+    got = fold(SeenModel(ref("a"), None, file_size=gib(3)))
+    assert got.residents == ()
+    assert [(i.ref, i.size) for i in got.installed] == [(ref("a"), gib(3))]
+
+
+def test_a_model_that_was_chosen_to_go_is_leaving_and_still_charged() -> None:
+    got = assemble(
+        Seconds(100),
+        SeenMachine((HOST,)),
+        {7: process(7, 2)},
+        (engine(),),
+        [SeenModel(ref("a"), State.LOADED, pids=(7,))],
+        leaving={ref("a")},
+    )
+    assert got.residents[0].state is State.LEAVING
+    assert held(got)[RAM] == gib(2)
+
+
+def test_idle_time_comes_from_the_track() -> None:
+    track = Track(Seconds(99), Seconds(60), None, 0)
+    got = fold(SeenModel(ref("a"), State.LOADED, track=track)).residents[0]
+    assert (got.busy, got.idle_for, got.in_flight) == (False, 40, 0)
+
+
+def test_free_memory_is_never_negative() -> None:
+    tight = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(2))
+    seen = SeenModel(ref("a"), State.LOADED, pids=(7,))
+    got = fold(seen, processes=(process(7, 1, weights=4),), pools=(tight,))
+    assert got.free(RAM) == 0
+
+
+def test_foreign_bytes_are_what_is_used_and_held_by_no_model() -> None:
+    got = fold(
+        SeenModel(ref("a"), State.LOADED, pids=(7,)),
+        processes=(process(7, 6),),
+    )
+    (room,) = rooms(got, Policy())
+    assert room.foreign == gib(18)
+
+
+def test_the_reserves_are_what_the_engines_and_the_system_need() -> None:
+    policy = Policy()
+    assert policy.reserve_of(pool(10, total=24)) == int(gib(24) * 0.03)
+    assert policy.reserve_of(pool(1, total=8)) == 512 << 20
+    assert policy.reserve_of(HOST) == int(gib(64) * 0.12)
+    unified = MemoryPool(RAM, PoolKind.UNIFIED, gib(128), gib(1))
+    assert policy.reserve_of(unified) == int(gib(128) * 0.12)
+    assert policy.reserve_of(pool(0, total=0.25)) <= Bytes(1 << 28)

@@ -105,9 +105,10 @@ class MappedFile:
 class ProcessMemory:
     """What one process holds of host RAM.
 
-    `anonymous` is RssAnon + RssShmem: memory that comes back when the process ends.
-    `mapped` adds up to RssFile. `cpu` is the CPU time used so far, in seconds: when it
-    stands still, so does the process. `started` tells a process from a later one with the same pid.
+    `anonymous` is RssAnon + RssShmem, and locked file pages: memory that the kernel does not
+    call available, and that comes back when the process ends. `mapped` is the rest of
+    RssFile. `cpu` is the CPU time used so far, in seconds: when it stands still, so does the
+    process. `started` tells a process from a later one with the same pid.
     """
 
     pid: int
@@ -120,6 +121,14 @@ class ProcessMemory:
     @property
     def resident(self) -> Bytes:
         return Bytes(self.anonymous + sum(m.size for m in self.mapped))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTimes:
+    """Start, and CPU time used so far, in seconds, as in ProcessMemory."""
+
+    started: float
+    cpu: Seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from collectors.reading import Seconds
 # generates uses most of one, also when the work is done on a GPU.
 WORKING = 0.05  # of a core
 
-# A model whose process has not moved need not be asked what it is doing; but what cannot
-# be seen from outside (a process of another machine or user) is asked this often.
-LOOK_AGAIN = Seconds(5)
+# A model whose process stands still need not be asked what it is doing, but for the odd time;
+# one whose process cannot be seen (of another machine, or behind a wall) is asked more often.
+LOOK_AGAIN = Seconds(60)
+LOOK_AGAIN_UNSEEN = Seconds(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,9 @@ def moved(before: Track, now: Seconds, cpu: Seconds | None) -> bool:
 
 def look_due(before: Track | None, now: Seconds, cpu: Seconds | None) -> bool:
     """Is it worth asking the engine what this model is doing?"""
-    if before is None or before.busy or now - before.looked_at >= LOOK_AGAIN:
+    if before is None or before.busy:
+        return True
+    seen = cpu is not None and before.cpu is not None
+    if now - before.looked_at >= (LOOK_AGAIN if seen else LOOK_AGAIN_UNSEEN):
         return True
     return moved(before, now, cpu)

@@ -70,6 +70,7 @@ def assemble(
     *,
     reservations: tuple[Reservation, ...] = (),
     leaving: Collection[ModelRef] = (),
+    lingering: Mapping[ModelRef, Bytes] | None = None,
 ) -> Snapshot:
     """One snapshot. `processes` are those of the models' pids that could be read."""
     seen = sorted(models, key=lambda m: m.ref)
@@ -90,6 +91,7 @@ def assemble(
         reservations=reservations,
         devices=machine.devices,
         foreign=_foreign(machine.holders, residents),
+        lingering=dict(lingering or {}),
     )
 
 

@@ -29,6 +29,7 @@ def plan_row(plan: Plan) -> Row:
 
 
 def decision_row(decision: Decision, outcomes: Iterable[Outcome] = ()) -> Row:
+    """What the journal reads back has the outcomes that came later in the same place."""
     return {
         "id": decision.id,
         "at": decision.at,
@@ -42,6 +43,7 @@ def decision_row(decision: Decision, outcomes: Iterable[Outcome] = ()) -> Row:
 
 def outcome_row(outcome: Outcome) -> Row:
     return {
+        "decision": outcome.decision,
         "at": outcome.at,
         **action_row(outcome.action),
         "result": outcome.result.value,
@@ -103,4 +105,5 @@ def _judgement(judgement: Judgement | None) -> Row | None:
         "promised": judgement.promised,
         "returned": judgement.returned,
         "gone": judgement.gone,
+        "late": judgement.late,
     }

@@ -169,6 +169,7 @@ class Snapshot:
 
     `pools` carry effective free bytes: what would be left without stealing pages from a
     loaded model. `blind` names the pools that could not be read this time, and why.
+    `lingering` has the RAM of processes that held a model which their engine no longer lists.
     """
 
     taken_at: Seconds
@@ -180,6 +181,7 @@ class Snapshot:
     reservations: tuple[Reservation, ...] = ()
     devices: tuple[Device, ...] = ()
     foreign: tuple[Foreign, ...] = ()
+    lingering: Mapping[ModelRef, Bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         both = self.blind.keys() & {p.id for p in self.pools}

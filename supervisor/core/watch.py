@@ -6,7 +6,7 @@ when it is not; what to do about it is decided elsewhere (see `due`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -71,12 +71,22 @@ def watch(
     )
 
 
-def due(findings: Iterable[Finding], policy: Policy, now: Seconds) -> frozenset[PoolId]:
-    """The pools that need relief now: below the reserve for the grace period, or below half."""
+def due(
+    findings: Iterable[Finding],
+    policy: Policy,
+    now: Seconds,
+    resting: Mapping[PoolId, Seconds] | None = None,
+) -> frozenset[PoolId]:
+    """The pools that need relief now: below the reserve for the grace period, or below half.
+
+    `resting` are pools that memory is still coming back to, and until when to wait for it.
+    """
+    until = resting or {}
     return frozenset(
         PoolId(f.subject)
         for f in findings
         if f.kind is Kind.PRESSURE
+        and now >= until.get(PoolId(f.subject), now)
         and (f.severity is Severity.CRITICAL or now - f.since >= policy.grace)
     )
 

@@ -63,7 +63,8 @@ class EngineModel:
 
     `reported` and `reported_gpu` are the engine's own word for all its bytes and for the
     part of them on accelerators; None where it says nothing. `file_size` is the model
-    file's. `weights` is the path of that file, where the engine tells.
+    file's. `weights` is the path of that file, where the engine tells. `mark` is as in
+    Activity, where the list itself has something that moves with work.
     """
 
     id: ModelId
@@ -73,6 +74,7 @@ class EngineModel:
     file_size: Bytes | None = None
     weights: str | None = None
     process: Process | None = None
+    mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Engine(Protocol):
 
     kind: ClassVar[str]
     ports: ClassVar[tuple[int, ...]]  # where it usually listens on loopback
-    abilities: ClassVar[frozenset[Ability]]
+    abilities: frozenset[Ability]  # of its kind, until `identify` finds out more
 
     id: EngineId
     url: str
@@ -115,7 +117,7 @@ class Engine(Protocol):
         """Every model that the engine has, and those that hold memory with their state."""
 
     async def activity(self, model: EngineModel) -> Activity:
-        """What a loaded model is doing. Never loads, never wakes."""
+        """What a loaded model is doing. Never loads, never wakes. Only with IN_FLIGHT."""
 
     async def load(self, model: ModelId) -> None:
         """Ask for a load and return when it is under way or done (not necessarily done)."""

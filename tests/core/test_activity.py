@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collectors.reading import Seconds
-from supervisor.core.activity import LOOK_AGAIN, Track, look_due, observe
+from supervisor.core.activity import LOOK_AGAIN, LOOK_AGAIN_UNSEEN, Track, look_due, observe
 
 FRESH = Seconds(5)
 
@@ -64,4 +64,7 @@ def test_a_model_whose_process_stands_still_need_not_be_asked() -> None:
     assert look_due(track, Seconds(101), Seconds(1.5))
     assert look_due(track, Seconds(100 + LOOK_AGAIN), Seconds(1.0))
     assert look_due(None, Seconds(100), None)
+    unseen = see(None, 100, in_flight=0)
+    assert not look_due(unseen, Seconds(101), None)
+    assert look_due(unseen, Seconds(100 + LOOK_AGAIN_UNSEEN), None)
     assert look_due(see(track, 101, in_flight=1, cpu=1.5), Seconds(101.1), Seconds(1.5))

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
+from collectors.reading import RAM, MemoryPool, PoolKind, Seconds, gib
 from supervisor.core.plan import Evict, Why
-from supervisor.core.snapshot import Snapshot
+from supervisor.core.snapshot import Share, Snapshot
 from supervisor.core.verdict import Verdict, judge
 from tests.builders import GPU, OTHER, machine, ref, resident, share
 
@@ -49,3 +52,41 @@ def test_the_engine_s_word_is_kept_apart_from_the_bytes() -> None:
 def test_only_the_pools_of_the_promise_count() -> None:
     elsewhere = Evict(ref("m"), (share(8, OTHER),), Why.MAKES_ROOM)
     assert judge(elsewhere, machine(free=2), machine(free=10)).verdict is Verdict.BLIND
+
+
+RAM_OF_M = Evict(ref("m"), (Share(RAM, gib(8)),), Why.MAKES_ROOM)
+
+
+def host(free: float, *, there: bool, lingering: float | None = None) -> Snapshot:
+    model = resident("m", 8, pool=RAM)
+    return Snapshot(
+        Seconds(0),
+        (MemoryPool(RAM, PoolKind.HOST, gib(64), gib(free)),),
+        (replace(model, pids=(7,)),) if there else (),
+        lingering={} if lingering is None else {ref("m"): gib(lingering)},
+    )
+
+
+def test_the_end_of_a_process_gives_its_ram_back_however_late_the_kernel_counts_it() -> None:
+    got = judge(RAM_OF_M, host(10, there=True), host(11, there=False))
+    assert got.verdict is Verdict.RECOVERED
+    assert got.returned == gib(8)
+    assert got.late
+    assert not judge(RAM_OF_M, host(10, there=True), host(18, there=False)).late
+
+
+def test_a_process_that_lingers_has_given_nothing_back() -> None:
+    got = judge(RAM_OF_M, host(10, there=True), host(10, there=False, lingering=8))
+    assert got.verdict is Verdict.NOTHING
+    half = judge(RAM_OF_M, host(10, there=True), host(10, there=False, lingering=4))
+    assert half.verdict is Verdict.PARTLY
+
+
+def test_a_model_that_is_still_listed_is_judged_by_free_bytes_alone() -> None:
+    got = judge(RAM_OF_M, host(10, there=True), host(10, there=True))
+    assert got.verdict is Verdict.NOTHING
+
+
+def test_an_accelerator_is_judged_by_free_bytes_alone() -> None:
+    before = machine(replace(resident("m", 8), pids=(7,)), free=2)
+    assert judge(EIGHT, before, machine(free=2)).verdict is Verdict.NOTHING

@@ -115,3 +115,10 @@ def test_more_models_than_allowed_are_counted() -> None:
     found = watch(world, replace(NO_RESERVE, max_active=1))
     assert kinds(found) == [(Kind.OVER_LIMIT, "host")]
     assert found[0].amount == 2
+
+
+def test_memory_that_is_still_coming_back_is_waited_for() -> None:
+    policy = reserve(2)
+    found = watch(machine(free=0.5, at=100), policy)
+    assert due(found, policy, Seconds(100), {GPU: Seconds(110)}) == frozenset()
+    assert due(found, policy, Seconds(110), {GPU: Seconds(110)}) == {GPU}

@@ -1,0 +1,137 @@
+"""Memory limits that the kernel sets on groups of processes: cgroup v2 and v1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import CollectorError
+from .reading import Bytes
+
+# v1 says "no limit" as the largest multiple of the page size below 2^63, and page sizes differ.
+UNLIMITED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit on this process. `room` is what is left under it, in bytes, never negative."""
+
+    limit: Bytes
+    room: Bytes
+    file: str  # as the process sees it: /sys/fs/cgroup/a/memory.max
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    mount: str
+    limits: tuple[str, ...]
+    usage: str
+    inactive: bytes  # key in memory.stat: file pages that nobody would miss
+
+
+_V2 = _Version(
+    mount="sys/fs/cgroup",
+    # Above memory.high the group crawls, above memory.max it is killed: both are the end of room.
+    limits=("memory.max", "memory.high"),
+    usage="memory.current",
+    inactive=b"inactive_file",
+)
+_V1 = _Version(
+    mount="sys/fs/cgroup/memory",
+    limits=("memory.limit_in_bytes",),
+    usage="memory.usage_in_bytes",
+    inactive=b"total_inactive_file",
+)
+
+
+def limits(root: Path) -> list[Limit]:
+    """Every memory limit on this process, from its own group up to the topmost one visible.
+
+    Raises CollectorError where a limit is set and what it is used for cannot be read.
+    """
+    found: list[Limit] = []
+    for version, path in _memberships(root):
+        for group in _ancestors(root / version.mount, path):
+            found += _limits_of(root, group, version)
+    return found
+
+
+def parse_membership(text: str) -> list[tuple[bool, str]]:
+    """/proc/self/cgroup → (is v2, path) of the hierarchies that can limit memory."""
+    found = []
+    for line in text.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if path.startswith("/") and (
+            "memory" in controllers.split(",") or (number == "0" and not controllers)
+        ):
+            found.append((not controllers, path))
+    return found
+
+
+def parse_limit(text: str) -> Bytes | None:
+    """A limit file's content, in bytes. None: no limit, or not a number."""
+    text = text.strip()
+    if not (text.isascii() and text.isdigit()) or int(text) >= UNLIMITED:
+        return None
+    return Bytes(int(text))
+
+
+def parse_stat(data: bytes, key: bytes) -> Bytes | None:
+    """One value of memory.stat, in bytes. The order of the keys is not fixed."""
+    for line in data.splitlines():
+        name, _, value = line.partition(b" ")
+        if name == key and value.isdigit():
+            return Bytes(int(value))
+    return None
+
+
+def _memberships(root: Path) -> Iterator[tuple[_Version, str]]:
+    try:
+        text = (root / "proc/self/cgroup").read_text()
+    except OSError:
+        return  # no cgroups: not Linux, or a kernel without them
+    for is_v2, path in parse_membership(text):
+        yield (_V2 if is_v2 else _V1), path
+
+
+def _ancestors(mount: Path, path: str) -> Iterator[Path]:
+    """Our own group and all above it, as far as the mount shows them.
+
+    In a container the path may be the host's while the mount shows only a part of the tree,
+    so leading parts that do not exist under the mount are dropped.
+    """
+    parts = [p for p in path.split("/") if p not in ("", ".", "..")]
+    while parts and not mount.joinpath(*parts).is_dir():
+        del parts[0]
+    for depth in range(len(parts), -1, -1):
+        yield mount.joinpath(*parts[:depth])
+
+
+def _limits_of(root: Path, group: Path, version: _Version) -> Iterator[Limit]:
+    working: int | None = None
+    for name in version.limits:
+        try:
+            limit = parse_limit((group / name).read_text())
+        except OSError:
+            continue  # the topmost group has no such file
+        if limit is None:
+            continue
+        if working is None:
+            working = _working_set(group, version)
+        file = "/" + (group / name).relative_to(root).as_posix()
+        yield Limit(limit, Bytes(max(0, limit - working)), file)
+
+
+def _working_set(group: Path, version: _Version) -> int:
+    """What the group needs: all that is charged to it, less file pages that are not in use."""
+    try:
+        used = int((group / version.usage).read_text())
+    except (OSError, ValueError) as error:
+        raise CollectorError(f"{group / version.usage}: {error}") from error
+    try:
+        idle = parse_stat((group / "memory.stat").read_bytes(), version.inactive)
+    except OSError:
+        idle = None
+    return max(0, used - (idle or 0))  # without it less room is seen than there is: safe

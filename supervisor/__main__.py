@@ -1,0 +1,5 @@
+"""`python -m supervisor` is `ullage`."""
+
+from .cli import main
+
+main()

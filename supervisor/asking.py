@@ -1,0 +1,155 @@
+"""How a command asks the daemon: where it is, names for TAB, and what trouble looks like."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from .client import (
+    TIMEOUT,
+    BadAddress,
+    Client,
+    ClientError,
+    NoDaemon,
+    Refused,
+    Timeout,
+    printable,
+)
+
+FAILED, WRONG, NO_DAEMON, REFUSED, LATE = 1, 2, 4, 5, 7  # exit codes
+
+# Who is busy is waited for, and memory takes its time to come back; a load may take minutes.
+EVICT_TIMEOUT = 300.0
+LOAD_TIMEOUT = 900.0
+COMPLETION_TIMEOUT = 0.3
+
+
+class Trouble(click.ClickException):
+    """What happened, why, what to try: three lines on standard error."""
+
+    def __init__(self, code: int, what: str, why: Iterable[str] = (), try_: str = "") -> None:
+        super().__init__(what)
+        self.exit_code = code  # type: ignore[misc]  # click declares it for the class, reads it here
+        self.why, self.try_ = [w for w in why if w], try_
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        colour = False if os.environ.get("NO_COLOR") else None
+        click.secho("error: ", err=True, nl=False, fg="red", bold=True, color=colour)
+        click.echo(printable(self.message), err=True)
+        for i, line in enumerate(self.why):
+            click.echo(f"  {'     ' if i else 'why: '}{printable(line)}", err=True)
+        if self.try_:
+            click.echo(f"  try: {printable(self.try_)}", err=True)
+
+
+class Commands(click.Group):
+    """Turns what the client raises into trouble with the right exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ClientError as error:
+            try_ = error.try_
+            if isinstance(error, Refused) and error.problem.get("what") == "model":
+                try_ = "ullage models"
+            raise Trouble(_code(error), error.what, [error.why], try_) from None
+
+
+def _code(error: ClientError) -> int:
+    if isinstance(error, Refused):
+        return WRONG if error.status == 422 else FAILED
+    codes = {NoDaemon: NO_DAEMON, Timeout: LATE, BadAddress: WRONG}
+    return codes.get(type(error), FAILED)
+
+
+# -- where the daemon is
+
+
+def address(hidden: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    options = (
+        click.option("--url", help="The daemon's address: http://HOST:PORT or unix:/PATH.",
+                     metavar="URL", hidden=hidden),
+        click.option("--socket", help="The daemon's Unix socket.",
+                     metavar="PATH", hidden=hidden),
+        click.option("--token-file", help="A file that holds the daemon's token.",
+                     metavar="FILE", hidden=hidden),
+        click.option("--timeout", help="How long to wait for an answer, as 30s or 5m.",
+                     metavar="TIME", hidden=hidden),
+    )  # fmt: skip
+
+    def around(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return around
+
+
+def asks(timeout: float = TIMEOUT) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command its Client, and the options that say where the daemon is."""
+
+    def around(command: Callable[..., None]) -> Callable[..., None]:
+        @address(hidden=True)
+        @click.pass_context
+        @wraps(command)
+        def inner(ctx: click.Context, /, **given: Any) -> None:
+            own = {k: given.pop(k) for k in ("url", "socket", "token_file", "timeout")}
+            client = _client(ctx, own, timeout)
+            try:
+                command(client=client, **given)
+            except KeyError as missing:
+                what = f"the daemon's answer has no {missing}"
+                raise Trouble(
+                    FAILED, what, ["it is of another version"], "ullage version"
+                ) from None
+
+        return inner
+
+    return around
+
+
+def _client(ctx: click.Context, own: dict[str, str | None], timeout: float) -> Client:
+    """What is said after the command counts more than what is said before it."""
+    root = ctx.find_root().params
+    where = own if own["url"] or own["socket"] else root
+    token_file = own["token_file"] or root.get("token_file")
+    token = None
+    if token_file:
+        try:
+            token = Path(token_file).read_text().strip()
+        except (OSError, ValueError) as error:
+            raise Trouble(WRONG, f"{token_file} cannot be read", [str(error)]) from None
+    wait = own["timeout"] or root.get("timeout")
+    if wait:
+        from .units import UnitError, parse_duration
+
+        try:
+            timeout = parse_duration(wait)
+        except UnitError as error:
+            raise Trouble(WRONG, f"--timeout: {error}") from None
+    return Client(where.get("url"), where.get("socket"), token, timeout)
+
+
+def names(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Completes names of models: "models" are loaded, "installed" could be, "pins" are pinned."""
+
+    def complete(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        try:
+            own = {k: ctx.params.get(k) for k in ("url", "socket", "token_file", "timeout")}
+            answer = _client(ctx, own, COMPLETION_TIMEOUT).get("/api/v1/state").document
+            rows = [r if isinstance(r, str) else r["name"] for r in answer[kind]]
+        except Exception:  # whoever presses TAB wants names or silence
+            return []
+        short = [n.partition("/")[2] for n in rows]
+        rows += [n for n in short if n and short.count(n) == 1]
+        return [CompletionItem(n) for n in rows if n.startswith(incomplete) and n.isprintable()]
+
+    return complete

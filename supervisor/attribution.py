@@ -1,0 +1,141 @@
+"""Which process holds which model, and what those processes hold of RAM."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from collectors.process import list_commands, read_processes, read_times
+from collectors.reading import Bytes, ProcessMemory, ProcessTimes, Seconds
+
+from .aside import Aside
+from .core.snapshot import EngineId, ModelRef
+from .engines.base import EngineModel
+from .engines.base import Process as Hint
+
+DEADLINE = Seconds(1.0)
+
+# The mappings of one process take half a millisecond to read; its CPU time, a tenth of that.
+# A process that has not worked holds what it held: the others are read each time, all of them
+# this often.
+MEMORY_INTERVAL = Seconds(15.0)
+WORKED = Seconds(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """How the machine's processes are read; the demo and tests bring their own."""
+
+    read: Callable[[Iterable[int]], dict[int, ProcessMemory]] = read_processes
+    commands: Callable[[], dict[int, tuple[str, ...]]] = list_commands
+    times: Callable[[Iterable[int]], Mapping[int, ProcessTimes | ProcessMemory]] = read_times
+
+
+@dataclass(slots=True)
+class Attribution:
+    processes: Processes = field(default_factory=Processes)
+    clock: Callable[[], float] = time.monotonic
+    aside: Aside = field(default_factory=lambda: Aside("read processes"))
+    _hints: dict[ModelRef, Hint] = field(default_factory=dict)
+    _pids: dict[ModelRef, tuple[int, float]] = field(default_factory=dict)  # pid, started
+    # Processes that held a model which their engine no longer lists, and have not ended.
+    _lingering: dict[ModelRef, tuple[int, float]] = field(default_factory=dict)
+    _memory: dict[int, ProcessMemory] = field(default_factory=dict)
+    _cpu: dict[int, Seconds] = field(default_factory=dict)  # as their memory was read
+    _read_at: float | None = None
+
+    def pid_of(self, ref: ModelRef) -> int | None:
+        """The process that holds this model, and nothing else. None where it cannot be told."""
+        found = self._pids.get(ref)
+        return None if found is None else found[0]
+
+    def lingering(self) -> dict[ModelRef, Bytes]:
+        """RAM of processes that outlive the model they held, by that model."""
+        return {
+            ref: self._memory[pid].anonymous
+            for ref, (pid, _) in self._lingering.items()
+            if pid in self._memory
+        }
+
+    async def read(
+        self,
+        listed: Mapping[ModelRef, EngineModel],
+        up: Collection[EngineId],
+        *,
+        thorough: bool,
+    ) -> dict[int, ProcessMemory]:
+        """What the loaded models' processes hold, by pid; a few seconds old unless `thorough`.
+
+        Raises TimeoutError when the kernel does not answer in time, OSError when it refuses.
+        """
+        return await self.aside.call(partial(self._read, listed, up, thorough), DEADLINE)
+
+    def _read(
+        self,
+        listed: Mapping[ModelRef, EngineModel],
+        up: Collection[EngineId],
+        thorough: bool,
+    ) -> dict[int, ProcessMemory]:
+        """Runs in a thread of its own, one call at a time."""
+        hints = {
+            r: m.process for r, m in listed.items() if m.state is not None and m.process is not None
+        }
+        for ref in list(self._pids):
+            if hints.get(ref) != self._hints.get(ref):  # gone, or loaded again elsewhere
+                self._lingering[ref] = self._pids.pop(ref)
+        self._hints = hints
+        moved = self._look_after()
+        self._lingering = {r: p for r, p in self._lingering.items() if r not in self._pids}
+        missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
+        found = _find(missing, self.processes.commands) if missing else {}
+        now = self.clock()
+        if thorough or self._read_at is None or now - self._read_at >= MEMORY_INTERVAL:
+            self._read_at = now
+            moved = {pid for pid, _ in (*self._pids.values(), *self._lingering.values())}
+        if fresh := moved | set(found.values()):
+            self._memory |= self.processes.read(fresh)
+            self._cpu |= {p: self._memory[p].cpu for p in fresh if p in self._memory}
+        self._pids |= {
+            r: (p, self._memory[p].started) for r, p in found.items() if p in self._memory
+        }
+        return dict(self._memory)
+
+    def _look_after(self) -> set[int]:
+        """Drop processes that have ended, or whose pid is somebody else's now. Returns the pids
+        that have worked since their memory was read."""
+        known = (*self._pids.values(), *self._lingering.values())
+        times = self.processes.times({pid for pid, _ in known})
+        alive = {(pid, t.started) for pid, t in times.items()}
+        self._pids = {r: p for r, p in self._pids.items() if p in alive}
+        self._lingering = {r: p for r, p in self._lingering.items() if p in alive}
+        kept = {pid for pid, _ in (*self._pids.values(), *self._lingering.values())}
+        self._cpu = {p: cpu for p, cpu in self._cpu.items() if p in kept}
+        self._memory = {
+            p: replace(m, cpu=times[p].cpu) for p, m in self._memory.items() if p in kept
+        }
+        return {p for p in kept if p not in self._cpu or times[p].cpu - self._cpu[p] >= WORKED}
+
+
+def _find(
+    hints: Mapping[ModelRef, Hint], commands: Callable[[], dict[int, tuple[str, ...]]]
+) -> dict[ModelRef, int]:
+    found = {r: h.pid for r, h in hints.items() if h.pid is not None}
+    if len(found) == len(hints):
+        return found
+    running = commands()
+    for ref, hint in hints.items():
+        if ref in found or not hint.argv:
+            continue
+        matches = [pid for pid, argv in running.items() if _matches(argv, hint)]
+        if matches:
+            found[ref] = min(matches)
+    return found
+
+
+def _matches(argv: tuple[str, ...], hint: Hint) -> bool:
+    return all(
+        any(argv[i : i + len(run)] == run for i in range(len(argv) - len(run) + 1))
+        for run in hint.argv
+    )

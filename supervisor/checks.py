@@ -1,0 +1,138 @@
+"""Checks of the configuration that look at more than one key, or at a file that it names."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+from .forms import SECRET, SHORTEST_TOKEN, is_loopback, split_url
+from .given import Given
+from .settings import File, KeyPath
+from .units import format_duration, shown
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ADVICE = "listen on 127.0.0.1, or set listen.token_file"
+
+
+def engines(file: File, given: Given, kinds: frozenset[str]) -> dict[str, str | None]:
+    """The key of each engine. Notes what is wrong with any of them."""
+    keys: dict[str, str | None] = {}
+    seen: dict[tuple[str, str, int, str], str] = {}
+    for name, engine in file.engines.items():
+        path: KeyPath = ("engines", name)
+        if not _NAME.fullmatch(name):
+            given.problem(path, "an engine's name is letters, digits, dots, dashes, underscores")
+        if engine.kind is not None and engine.kind not in kinds:
+            close = get_close_matches(engine.kind, kinds, 1)
+            hint = f"did you mean {close[0]}?" if close else f"write {' or '.join(sorted(kinds))}"
+            given.problem((*path, "kind"), f"{shown(engine.kind)} is no kind of engine; {hint}")
+        keys[name] = _secret(given, (*path, "key"), engine.key, engine.key_file, SECRET.read)
+        if engine.url is None:
+            if not given.has((*path, "url")):  # else what is wrong with it has been said
+                given.problem((*path, "url"), 'is missing; write it as "http://127.0.0.1:8080"')
+            continue
+        parts, host, port = split_url(engine.url)
+        if not is_loopback(host) and not engine.allow_remote:
+            given.problem(
+                (*path, "url"),
+                f"{shown(host)} is not this machine; if that is meant, set allow_remote = true",
+            )
+        host = "127.0.0.1" if host == "localhost" else host
+        if (host, port) == (file.listen.host, file.listen.port):
+            given.problem((*path, "url"), f"{shown(engine.url)} is where Ullage itself listens")
+        twin = seen.setdefault((parts.scheme, host, port, parts.path), name)
+        if twin != name:
+            given.problem((*path, "url"), f"is the same as that of engine {twin}; leave one out")
+    return keys
+
+
+def listening(file: File, given: Given) -> str | None:
+    """The token. Notes what is wrong with it, and with listening beyond this machine without."""
+    listen = file.listen
+    token = _secret(given, ("listen", "token"), listen.token, listen.token_file, _token)
+    wanted = given.has(("listen", "token")) or given.has(("listen", "token_file"))
+    if not is_loopback(listen.host) and not wanted:
+        given.problem(
+            ("listen", "host"),
+            f"{shown(listen.host)} can be reached from other machines, and there is no token;"
+            f" {_ADVICE}",
+        )
+    return token
+
+
+def pools(file: File, given: Given) -> None:
+    for name, pool in file.pools.items():
+        path: KeyPath = ("pools", name)
+        if pool.reserve is not None and pool.reserve.fraction >= 1:
+            given.problem((*path, "reserve"), "all of the pool leaves nothing for any model")
+        if pool.budget is not None and not pool.budget.size and not pool.budget.fraction:
+            given.problem(
+                (*path, "budget"), "0 would allow no model at all; for no budget, leave it out"
+            )
+
+
+def timing(file: File, given: Given) -> None:
+    if file.settle.step > file.settle.timeout:
+        limit = format_duration(file.settle.timeout)
+        given.problem(("settle", "step"), f"must not be longer than settle.timeout, {limit}")
+    if file.holders_interval < file.sample_interval:
+        least = format_duration(file.sample_interval)
+        given.problem(("holders_interval",), f"must not be shorter than sample_interval, {least}")
+
+
+def single(file: File, given: Given) -> bool:
+    """At most one model at once? It has two names."""
+    both = given.has(("single_active_backend",)) and given.has(("single_model_mode",))
+    if both and file.single_active_backend != file.single_model_mode:
+        given.problem(
+            ("single_model_mode",),
+            "differs from single_active_backend, which is the same setting; give one of them",
+        )
+    return file.single_active_backend or file.single_model_mode
+
+
+def _token(value: str) -> str:
+    token: str = SECRET.read(value)
+    if len(token) < SHORTEST_TOKEN:
+        raise ValueError(
+            f"has {len(token)} characters; use at least {SHORTEST_TOKEN}, as `openssl rand -hex 32`"
+        )
+    return token
+
+
+def _secret(
+    given: Given,
+    path: KeyPath,
+    value: str | None,
+    file: Path | None,
+    check: Callable[[str], str],
+) -> str | None:
+    """A secret that is given as itself or in a file."""
+    if value is not None and file is not None:
+        given.problem(path, f"is given, and {path[-1]}_file too; give one of them")
+        return None
+    try:
+        if value is not None:
+            return check(value)
+        if file is not None:
+            path = (*path[:-1], f"{path[-1]}_file")
+            return check(_read_secret(file))
+    except ValueError as error:
+        given.problem(path, str(error))
+    return None
+
+
+def _read_secret(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            text = opened.read(65536).decode("utf-8", "replace")
+    except OSError as error:
+        raise ValueError(f"{shown(str(file))} cannot be read: {error.strerror}") from None
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise ValueError(f"{shown(str(file))} is open to everybody; chmod 640 it")
+    return text.strip()

@@ -1,0 +1,279 @@
+"""The configuration: one frozen value, or every mistake at once."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from collectors.reading import RAM, PoolId, PoolKind, Seconds
+from supervisor.core.policy import (
+    ACCELERATOR_RESERVE,
+    HOST_RESERVE,
+    EnginePolicy,
+    ModelPolicy,
+    Policy,
+    PoolPolicy,
+    Watchdog,
+)
+from supervisor.core.record import Mode
+from supervisor.core.snapshot import EngineId
+
+from . import checks, settings
+from .forms import AMOUNT
+from .given import RIVALS, ConfigError, Given, Problem, gather, usual_places
+from .settings import SETTINGS, KeyPath, LogLevel, Setting, dotted, table_at
+from .units import format_duration, shown
+
+__all__ = [
+    "SETTINGS",
+    "Config",
+    "ConfigError",
+    "EngineConfig",
+    "LogLevel",
+    "Problem",
+    "Setting",
+    "default_state_dir",
+    "effective",
+    "load",
+    "usual_places",
+]
+
+_KEYS = tuple(s.key for s in SETTINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """An engine that the operator named. `kind` None: find out what answers at `url`."""
+
+    id: EngineId
+    kind: str | None
+    url: str
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the operator may decide, checked. Times in seconds.
+
+    `socket` is served in addition to the port. `allowed_hosts` are further names of this
+    machine that a client may use. `sources` says of each key whence it is: "default",
+    "file PATH", "environment NAME" or "flag --name".
+    """
+
+    mode: Mode
+    policy: Policy
+    engines: tuple[EngineConfig, ...]
+    detect: bool
+    listen_host: str
+    listen_port: int
+    socket: Path | None
+    token: str | None = field(repr=False)
+    allowed_hosts: tuple[str, ...]
+    state_dir: Path
+    sample_interval: Seconds
+    holders_interval: Seconds
+    lru_eviction_max_retries: int
+    lru_eviction_retry_interval: Seconds
+    settle: Seconds
+    settle_step: Seconds
+    log_level: LogLevel
+    sources: Mapping[str, str]
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    *,
+    kinds: frozenset[str],
+    places: Sequence[Path] | None = None,
+) -> Config:
+    """Flags over environment over file over defaults. Raises ConfigError with every mistake.
+
+    `flags` by dotted key ("listen.port"), None: not given. `kinds` are the engines there are.
+    `places` stand for the usual ones, where a file is looked for when none is named.
+    """
+    given = gather(path, environ, flags, places)
+    file = _read(given)
+    engines = checks.engines(file, given, kinds)
+    token = checks.listening(file, given)
+    checks.pools(file, given)
+    checks.timing(file, given)
+    single = checks.single(file, given)
+    if given.problems:
+        raise ConfigError(given.problems)
+    sources = {s.key: "default" for s in SETTINGS if s.env is not None}
+    sources |= {dotted(p): whence for p, whence in given.sources.items()}
+    for key, rival in RIVALS.items():
+        if not given.has(key):
+            sources[dotted(key)] = sources[dotted(rival)]
+    state_dir = file.state_dir
+    if state_dir is None:
+        state_dir, sources["state_dir"] = default_state_dir(environ, root=os.geteuid() == 0)
+    return Config(
+        mode=file.mode,
+        policy=_policy(file, given, single),
+        engines=tuple(
+            EngineConfig(EngineId(e), t.kind, t.url or "", engines[e])
+            for e, t in file.engines.items()
+        ),
+        detect=file.detect,
+        listen_host=file.listen.host,
+        listen_port=file.listen.port,
+        socket=file.listen.socket,
+        token=token,
+        allowed_hosts=file.listen.allowed_hosts,
+        state_dir=state_dir,
+        sample_interval=file.sample_interval,
+        holders_interval=file.holders_interval,
+        lru_eviction_max_retries=file.lru_eviction_max_retries,
+        lru_eviction_retry_interval=file.lru_eviction_retry_interval,
+        settle=file.settle.timeout,
+        settle_step=file.settle.step,
+        log_level=file.log_level,
+        sources=sources,
+    )
+
+
+def default_state_dir(environ: Mapping[str, str], *, root: bool) -> tuple[Path, str]:
+    """Where the journal is kept when nothing is said, and whence that is."""
+    if given := environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons
+        return Path(given.split(":")[0]), "environment STATE_DIRECTORY"
+    if root:
+        return Path("/var/lib/ullage"), "default"
+    if (home := environ.get("XDG_STATE_HOME")) and Path(home).is_absolute():
+        return Path(home) / "ullage", "environment XDG_STATE_HOME"
+    return Path(environ.get("HOME") or Path.home()) / ".local/state/ullage", "default"
+
+
+def effective(config: Config) -> list[tuple[str, str, str]]:
+    """Every setting as it counts, after all merging: key, value, whence. No secrets."""
+    rows = []
+    for s in SETTINGS:
+        if s.at is not None:
+            text = s.form.show(attrgetter(s.at)(config))
+            rows.append((s.key, text, config.sources.get(s.key, "default")))
+
+    def row(path: KeyPath, text: str) -> None:
+        key = dotted(path)
+        rows.append((key, text, config.sources.get(key, "default")))
+
+    policy = config.policy
+    for pool in sorted({RAM, *policy.pools}):
+        own = policy.pools.get(pool, PoolPolicy())
+        kind = PoolKind.HOST if pool == RAM else PoolKind.DEDICATED
+        default = HOST_RESERVE if kind is PoolKind.HOST else ACCELERATOR_RESERVE
+        row(("pools", pool, "reserve"), AMOUNT.show(own.reserve or default))
+        row(("pools", pool, "budget"), AMOUNT.show(own.budget))
+    for engine in config.engines:
+        path = ("engines", engine.id)
+        row((*path, "url"), engine.url)
+        row((*path, "kind"), engine.kind or "none")
+        row((*path, "key"), "not set" if engine.key is None else "set")
+        scope = policy.engines[engine.id]
+        if scope.max_active is not None:
+            row((*path, "max_active_backends"), str(scope.max_active))
+        for name, text in _said(scope.watchdog):
+            row((*path, "watchdog", name), text)
+    for model, wish in sorted(policy.models.items()):
+        row(("models", model, "pinned"), "true" if wish.pinned else "false")
+        for name, text in _said(wish.watchdog):
+            row(("models", model, "watchdog", name), text)
+    return rows
+
+
+def _said(watchdog: Watchdog) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name in ("idle", "busy"):
+        on, timeout = getattr(watchdog, name), getattr(watchdog, f"{name}_timeout")
+        found += [] if on is None else [(name, "true" if on else "false")]
+        found += [] if timeout is None else [(f"{name}_timeout", format_duration(timeout))]
+    return found
+
+
+def _read(given: Given) -> settings.File:
+    """The tables, checked key by key. What is wrong is noted and left out, so that the checks
+    that follow see all the rest."""
+    tree = copy.deepcopy(given.tree)
+    while True:
+        try:
+            return settings.File.model_validate(tree, context={"folder": given.folder})
+        except ValidationError as wrong:
+            for error in wrong.errors(include_url=False):
+                path = tuple(str(p) for p in error["loc"])
+                given.problem(path, _message(path, error))
+                _prune(tree, path)
+
+
+def _message(path: KeyPath, error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        hint = _closest(path)
+        return "unknown key" + (f"; did you mean {hint}?" if hint else "")
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    named = (settings.NAMED[path[0]],) if len(path) == 1 and path[0] in settings.NAMED else ()
+    table = dotted((*path, *named))
+    return f"{shown(error['input'])} stands where a table should; write [{table}]"
+
+
+def _closest(path: KeyPath) -> str | None:
+    """The key that was probably meant: of the same table, else of any."""
+    table = table_at(path[:-1])
+    here = {name: dotted((*path[:-1], name)) for name in table.model_fields} if table else {}
+    scores = [(_alike(path[-1], name), key) for name, key in here.items()]
+    scores += [(_alike(dotted(path), key), key) for key in (*here.values(), *_KEYS)]
+    scores += [
+        (_alike(path[-1], s.path[-1]) - 0.05, s.key) for s in SETTINGS
+    ]  # the table forgotten
+    score, key = max(scores, key=lambda pair: pair[0])
+    return key if score >= 0.7 else None
+
+
+def _alike(a: str, b: str) -> float:
+    return SequenceMatcher(None, a, b).ratio()
+
+
+def _prune(tree: dict[str, Any], path: KeyPath) -> None:
+    for key in path[:-1]:
+        if not isinstance(tree.get(key), dict):
+            tree.pop(key, None)
+            return
+        tree = tree[key]
+    tree.pop(path[-1], None)
+
+
+def _policy(file: settings.File, given: Given, single: bool) -> Policy:
+    return Policy(
+        pools={PoolId(p): PoolPolicy(t.reserve, t.budget) for p, t in file.pools.items()},
+        engines={
+            EngineId(e): EnginePolicy(t.max_active_backends, _watchdog(t.watchdog))
+            for e, t in file.engines.items()
+        },
+        models={m: ModelPolicy(t.pinned, _watchdog(t.watchdog)) for m, t in file.models.items()},
+        max_active=file.max_active_backends,
+        single=single,
+        watchdog=_watchdog(file.watchdog),
+        force_when_busy=file.force_eviction_when_busy,
+        grace=file.relief_grace,
+        restore_margin=file.restore_margin,
+    )
+
+
+def _watchdog(table: settings.Watchdog) -> Watchdog:
+    """A timeout that is given switches its watchdog on, unless the switch is given too."""
+
+    def on(switch: bool | None, name: str) -> bool | None:
+        said = table.model_fields_set
+        return True if f"{name}_timeout" in said and name not in said else switch
+
+    return Watchdog(
+        on(table.idle, "idle"), table.idle_timeout, on(table.busy, "busy"), table.busy_timeout
+    )

@@ -1,0 +1,207 @@
+"""What may be asked of the loop from outside: names in, decisions out.
+
+Names are as people type them: "model", or "engine/model" where two engines have the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Set
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from collectors.reading import Bytes, PoolId
+
+from .core.footprint import expect
+from .core.plan import Plan, Trigger, Why, dismiss, plan
+from .core.policy import Policy
+from .core.record import Decision, Outcome
+from .core.snapshot import Demand, ModelRef, Share, Snapshot
+from .events import PinsChanged, Replan
+from .loop import Loop
+
+
+class DoorError(Exception):
+    """A request that cannot be served. The message says what, why, and what would be right."""
+
+
+class Unknown(DoorError):
+    """No such model or pool. `closest` are the names that look like it, best first."""
+
+    def __init__(self, what: str, name: str, closest: tuple[str, ...]) -> None:
+        self.what, self.name, self.closest = what, name, closest
+        hint = f"; did you mean {' or '.join(closest)}?" if closest else ""
+        super().__init__(f"no {what} is called {name!r}{hint}")
+
+
+class Ambiguous(DoorError):
+    """More than one engine has a model of that name."""
+
+
+class NotReady(DoorError):
+    """The first sample is not in yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What was decided, and what became of it."""
+
+    decision: Decision
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(slots=True)
+class Door:
+    loop: Loop
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def snapshot(self) -> Snapshot:
+        """The latest snapshot. Raises NotReady before the first."""
+        if self.loop.snapshot is None:
+            raise NotReady("the first sample is not in yet; ask again in a second")
+        return self.loop.snapshot
+
+    def resolve(self, name: str) -> ModelRef:
+        """The one model that `name` means, loaded or installed. Raises Unknown or Ambiguous."""
+        snapshot = self.snapshot()
+        known = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
+        exact = [ref for ref in known if name in (str(ref), ref.model)]
+        if len(exact) > 1:
+            loaded = [ref for ref in exact if snapshot.resident(ref) is not None]
+            exact = loaded if len(loaded) == 1 else exact
+        if len(exact) > 1:
+            names = " or ".join(sorted(str(ref) for ref in exact))
+            raise Ambiguous(f"{name!r} is a model of several engines; say {names}")
+        if not exact:
+            raise Unknown("model", name, closest(name, known))
+        return exact[0]
+
+    def pool(self, name: str | None) -> PoolId:
+        """The pool called `name`; None means the only accelerator, or RAM where there is none."""
+        snapshot = self.snapshot()
+        ids = [p.id for p in snapshot.pools]
+        if name is None:
+            devices = {d.pool for d in snapshot.devices}
+            if len(devices) > 1:
+                raise Ambiguous(f"there are several pools; say which: {', '.join(sorted(ids))}")
+            return next(iter(devices), PoolId("ram"))
+        for device in snapshot.devices:
+            if name in (device.uuid, str(device.index), f"gpu{device.index}"):
+                return device.pool
+        if name not in ids:
+            raise Unknown("pool", name, tuple(get_close_matches(name, ids, 3, 0.5)) or tuple(ids))
+        return PoolId(name)
+
+    # -- changes
+
+    async def evict(
+        self, names: Iterable[str], *, force: bool = False, wait: bool = True
+    ) -> Carried:
+        """Unload these models. Busy ones are waited for, unless `force`, or not `wait`."""
+        refs = [self.resolve(n) for n in names]
+        return await self._ask(f"asked to unload {_and(refs)}", _dismissal(refs, force), wait)
+
+    async def evict_all(self, *, force: bool = False, wait: bool = True) -> Carried:
+        """Unload every model that may go."""
+        refs = [r.ref for r in self.snapshot().residents]
+        return await self._ask("asked to unload everything", _dismissal(refs, force), wait)
+
+    async def free(self, size: Bytes, pool: PoolId, *, wait: bool = True) -> Carried:
+        """Make `size` bytes of headroom in `pool`, at the least cost. All or nothing."""
+        demand = Demand((Share(pool, size),))
+        return await self._ask(f"asked for {size} free bytes of {pool}", _demand(demand), wait)
+
+    async def load(self, name: str, *, wait: bool = True) -> Carried:
+        """Make room for a model, then have its engine load it."""
+        demand = self.demand(name)
+        return await self._ask(f"asked to load {demand.ref}", _demand(demand), wait)
+
+    async def pin(self, name: str) -> str:
+        """Never evict this model. Returns the pin's full name, "engine/model"."""
+        ref = self.resolve(name)
+        await self.loop.journal.set_pin(str(ref))
+        self._pins_changed()
+        return str(ref)
+
+    async def unpin(self, name: str) -> str:
+        """Take a pin back, by the name it was set with or the model's. Raises Unknown."""
+        pins = self.loop.journal.pins()
+        hits = [p for p in pins if p == name or p.partition("/")[2] == name]
+        if not hits:
+            raise Unknown("pin", name, tuple(get_close_matches(name, pins, 3, 0.4)))
+        for pin in hits:
+            await self.loop.journal.remove_pin(pin)
+        self._pins_changed()
+        return hits[0]
+
+    # -- questions
+
+    def demand(self, name: str) -> Demand:
+        """What loading this model is expected to take. Raises DoorError when nobody knows."""
+        ref = self.resolve(name)
+        loop, snapshot = self.loop, self.snapshot()
+        found = expect(snapshot, loop.policy, ref, loop.journal.footprint(ref))
+        if found is None:
+            raise DoorError(f"nothing is known of the size of {ref}; load it once with its engine")
+        return found
+
+    def plan_load(self, name: str) -> Plan:
+        """What would be done if this model were asked for now. Changes nothing."""
+        return self._dry(_demand(self.demand(name)))
+
+    def plan_free(self, size: Bytes, pool: PoolId) -> Plan:
+        """What would be done to make `size` bytes of headroom in `pool`. Changes nothing."""
+        return self._dry(_demand(Demand((Share(pool, size),))))
+
+    def plan_evict(self, names: Iterable[str], *, force: bool = False) -> Plan:
+        """What would be done if these models were to be unloaded now. Changes nothing."""
+        return self._dry(_dismissal([self.resolve(n) for n in names], force))
+
+    def _dry(self, replan: Replan) -> Plan:
+        loop = self.loop
+        return replan(self.snapshot(), loop.policy, loop.distrusted)
+
+    def _pins_changed(self) -> None:
+        self.loop.post(PinsChanged(self.loop.journal.pins()))
+
+    async def _ask(self, cause: str, replan: Replan, wait: bool) -> Carried:
+        """Have it decided; while the only hope are busy models, ask again for a while."""
+        patience = self.loop.patience
+        tries = 0
+        while wait and tries < patience.tries and _waits(self._dry(replan)):
+            tries += 1
+            await self.sleep(patience.interval)
+        if tries:
+            cause += f" (after {tries} tries while busy)"
+        run = await self.loop.ask(cause, replan)
+        return Carried(run.decision, tuple(await run.done))
+
+
+def closest(name: str, known: Iterable[ModelRef]) -> tuple[str, ...]:
+    """Up to three names that look like `name`, best first."""
+    names = {n: str(r) for r in sorted(known) for n in (r.model, str(r))}
+    hits = get_close_matches(name, names, n=3, cutoff=0.4)
+    hits += [n for n in sorted(names) if name.lower() in n.lower() and "/" not in n]
+    return tuple(dict.fromkeys(hits))[:3]
+
+
+def _waits(plan: Plan) -> bool:
+    if plan.actions:
+        return False
+    return bool(plan.waits_for) or any(n.why is Why.BUSY for n in plan.notes if plan.works)
+
+
+def _dismissal(refs: list[ModelRef], force: bool) -> Replan:
+    def replan(snapshot: Snapshot, policy: Policy, _: Set[ModelRef]) -> Plan:
+        # Asked for by name: also a model whose last unload gave too little back is tried.
+        return dismiss(snapshot, policy, refs, Trigger.OPERATOR, even_busy=force)
+
+    return replan
+
+
+def _demand(demand: Demand) -> Replan:
+    return lambda snapshot, policy, doubt: plan(snapshot, policy, demand, doubt)
+
+
+def _and(refs: list[ModelRef]) -> str:
+    return ", ".join(str(r) for r in refs)

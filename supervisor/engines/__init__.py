@@ -1,0 +1,10 @@
+"""The engines that Ullage can talk to: one line each."""
+
+from .base import Engine
+from .llamacpp import LlamaCpp
+from .ollama import Ollama
+
+ENGINES: dict[str, type[Engine]] = {
+    "llamacpp": LlamaCpp,
+    "ollama": Ollama,
+}

@@ -1,0 +1,231 @@
+"""llama.cpp's llama-server: as a router with a child for each model, or with one model of its own.
+
+What was seen on build b1-7e4c0a9: a load is answered at once and takes a second or more;
+an unload is answered at once, and the model is listed until its child has stopped;
+GET /slots and GET /metrics wake a sleeping model, and keep one from ever falling asleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import ClassVar
+from urllib.parse import urlencode
+
+import httpx
+
+from collectors.reading import Bytes, Seconds
+from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+
+from .base import (
+    LOAD_TIMEOUT,
+    Activity,
+    EngineDown,
+    EngineModel,
+    EngineRefused,
+    Identity,
+    Process,
+)
+from .wire import CONTROL_TIMEOUT, Json, Wire
+
+STATES = {
+    "unloaded": None,
+    "downloading": None,
+    "downloaded": None,
+    "loading": State.LOADING,
+    "loaded": State.LOADED,
+    "sleeping": State.SLEEPING,
+}
+ROUTER = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.IN_FLIGHT})
+# It cannot drop its model, and it does not say whether it is meant to sleep: asking for its
+# slots might keep it awake for good, and could change nothing.
+SINGLE = frozenset({Ability.LIST})
+PIECE = re.compile(r"(.*-)00001-of-(\d{5})(\.gguf)")  # the first file of a model in pieces
+
+
+class LlamaCpp:
+    """A router, or a server with one model; `identify` and `list` find out which."""
+
+    kind: ClassVar[str] = "llamacpp"
+    ports: ClassVar[tuple[int, ...]] = (8080,)
+    abilities: frozenset[Ability] = ROUTER
+
+    def __init__(self, id: EngineId, url: str, client: httpx.AsyncClient, key: str | None) -> None:
+        self.id, self.url = id, url
+        self._wire = Wire(id, url, client, key)
+        self._sizes: dict[str, Bytes | None] = {}
+        self._sleepers: frozenset[ModelId] = frozenset()
+
+    async def identify(self) -> Identity | None:
+        try:
+            props = await self._wire.probe("/props")
+        except EngineRefused as no:
+            if not _still_loading(no):
+                raise
+            self._is_router(False)  # a router answers for itself from the first moment
+            return Identity()
+        if props is None or not isinstance(props.value, dict):
+            return None
+        router = props.value.get("role") == "router"
+        if not router and "default_generation_settings" not in props:
+            return None
+        build = props.value.get("build_info")  # imitators of /props have none
+        if not isinstance(build, str):
+            return None
+        self._is_router(router)
+        return Identity(build)
+
+    async def list(self) -> tuple[EngineModel, ...]:
+        try:
+            entries = tuple((await self._wire.get("/models"))["data"])
+        except EngineRefused as no:
+            if _still_loading(no):
+                raise EngineDown(no.engine, no.call, "still loading its model") from no
+            raise
+        # Only a router knows of states, and only a router can have no model at all.
+        router = not entries or any("status" in entry for entry in entries)
+        self._is_router(router)
+        if not router:
+            return tuple([await self._own(entry) for entry in entries[:1]])
+        self._sleepers = frozenset(_id(e) for e in entries if _may_sleep(_args(e)))
+        idle = [path for e in entries if _state(e) is None and (path := _weights(_args(e)))]
+        sizes = await self._file_sizes(idle)
+        return tuple(_model(entry, sizes) for entry in entries)
+
+    async def activity(self, model: EngineModel) -> Activity:
+        if model.state is State.SLEEPING:
+            return Activity(in_flight=0)
+        awake = model.state is State.LOADED and model.id not in self._sleepers
+        if not awake or Ability.IN_FLIGHT not in self.abilities:
+            return Activity(in_flight=None)
+        query = urlencode({"model": model.id, "autoload": "false"})
+        try:
+            slots = tuple(await self._wire.get(f"/slots?{query}"))
+        except EngineRefused as no:
+            if no.status == 501:  # started with --no-slots
+                return Activity(in_flight=None)
+            raise
+        tasks = [slot.get("id_task") for slot in slots]
+        return Activity(
+            in_flight=sum(slot["is_processing"].flag() for slot in slots),
+            mark=",".join("-" if task is None else str(task.value) for task in tasks),
+        )
+
+    async def load(self, model: ModelId) -> None:
+        # A full router first ends another model's child, and answers after that.
+        await self._tell("/models/load", model, "already running", LOAD_TIMEOUT)
+
+    async def unload(self, model: ModelId) -> None:
+        await self._tell("/models/unload", model, "not running", CONTROL_TIMEOUT)
+
+    async def _tell(self, path: str, model: ModelId, done: str, within: Seconds) -> None:
+        try:
+            await self._wire.post(path, {"model": model}, within)
+        except EngineRefused as no:
+            if no.status != 400 or done not in no.message:
+                raise
+
+    async def _own(self, entry: Json) -> EngineModel:
+        props = await self._wire.get("/props")
+        asleep = (flag := props.get("is_sleeping")) is not None and flag.flag()
+        path = None if (found := props.get("model_path")) is None else found.text()
+        return EngineModel(
+            id=_id(entry),
+            state=State.SLEEPING if asleep else State.LOADED,
+            file_size=_tensors(entry),
+            weights=path,
+            # It may have been given as -m or as --model.
+            process=Process(argv=((path,),)) if path else None,
+        )
+
+    async def _file_sizes(self, paths: Sequence[str]) -> Mapping[str, Bytes | None]:
+        """Each file is asked for once, off the loop: a dead network mount never answers."""
+        new = [path for path in paths if path not in self._sizes]
+        self._sizes = {path: self._sizes.get(path) for path in paths}
+        if new:
+            self._sizes.update(await asyncio.to_thread(lambda: {p: _file_size(p) for p in new}))
+        return self._sizes
+
+    def _is_router(self, router: bool) -> None:
+        self.abilities = ROUTER if router else SINGLE
+
+
+def _still_loading(no: EngineRefused) -> bool:
+    """Until its one model is loaded, a server answers every path like this."""
+    return no.status == 503 and "Loading model" in no.message
+
+
+def _model(entry: Json, sizes: Mapping[str, Bytes | None]) -> EngineModel:
+    args, state = _args(entry), _state(entry)
+    path = _weights(args)
+    size = _tensors(entry)
+    if size is None and path is not None:
+        size = sizes.get(path)
+    return EngineModel(
+        id=_id(entry),
+        state=state,
+        file_size=size,
+        weights=path,
+        # An unloaded model keeps the arguments, and the port, of its last child.
+        process=None if state is None else _process(args),
+    )
+
+
+def _id(entry: Json) -> ModelId:
+    return ModelId(entry["id"].name())
+
+
+def _state(entry: Json) -> State | None:
+    return STATES.get(entry["status"]["value"].text(), State.UNKNOWN)
+
+
+def _args(entry: Json) -> tuple[str, ...]:
+    args = entry["status"].get("args")
+    return () if args is None else tuple(word.text() for word in args)
+
+
+def _tensors(entry: Json) -> Bytes | None:
+    """Bytes of all tensors, which is the file's size but for its header; while running only."""
+    meta = entry.get("meta")
+    size = None if meta is None else meta.get("size")
+    return None if size is None else size.size()
+
+
+def _process(args: tuple[str, ...]) -> Process | None:
+    runs = ((name, _option(args, name)) for name in ("--alias", "--port"))
+    argv = tuple((name, word) for name, word in runs if word not in (None, "0"))
+    return Process(argv=argv) if argv else None
+
+
+def _weights(args: tuple[str, ...]) -> str | None:
+    return _option(args, "--model", "-m")
+
+
+def _may_sleep(args: tuple[str, ...]) -> bool:
+    seconds = _option(args, "--sleep-idle-seconds")
+    return seconds is not None and not seconds.startswith("-")
+
+
+def _option(args: tuple[str, ...], *names: str) -> str | None:
+    pairs = pairwise(args)
+    return next((value for name, value in pairs if name in names), None)
+
+
+def _file_size(path: str) -> Bytes | None:
+    """None where the file is not on this machine, as with an engine in a container."""
+    if not os.path.isabs(path):  # relative to the engine's own folder
+        return None
+    try:
+        return Bytes(sum(os.stat(piece).st_size for piece in _pieces(path)))
+    except (OSError, ValueError):
+        return None
+
+
+def _pieces(path: str) -> Iterable[str]:
+    if (found := PIECE.fullmatch(path)) is None:
+        return (path,)
+    start, count, end = found.groups()
+    return (f"{start}{i:05}-of-{count}{end}" for i in range(1, int(count) + 1))

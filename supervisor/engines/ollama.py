@@ -1,0 +1,185 @@
+"""Ollama. Many servers imitate its API, with sizes that are made up: see `identify`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import ClassVar
+
+import httpx
+
+from collectors.reading import Bytes
+from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+
+from .base import (
+    LOAD_TIMEOUT,
+    Activity,
+    EngineConfused,
+    EngineModel,
+    EngineRefused,
+    Identity,
+    Process,
+)
+from .wire import CONTROL_TIMEOUT, Json, Wire
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+# What the imitators answer on paths that Ollama does not have: path, and a member of the answer.
+IMITATORS = (
+    ("/lmstudio-greeting", "lmstudio"),
+    ("/.well-known/localai.json", "endpoints"),
+    ("/system", "backends"),  # LocalAI before 4.1.1
+    ("/.well-known/serviceinfo", "software"),  # KoboldCpp, TabbyAPI
+    ("/engines/status", "llama.cpp"),  # Docker Model Runner
+    ("/api/v1/health", "all_models_loaded"),  # Lemonade
+    ("/props", "default_generation_settings"),  # llama-server
+    ("/server_info", "internal_states"),  # SGLang
+    ("/get_server_info", "internal_states"),  # older SGLang
+)
+
+
+class Ollama:
+    """It does not say what it is working on: a model's expiry moves when a request ends."""
+
+    kind: ClassVar[str] = "ollama"
+    ports: ClassVar[tuple[int, ...]] = (11434,)
+    abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
+
+    def __init__(self, id: EngineId, url: str, client: httpx.AsyncClient, key: str | None) -> None:
+        self.id, self.url = id, url
+        self._wire = Wire(id, url, client, key)
+        # Where the weights of each loaded model come from, by the digest of its manifest.
+        self._sources: dict[str, str | None] = {}
+
+    async def identify(self) -> Identity | None:
+        """Since 0.16 /api/status tells; before that, whoever imitates it must give itself away."""
+        answer = await self._wire.probe("/api/version")
+        version = _member(answer, "version")
+        if not isinstance(version, str):
+            return None
+        cloud = _member(await self._wire.probe("/api/status"), "cloud")
+        if isinstance(cloud, dict):
+            return Identity(version)
+        ps, tags = await asyncio.gather(*(self._wire.probe(p) for p in ("/api/ps", "/api/tags")))
+        if not (_genuine(ps) and _genuine(tags)):
+            return None
+        answers = await asyncio.gather(*(self._wire.probe(path) for path, _ in IMITATORS))
+        for (_, member), other in zip(IMITATORS, answers, strict=True):
+            if _member(other, member) is not None:
+                return None
+        return Identity(version)
+
+    async def list(self) -> tuple[EngineModel, ...]:
+        tags, loaded = await asyncio.gather(self._entries("/api/tags"), self._entries("/api/ps"))
+        installed = {_canonical(_name(e)): e for e in tags if "remote_host" not in e}
+        running = {_canonical(_name(e)): e for e in loaded if "remote_host" not in e}
+        digests = {e["digest"].text() for e in running.values()}
+        self._sources = {d: source for d, source in self._sources.items() if d in digests}
+        models = []
+        for name in sorted(installed | running):
+            on_disk, in_memory = installed.get(name), running.get(name)
+            size = None if on_disk is None else on_disk["size"].size()
+            if in_memory is not None:
+                models.append(await self._loaded(in_memory, size))
+            elif on_disk is not None:
+                models.append(EngineModel(_name(on_disk), file_size=size))
+        return tuple(models)
+
+    async def activity(self, model: EngineModel) -> Activity:
+        return Activity(in_flight=None, mark=model.mark)
+
+    async def load(self, model: ModelId) -> None:
+        """Returns when it is done. Closing the connection before that ends the load."""
+        body = {"model": model, "stream": False}
+        try:
+            await self._wire.post("/api/generate", body, LOAD_TIMEOUT)
+        except EngineRefused as no:
+            if no.status != 400 or "does not support generate" not in no.message:
+                raise
+            # It makes embeddings and nothing else.
+            await self._wire.post("/api/embed", {"model": model}, LOAD_TIMEOUT)
+
+    async def unload(self, model: ModelId) -> None:
+        """Answered at once; the model leaves when it has no more requests in flight.
+
+        This call and no other: /api/embed with the same words first loads the model.
+        """
+        body = {"model": model, "keep_alive": 0, "stream": False}
+        await self._wire.post("/api/generate", body, CONTROL_TIMEOUT)
+
+    async def _entries(self, path: str) -> tuple[Json, ...]:
+        return tuple((await self._wire.get(path))["models"])
+
+    async def _loaded(self, entry: Json, file_size: Bytes | None) -> EngineModel:
+        reported = _some(entry, "size")
+        source = await self._source(entry)
+        expiry = entry.get("expires_at")
+        return EngineModel(
+            id=_name(entry),
+            state=State.LOADED,
+            reported=reported,
+            # 0 is an answer here: it runs on the CPU alone.
+            reported_gpu=None
+            if reported is None or "size_vram" not in entry
+            else entry["size_vram"].size(),
+            file_size=file_size,
+            weights=source if source is not None and _is_path(source) else None,
+            # Up to 0.24 the child is `ollama runner`, since 0.30 llama-server; both say this.
+            process=None if source is None else Process(argv=(("--model", source),)),
+            mark=None if expiry is None else expiry.text(),
+        )
+
+    async def _source(self, entry: Json) -> str | None:
+        """What its child is started with: a blob's path, or for an MLX model its name."""
+        digest = entry["digest"].text()
+        if digest not in self._sources:
+            try:
+                answer = await self._wire.post("/api/show", {"model": _name(entry)})
+                self._sources[digest] = _from(answer["modelfile"].text())
+            except (EngineRefused, EngineConfused):
+                return None  # removed while loaded: its process stays unknown, the list does not
+        return self._sources[digest]
+
+
+def _member(answer: Json | None, key: str) -> object:
+    return answer.value.get(key) if answer is not None and isinstance(answer.value, dict) else None
+
+
+def _genuine(answer: Json | None) -> bool:
+    """Every model has a whole digest and a size. No model at all speaks for nobody."""
+    models = _member(answer, "models")
+    return isinstance(models, list) and all(
+        isinstance(m, dict)
+        and isinstance(size := m.get("size"), int)
+        and size > 0
+        and isinstance(digest := m.get("digest"), str)
+        and DIGEST.fullmatch(digest) is not None
+        for m in models
+    )
+
+
+def _name(entry: Json) -> ModelId:
+    return ModelId(entry["name"].name())
+
+
+def _canonical(name: str) -> str:
+    """Without a tag it is :latest. A host before it may have a port: host:5000/org/model."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def _some(entry: Json, key: str) -> Bytes | None:
+    """A model in memory does not take 0 bytes: that is how "unknown" is written."""
+    size = entry.get(key)
+    return None if size is None or size.size() == 0 else size.size()
+
+
+def _from(modelfile: str) -> str | None:
+    """The weights come first; a second FROM is a projector's."""
+    for line in modelfile.splitlines():
+        word, _, rest = line.partition(" ")
+        if word.upper() == "FROM" and (source := rest.strip().strip('"')):
+            return source
+    return None
+
+
+def _is_path(source: str) -> bool:
+    return source.startswith("/") or source[1:3] == ":\\"

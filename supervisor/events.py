@@ -1,0 +1,93 @@
+"""What may be posted to the loop, and what a plan under way looks like from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+
+from collectors.reading import PoolId
+
+from .core.plan import Load, Plan
+from .core.policy import Policy
+from .core.record import Decision, Outcome
+from .core.snapshot import ModelRef, Snapshot
+from .engines.base import Engine
+
+# Makes the same plan again from a newer snapshot. The models named last are not counted on:
+# their last unload gave back less than it promised.
+Replan = Callable[[Snapshot, Policy, Set[ModelRef]], Plan]
+
+
+@dataclass(slots=True)
+class Run:
+    """A decision under way. `done` is set to its outcomes when it has ended."""
+
+    decision: Decision
+    replan: Replan
+    done: asyncio.Future[list[Outcome]]
+
+    def in_the_way(self, plan: Plan) -> bool:
+        """One plan under way per pool. A plan whose bytes are not known is in everybody's way."""
+        mine, theirs = _pools(self.decision.plan), _pools(plan)
+        return not mine or not theirs or bool(mine & theirs)
+
+
+def _pools(plan: Plan) -> frozenset[PoolId]:
+    return frozenset(
+        s.pool for a in plan.actions for s in (a.takes if isinstance(a, Load) else a.frees)
+    )
+
+
+@dataclass(slots=True)
+class Tick:
+    """Time to look. `due_at` is when it should have been posted, on the monotonic clock."""
+
+    due_at: float
+
+
+@dataclass(slots=True)
+class Sampled:
+    snapshot: Snapshot
+
+
+@dataclass(slots=True)
+class SampleFailed:
+    error: Exception
+
+
+@dataclass(slots=True)
+class Ended:
+    """A plan has been carried out, as far as it went."""
+
+    run: Run
+    outcomes: list[Outcome]
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Somebody asks for a plan to be made and carried out; `answer` gets the run or an error."""
+
+    cause: str
+    replan: Replan
+    answer: asyncio.Future[Run]
+
+
+@dataclass(slots=True)
+class PinsChanged:
+    pins: frozenset[str]
+
+
+@dataclass(slots=True)
+class ClockStepped:
+    """The wall clock moved against the monotonic one, by this many seconds."""
+
+    by: float
+
+
+@dataclass(slots=True)
+class EnginesFound:
+    engines: tuple[Engine, ...]
+
+
+Event = Tick | Sampled | SampleFailed | Ended | Wanted | PinsChanged | ClockStepped | EnginesFound

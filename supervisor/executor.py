@@ -1,0 +1,166 @@
+"""Carries out a plan: read again, stop here if it is a dry run, call, settle, judge.
+
+The plan that was decided is a promise about a world that has moved on. So before each
+eviction the world is read again and the plan made again from it; what is no longer needed,
+or no longer allowed, is not done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Set
+from dataclasses import dataclass
+
+from collectors.reading import Seconds
+
+from .core.plan import Action, Evict, Load, Plan
+from .core.record import Mode, Outcome, Result
+from .core.snapshot import EngineId, ModelRef, Snapshot, State
+from .core.verdict import Judgement, Verdict, judge
+from .engines.base import LOAD_TIMEOUT, Engine, EngineError
+
+Sample = Callable[[], Awaitable[Snapshot]]
+# The plan again, from a newer snapshot, not counting on the models whose unload failed.
+Replan = Callable[[Snapshot, Set[ModelRef]], Plan]
+Report = Callable[[Outcome], None]
+
+
+@dataclass(slots=True)
+class Executor:
+    """`settle` bounds the wait for memory to come back, in `step`s. Both in seconds.
+
+    Ollama frees VRAM 0.5-1.5 s after it answers and itself waits up to 5 s for it.
+    """
+
+    sample: Sample
+    engines: dict[EngineId, Engine]
+    mode: Mode = Mode.ENFORCE
+    settle: Seconds = Seconds(5.0)
+    step: Seconds = Seconds(0.25)
+    load_timeout: Seconds = LOAD_TIMEOUT
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    stopping: bool = False  # set at shutdown: the action under way is finished, no other begun
+
+    async def carry_out(
+        self, decision: str, decided: Plan, replan: Replan, leave: Callable[[ModelRef], None]
+    ) -> list[Outcome]:
+        """Do what `replan` still says, one action at a time: evictions first, then the load.
+
+        `leave` is told of each victim before its engine is called.
+        """
+        outcomes: list[Outcome] = []
+        tried: set[ModelRef] = set()
+        failed: set[ModelRef] = set()
+        while True:
+            before = await self.sample()
+            fresh = replan(before, failed)
+            action = next((e for e in fresh.evictions if e.ref not in tried), None)
+            if action is None or self.stopping or self.mode is not Mode.ENFORCE:
+                break
+            tried.add(action.ref)
+            leave(action.ref)
+            outcome = await self._evict(decision, action, before)
+            outcomes.append(outcome)
+            if not kept_its_promise(outcome):
+                failed.add(action.ref)
+        outcomes += self._skipped(decision, decided, fresh, tried)
+        for load in (a for a in decided.actions if isinstance(a, Load)):
+            if fresh.works and not fresh.evictions:
+                outcomes.append(await self.load(decision, load))
+            else:
+                detail = "there is still not enough room for it"
+                if self.stopping or self.mode is not Mode.ENFORCE:
+                    detail = self._why_not()
+                now = self.clock()
+                outcomes.append(self._outcome(decision, load, Result.SKIPPED, detail, now))
+        return outcomes
+
+    async def load(self, decision: str, action: Load) -> Outcome:
+        """Ask for the load and wait until the engine says that the model is there."""
+        started = self.clock()
+        if self.stopping or self.mode is not Mode.ENFORCE:
+            return self._outcome(decision, action, Result.SKIPPED, self._why_not(), started)
+        seen = False
+        try:
+            async with asyncio.timeout(self.load_timeout):
+                await self.engines[action.ref.engine].load(action.ref.model)
+                while True:
+                    resident = (await self.sample()).resident(action.ref)
+                    if resident is not None and resident.state is State.LOADED:
+                        return self._outcome(decision, action, Result.DONE, "loaded", started)
+                    if seen and resident is None:
+                        detail = "the engine began to load it and gave up"
+                        return self._outcome(decision, action, Result.FAILED, detail, started)
+                    seen = seen or resident is not None
+                    await self.sleep(self.step)
+        except EngineError as error:
+            return self._outcome(decision, action, Result.FAILED, str(error), started)
+        except TimeoutError:
+            detail = f"not loaded within {self.load_timeout:g} s"
+            return self._outcome(decision, action, Result.FAILED, detail, started)
+
+    async def _evict(self, decision: str, action: Evict, before: Snapshot) -> Outcome:
+        started = self.clock()
+        try:
+            await self.engines[action.ref.engine].unload(action.ref.model)
+        except EngineError as error:
+            return self._outcome(decision, action, Result.FAILED, str(error), started)
+        judgement = await self._settled(action, before)
+        result = Result.DONE if judgement.gone else Result.FAILED
+        detail = "" if judgement.gone else "the engine answered, and still lists the model"
+        return self._outcome(decision, action, result, detail, started, judgement)
+
+    async def _settled(self, action: Evict, before: Snapshot) -> Judgement:
+        """The verdict, as soon as it is good and the engine agrees, or when time is up."""
+        deadline = self.clock() + self.settle
+        while True:
+            after = await self.sample()
+            judgement = judge(action, before, after)
+            good = judgement.gone and judgement.verdict is Verdict.RECOVERED
+            if good or self.clock() >= deadline:
+                return judgement
+            await self.sleep(self.step)
+
+    def _skipped(
+        self, decision: str, decided: Plan, fresh: Plan, tried: Set[ModelRef]
+    ) -> list[Outcome]:
+        """One outcome for every eviction that was decided and is not carried out."""
+        reasons = {n.ref: n.why.value for n in fresh.notes}
+        still = {e.ref for e in fresh.evictions}
+        outcomes = []
+        for action in decided.evictions:
+            if action.ref in tried:
+                continue
+            if action.ref in still:
+                detail = self._why_not()
+            else:
+                detail = f"no longer needed: {reasons.get(action.ref, 'it is gone by itself')}"
+            started = self.clock()
+            outcomes.append(self._outcome(decision, action, Result.SKIPPED, detail, started))
+        return outcomes
+
+    def _why_not(self) -> str:
+        return "the daemon is stopping" if self.stopping else f"the mode is {self.mode.value}"
+
+    def _outcome(
+        self,
+        decision: str,
+        action: Action,
+        result: Result,
+        detail: str,
+        started: float,
+        judgement: Judgement | None = None,
+    ) -> Outcome:
+        took = Seconds(self.clock() - started)
+        return Outcome(decision, self.wall(), action, result, detail, took, judgement)
+
+
+def kept_its_promise(outcome: Outcome) -> bool:
+    """False when an unload was refused, or gave too little back. What nobody saw is not held
+    against anyone."""
+    if outcome.judgement is None:
+        return outcome.result is not Result.FAILED
+    return outcome.judgement.verdict in (Verdict.RECOVERED, Verdict.BLIND)

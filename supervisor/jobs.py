@@ -1,0 +1,78 @@
+"""Which event is posted how often. Jobs post; they never act.
+
+APScheduler 3 reads the wall clock: when that steps back by an hour, its jobs sleep for an
+hour. So whatever keeps headroom is paced here by the monotonic clock, the rest is left to
+the scheduler, and a guard that runs with the pace notices a step and repairs its jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from collectors.reading import Seconds
+
+from .events import ClockStepped, Event, Tick
+
+# Wall and monotonic clocks drift by parts per million; whoever sets the clock moves it by more.
+STEP = Seconds(2.0)
+
+
+@dataclass(slots=True)
+class Jobs:
+    """`every` maps a job's name to its period in seconds and what it does: post, or start
+    something that posts."""
+
+    post: Callable[[Event], None]
+    interval: Seconds
+    every: dict[str, tuple[Seconds, Callable[[], Awaitable[None]]]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    scheduler: AsyncIOScheduler = field(
+        default_factory=lambda: AsyncIOScheduler(
+            timezone="UTC",
+            # The default forgives a job one second of lateness and runs all that it missed.
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+    )
+    _pace: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Needs a running event loop."""
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns at every late tick
+        for name, (seconds, work) in self.every.items():
+            self.scheduler.add_job(work, IntervalTrigger(seconds=seconds), id=name, name=name)
+        self.scheduler.start()
+        self._pace = asyncio.create_task(self.pace(), name="pace")
+
+    async def stop(self) -> None:
+        self.scheduler.shutdown(wait=False)
+        if self._pace is not None:
+            self._pace.cancel()
+            await asyncio.gather(self._pace, return_exceptions=True)
+
+    async def pace(self) -> None:
+        """Post a tick each interval, on the monotonic clock, until cancelled."""
+        offset = self.wall() - self.clock()
+        due_at = self.clock()
+        while True:
+            self.post(Tick(due_at))
+            due_at = max(due_at + self.interval, self.clock())
+            await self.sleep(max(0.0, due_at - self.clock()))
+            step = (self.wall() - self.clock()) - offset
+            if abs(step) > STEP:
+                offset += step
+                self.post(ClockStepped(step))
+                self.repair()
+
+    def repair(self) -> None:
+        """Count every job's next run from now, by the clock as it is now."""
+        for job in self.scheduler.get_jobs():
+            job.reschedule(IntervalTrigger(seconds=self.every[job.id][0]))

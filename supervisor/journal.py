@@ -1,0 +1,375 @@
+"""What is remembered: pins, decisions, outcomes, findings, and what each model held.
+
+Reads are answered from memory and always work. Writes reach memory at once and the disk a
+moment later; `record`, `set_pin` and `remove_pin` wait for that, or until it is known that it
+cannot be yet, and say which. Records are kept and read as the JSON of core/rows.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from collectors.reading import Bytes, PoolId
+
+from .core.record import Decision, Outcome
+from .core.rows import decision_row, finding_row, outcome_row
+from .core.snapshot import EngineId, ModelId, ModelRef, Share, Source
+from .core.watch import Finding
+from .schema import (
+    MIGRATIONS,
+    Json,
+    Peak,
+    delete_old,
+    delete_pin,
+    write_cleared,
+    write_decision,
+    write_finding,
+    write_footprint,
+    write_number,
+    write_outcome,
+    write_pin,
+)
+from .store import RETRY_DELAYS, Connect, Statement, Store, Unusable, connect
+
+log = logging.getLogger("ullage.journal")
+
+IN_MEMORY = 1000  # decisions, and findings, that reads are answered from
+KEPT_DAYS = 30
+KEPT_DECISIONS = 50_000
+CLOSING = 5.0  # seconds
+DAY = 86400.0
+
+# A model's footprint is the most that it held today or on the last day before that it was
+# seen: a smaller context shows within two days of use, a light load does not hide a heavy one.
+FOOTPRINT_WINDOW = DAY
+
+# Numbers are set aside so many at a time: none is given twice, even after a sudden end.
+IDS_AT_ONCE = 100
+
+
+class Journal:
+    """`path` None: memory alone. `clock` gives Unix time in seconds.
+
+    All of it may be called from any thread; what is async from any event loop.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Callable[[], float] = time.time,
+        *,
+        connect: Connect = connect,
+        retry_delays: Sequence[float] = RETRY_DELAYS,
+        most_waiting: int = 10_000,
+        prune_every: float = 3600.0,
+        kept_decisions: int = KEPT_DECISIONS,
+    ) -> None:
+        self._clock, self._kept = clock, kept_decisions
+        self._lock = threading.RLock()  # of what follows; also taken by the store's thread
+        self._decisions: OrderedDict[str, Json] = OrderedDict()
+        self._outcomes: dict[str, dict[int, Json]] = {}
+        self._findings: OrderedDict[tuple[str, str, float], Json] = OrderedDict()
+        self._open: dict[tuple[str, str], float] = {}
+        self._pins: dict[str, float] = {}
+        self._footprints: dict[ModelRef, dict[PoolId, Peak]] = {}
+        self._last_id = self._ids_kept = 0
+        self._outcome_number = 0
+        self._persistent = False
+        self._store: Store | None = None
+        if path is not None:
+            self._store = Store(
+                path,
+                MIGRATIONS,
+                load=self._load,
+                refill=self._everything,
+                prune=self._prune,
+                connect=connect,
+                retry_delays=retry_delays,
+                most_waiting=most_waiting,
+                prune_every=prune_every,
+            )
+
+    # -- life
+
+    def open(self) -> None:
+        """Read what is there and start writing. Without a usable disk: memory alone, said once."""
+        if self._store is None:
+            return
+        try:
+            self._store.open()
+        except Unusable as error:
+            log.warning("%s; what is decided is kept in memory only", error)
+        else:
+            self._persistent = True
+        now = self._clock()
+        for (kind, subject), _ in list(self._open.items()):
+            self.clear_finding(kind, subject, now)  # whoever watched it is gone
+        self._keep_ids()
+        self._put(self._prune())
+
+    def close(self) -> None:
+        """Write what waits, for at most 5 seconds, and stop. Blocks that long."""
+        if self._store is not None and self._persistent:
+            self._put([write_number("decision", self._last_id)])
+            self._persistent = False
+            self._store.close(CLOSING)
+
+    def flush(self, timeout: float = CLOSING) -> bool:
+        """Block until all is on disk, at most `timeout` seconds. False: it is not."""
+        return self._persistent and self._store is not None and self._store.flush(timeout)
+
+    def retry_now(self) -> None:
+        """Try again at once to write what waits."""
+        if self._store is not None:
+            self._store.retry_now()
+
+    @property
+    def persistent(self) -> bool:
+        """Whether there is a file behind it, be its disk full or not."""
+        return self._persistent
+
+    @property
+    def lag(self) -> int:
+        """Writes that wait for the disk."""
+        return self._store.lag if self._store is not None else 0
+
+    @property
+    def failures(self) -> int:
+        """Attempts to write that failed, since the start."""
+        return self._store.failures if self._store is not None else 0
+
+    @property
+    def dropped(self) -> int:
+        """Writes given up, since the start: too many waited, or one could not be stored at all."""
+        return self._store.dropped if self._store is not None else 0
+
+    # -- writing
+
+    def next_id(self) -> str:
+        """The next decision's name: "d-000001" and so on, never one that was given before."""
+        with self._lock:
+            self._last_id += 1
+            if self._ids_kept - self._last_id < IDS_AT_ONCE // 2:
+                self._keep_ids()
+            return f"d-{self._last_id:06}"
+
+    async def record(self, decision: Decision) -> bool:
+        """Write a decision down. True: it is on disk. False: not yet, or there is none."""
+        with self._lock:
+            body = decision_row(decision)
+            self._decisions[decision.id] = body
+            _keep_last(self._decisions, self._outcomes)
+            done = self._put([write_decision(body)])
+        return await _told(done)
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._outcome_number += 1
+            body = outcome_row(outcome)
+            if outcome.decision in self._decisions:
+                self._outcomes.setdefault(outcome.decision, {})[self._outcome_number] = body
+            self._put([write_outcome(self._outcome_number, body)])
+
+    def add_finding(self, finding: Finding, at: float) -> None:
+        """`at` is Unix time. One that is open already stays as it was opened."""
+        key = (finding.kind.value, finding.subject)
+        with self._lock:
+            opened = self._open.setdefault(key, at)
+            body = finding_row(finding) | {"opened": opened, "cleared": None}
+            self._findings[*key, opened] = body
+            _keep_last(self._findings)
+            self._put([write_finding(body)])
+
+    def clear_finding(self, kind: str, subject: str, at: float) -> None:
+        """`kind` is the value of a watch.Kind. One that is not open is passed over."""
+        with self._lock:
+            opened = self._open.pop((kind, subject), None)
+            if opened is None:
+                return
+            body = self._findings.get((kind, subject, opened))
+            if body is not None:
+                body["cleared"] = at
+            self._put([write_cleared(kind, subject, opened, at)])
+
+    async def set_pin(self, name: str) -> bool:
+        """Pin "model" or "engine/model". True: it is on disk."""
+        with self._lock:
+            at = self._pins.setdefault(name, self._clock())
+            done = self._put([write_pin(name, at)])
+        return await _told(done)
+
+    async def remove_pin(self, name: str) -> bool:
+        with self._lock:
+            self._pins.pop(name, None)
+            done = self._put([delete_pin(name)])
+        return await _told(done)
+
+    def remember(self, ref: ModelRef, shares: tuple[Share, ...]) -> None:
+        """Note what a loaded model holds. Pools where it holds nothing any more are forgotten."""
+        now = self._clock()
+        sizes: dict[PoolId, int] = {}
+        for share in shares:
+            sizes[share.pool] = sizes.get(share.pool, 0) + share.size
+        with self._lock:
+            known = self._footprints.get(ref, {})
+            peaks = {p: _seen(known.get(p), size, now) for p, size in sizes.items()}
+            if peaks == known:
+                return
+            self._footprints[ref] = peaks
+            self._put(write_footprint(ref, peaks, now))
+
+    # -- reading
+
+    def pins(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._pins)
+
+    def footprint(self, ref: ModelRef) -> tuple[Share, ...] | None:
+        """The most that this model held lately, pool by pool. None: never seen."""
+        with self._lock:
+            peaks = self._footprints.get(ref)
+            if peaks is None:
+                return None
+            sizes = sorted((pool, peak.most) for pool, peak in peaks.items())
+        return tuple(Share(pool, Bytes(size), Source.LEARNED) for pool, size in sizes)
+
+    def decisions(
+        self, limit: int, model: str | None = None, before: str | None = None
+    ) -> list[Json]:
+        """The last decisions, newest first, each with its "outcomes"; of the last 1,000.
+
+        `model`, as "model" or "engine/model": only those that considered it. `before`: only
+        those made before the one of this id. Not to be changed.
+        """
+        found: list[Json] = []
+        with self._lock:
+            passed = before is None
+            for id, body in reversed(self._decisions.items()):
+                if len(found) >= limit:
+                    break
+                if passed and (model is None or model in _names(body)):
+                    outcomes = self._outcomes.get(id, {})
+                    found.append({**body, "outcomes": list(outcomes.values())})
+                passed = passed or id == before
+        return found
+
+    def findings(self, limit: int) -> list[Json]:
+        """The last findings, newest first, "opened" and "cleared" in Unix time."""
+        with self._lock:
+            return [dict(f) for f in list(self._findings.values())[: -limit - 1 : -1]]
+
+    # -- the disk
+
+    def _put(self, statements: Sequence[Statement]) -> Future[bool] | None:
+        if self._store is None or not self._persistent:
+            return None
+        return self._store.put(statements)
+
+    def _keep_ids(self) -> None:
+        with self._lock:
+            self._ids_kept = self._last_id + IDS_AT_ONCE
+            self._put([write_number("decision", self._ids_kept)])
+
+    def _prune(self) -> list[Statement]:
+        return delete_old(self._horizon(), self._kept)
+
+    def _horizon(self) -> float:
+        return self._clock() - KEPT_DAYS * DAY
+
+    def _everything(self) -> list[Statement]:
+        """What writes all that is in memory, for a file begun afresh."""
+        now = self._clock()
+        with self._lock:
+            found: list[Statement] = [write_decision(body) for body in self._decisions.values()]
+            for outcomes in self._outcomes.values():
+                found += [write_outcome(n, body) for n, body in outcomes.items()]
+            found += [write_finding(body) for body in self._findings.values()]
+            found += [("DELETE FROM pins", ()), ("DELETE FROM footprints", ())]
+            found += [write_pin(*pin) for pin in self._pins.items()]
+            for ref, peaks in self._footprints.items():
+                found += write_footprint(ref, peaks, now)
+            found.append(write_number("decision", max(self._ids_kept, self._last_id)))
+        return found
+
+    def _load(self, db: sqlite3.Connection) -> None:
+        """Take in what can be read; of a file that is not sound, that may be only a part."""
+        loaders = (self._load_pins, self._load_numbers, self._load_footprints)
+        for load in (*loaders, self._load_decisions, self._load_findings):
+            try:
+                with self._lock:
+                    load(db)
+            except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+                log.warning("%s: %s", load.__name__.removeprefix("_load_"), error)
+
+    def _load_pins(self, db: sqlite3.Connection) -> None:
+        self._pins.update(db.execute("SELECT name, at FROM pins").fetchall())
+
+    def _load_numbers(self, db: sqlite3.Connection) -> None:
+        highest = (
+            "SELECT max(CAST(substr(id, 3) AS INTEGER)) FROM decisions WHERE id GLOB 'd-[0-9]*'"
+        )
+        for sql in ("SELECT max(value) FROM numbers WHERE name = 'decision'", highest):
+            self._last_id = max(self._last_id, db.execute(sql).fetchone()[0] or 0)
+        self._outcome_number = db.execute("SELECT max(n) FROM outcomes").fetchone()[0] or 0
+
+    def _load_footprints(self, db: sqlite3.Connection) -> None:
+        sql = "SELECT engine, model, pool, bytes, earlier, since FROM footprints"
+        for engine, model, pool, size, earlier, since in db.execute(sql):
+            ref = ModelRef(EngineId(engine), ModelId(model))
+            peak = Peak(int(size), int(earlier), float(since))
+            self._footprints.setdefault(ref, {})[PoolId(pool)] = peak
+
+    def _load_decisions(self, db: sqlite3.Connection) -> None:
+        sql = "SELECT id, body FROM decisions WHERE at >= ? ORDER BY rowid DESC LIMIT ?"
+        for id, body in reversed(db.execute(sql, (self._horizon(), IN_MEMORY)).fetchall()):
+            self._decisions[id] = json.loads(body)
+        sql = "SELECT n, body FROM outcomes WHERE decision = ? ORDER BY n"
+        for id in self._decisions:
+            found = {n: json.loads(body) for n, body in db.execute(sql, (id,))}
+            if found:
+                self._outcomes[id] = found
+
+    def _load_findings(self, db: sqlite3.Connection) -> None:
+        sql = (
+            "SELECT kind, subject, opened, cleared, body FROM findings ORDER BY opened DESC LIMIT ?"
+        )
+        for kind, subject, opened, cleared, body in db.execute(sql, (IN_MEMORY,)).fetchall()[::-1]:
+            self._findings[kind, subject, opened] = json.loads(body) | {"cleared": cleared}
+            if cleared is None:
+                self._open[kind, subject] = opened
+
+
+async def _told(done: Future[bool] | None) -> bool:
+    """Shielded, so that a caller who is cancelled never races with the writer's answer."""
+    return False if done is None else await asyncio.shield(asyncio.wrap_future(done))
+
+
+def _keep_last(ring: OrderedDict[Any, Json], beside: dict[Any, Any] | None = None) -> None:
+    while len(ring) > IN_MEMORY:
+        gone, _ = ring.popitem(last=False)
+        if beside is not None:
+            beside.pop(gone, None)
+
+
+def _seen(known: Peak | None, size: int, now: float) -> Peak:
+    if known is None:
+        return Peak(size, 0, now)
+    if not 0 <= now - known.since < FOOTPRINT_WINDOW:  # also when the clock was set back
+        return Peak(size, known.size, now)
+    return Peak(max(known.size, size), known.earlier, known.since)
+
+
+def _names(body: Json) -> set[str]:
+    """Every model that a decision considered, as "engine/model" and as "model"."""
+    full = {entry["model"] for entry in (*body["actions"], *body["notes"])}
+    return full | {name.partition("/")[2] for name in full}

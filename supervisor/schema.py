@@ -1,0 +1,115 @@
+"""The journal's tables, and the statements that write its records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from collectors.reading import PoolId
+
+from .core.plan import Why
+from .core.snapshot import ModelRef
+from .store import Statement
+
+Json = dict[str, Any]
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE decisions (id TEXT PRIMARY KEY, at REAL NOT NULL, model TEXT,
+        trigger TEXT NOT NULL, body TEXT NOT NULL)""",
+        "CREATE INDEX decisions_at ON decisions (at)",
+        "CREATE INDEX decisions_model ON decisions (model)",
+        "CREATE INDEX decisions_trigger ON decisions (trigger)",
+        """CREATE TABLE outcomes (n INTEGER PRIMARY KEY, decision TEXT NOT NULL, at REAL NOT NULL,
+        body TEXT NOT NULL)""",
+        "CREATE INDEX outcomes_decision ON outcomes (decision)",
+        """CREATE TABLE findings (kind TEXT, subject TEXT, opened REAL, cleared REAL,
+        body TEXT NOT NULL, PRIMARY KEY (kind, subject, opened)) WITHOUT ROWID""",
+        "CREATE TABLE pins (name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE footprints (engine TEXT, model TEXT, pool TEXT, bytes INTEGER NOT NULL,
+        earlier INTEGER NOT NULL, since REAL NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (engine, model, pool)) WITHOUT ROWID""",
+        "CREATE TABLE numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    ),
+)
+
+_DECISION = """INSERT INTO decisions (id, at, model, trigger, body) VALUES (?, ?, ?, ?, ?)
+ ON CONFLICT (id) DO UPDATE SET at = excluded.at, model = excluded.model,
+ trigger = excluded.trigger, body = excluded.body"""
+_OUTCOME = "INSERT OR REPLACE INTO outcomes (n, decision, at, body) VALUES (?, ?, ?, ?)"
+_FINDING = """INSERT OR REPLACE INTO findings (kind, subject, opened, cleared, body)
+ VALUES (?, ?, ?, ?, ?)"""
+_PIN = "INSERT OR REPLACE INTO pins (name, at) VALUES (?, ?)"
+_FOOTPRINT = """INSERT OR REPLACE INTO footprints
+ (engine, model, pool, bytes, earlier, since, at) VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_NUMBER = "INSERT OR REPLACE INTO numbers (name, value) VALUES (?, ?)"
+
+
+@dataclass(slots=True)
+class Peak:
+    """The most bytes held in the window that began at `since`, and in the one before."""
+
+    size: int
+    earlier: int
+    since: float
+
+    @property
+    def most(self) -> int:
+        return max(self.size, self.earlier)
+
+
+def _subject(body: Json) -> str | None:
+    """The one model that a decision is about: the one that is wanted, else the first to go."""
+    wanted = [n["model"] for n in body["notes"] if n["why"] == Why.WANTED.value]
+    return next(iter([*wanted, *(a["model"] for a in body["actions"])]), None)
+
+
+def write_decision(body: Json) -> Statement:
+    row = (body["id"], body["at"], _subject(body), body["trigger"], json.dumps(body))
+    return _DECISION, row
+
+
+def write_outcome(n: int, body: Json) -> Statement:
+    return _OUTCOME, (n, body["decision"], body["at"], json.dumps(body))
+
+
+def write_finding(body: Json) -> Statement:
+    row = (body["kind"], body["subject"], body["opened"], body["cleared"], json.dumps(body))
+    return _FINDING, row
+
+
+def write_cleared(kind: str, subject: str, opened: float, at: float) -> Statement:
+    sql = "UPDATE findings SET cleared = ? WHERE kind = ? AND subject = ? AND opened = ?"
+    return sql, (at, kind, subject, opened)
+
+
+def write_pin(name: str, at: float) -> Statement:
+    return _PIN, (name, at)
+
+
+def delete_pin(name: str) -> Statement:
+    return "DELETE FROM pins WHERE name = ?", (name,)
+
+
+def write_footprint(ref: ModelRef, peaks: dict[PoolId, Peak], at: float) -> list[Statement]:
+    """All pools of a model at once: those that are not in `peaks` are forgotten."""
+    forget = ("DELETE FROM footprints WHERE engine = ? AND model = ?", tuple(ref))
+    rows = [(*ref, pool, p.size, p.earlier, p.since, at) for pool, p in peaks.items()]
+    return [forget, *((_FOOTPRINT, row) for row in rows)]
+
+
+def write_number(name: str, value: int) -> Statement:
+    return _NUMBER, (name, value)
+
+
+def delete_old(horizon: float, most: int) -> list[Statement]:
+    """Whatever is older than `horizon`, in Unix time, and decisions beyond the `most` newest."""
+    beyond = """DELETE FROM decisions WHERE rowid <=
+ (SELECT rowid FROM decisions ORDER BY rowid DESC LIMIT 1 OFFSET ?)"""
+    return [
+        ("DELETE FROM decisions WHERE at < ?", (horizon,)),
+        (beyond, (most,)),
+        ("DELETE FROM outcomes WHERE decision NOT IN (SELECT id FROM decisions)", ()),
+        ("DELETE FROM findings WHERE cleared < ?", (horizon,)),
+    ]

@@ -1,0 +1,340 @@
+"""Every setting: its name, its default, how it is written, what it does.
+
+The tables below are the shape of the file. SETTINGS is the same as a flat table; from it come
+the names of the environment variables, the print at start and the documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from collectors.reading import Bytes, Seconds
+from supervisor.core.policy import Amount
+from supervisor.core.record import Mode
+
+from . import forms
+from .forms import Form
+
+KeyPath = tuple[str, ...]
+
+
+class LogLevel(Enum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _setting(
+    default: object, form: Form, help: str, *, at: str | None = None, shown: str | None = None
+) -> Any:
+    """A scalar key. `at` is where Config holds it; `shown` stands for a default of None."""
+    extra: Any = {"form": form, "at": at, "shown": shown}
+    return Field(default, validate_default=True, description=help, json_schema_extra=extra)
+
+
+class Table(BaseModel):
+    """A table of the file. Values are written as their Form says; unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read(cls, value: Any, info: ValidationInfo) -> Any:
+        form = form_of(cls, info.field_name or "")
+        if form is None or value is None:  # no file can say None: it is the default
+            return value
+        read = form.read(value)
+        if form is forms.PATH and info.context is not None:
+            return info.context["folder"] / read
+        return read
+
+
+def form_of(table: type[BaseModel], name: str) -> Form | None:
+    """How a key of `table` is written. None: it is a table itself."""
+    extra = table.model_fields[name].json_schema_extra
+    found: Any = extra.get("form") if isinstance(extra, dict) else None
+    return found if isinstance(found, Form) else None
+
+
+class Watchdog(Table):
+    """A watchdog of an engine or a model: what is not said here is decided further out."""
+
+    idle: bool | None = _setting(
+        None, forms.SWITCH, "Unload a model that has been idle for `idle_timeout`."
+    )
+    idle_timeout: Seconds | None = _setting(
+        None, forms.INTERVAL, "Idle for this long is too long. Giving it switches `idle` on."
+    )
+    busy: bool | None = _setting(
+        None, forms.SWITCH, "Unload a model that has been busy, without a rest, for `busy_timeout`."
+    )
+    busy_timeout: Seconds | None = _setting(
+        None, forms.INTERVAL, "Busy for this long is stuck. Giving it switches `busy` on."
+    )
+
+
+class HostWatchdog(Watchdog):
+    """The watchdog of every model for which nothing more particular is said."""
+
+    idle: bool | None = _setting(
+        False,
+        forms.SWITCH,
+        "Unload a model that has been idle for `idle_timeout`.",
+        at="policy.watchdog.idle",
+    )
+    idle_timeout: Seconds | None = _setting(
+        "15m",
+        forms.INTERVAL,
+        "Idle for this long is too long. Giving it switches `idle` on, unless `idle = false`.",
+        at="policy.watchdog.idle_timeout",
+    )
+    busy: bool | None = _setting(
+        False,
+        forms.SWITCH,
+        "Unload a model that has been busy, without a rest, for `busy_timeout`.",
+        at="policy.watchdog.busy",
+    )
+    busy_timeout: Seconds | None = _setting(
+        "5m",
+        forms.INTERVAL,
+        "Busy for this long is stuck. Giving it switches `busy` on, unless `busy = false`.",
+        at="policy.watchdog.busy_timeout",
+    )
+
+
+class Listen(Table):
+    host: str = _setting("127.0.0.1", forms.HOST, "The address to serve.", at="listen_host")
+    port: int = _setting(8552, forms.PORT, "The port to serve; 0: any free one.", at="listen_port")
+    socket: Path | None = _setting(
+        None, forms.PATH, "A Unix socket to serve in addition.", at="socket"
+    )
+    token: str | None = _setting(
+        None,
+        forms.SECRET,
+        "What clients must send as a bearer token; needed beyond loopback.",
+        at="token",
+        shown="not set",
+    )
+    token_file: Path | None = _setting(
+        None, forms.PATH, "A file that holds the token; others must not be able to read it."
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        (), forms.HOSTS, "Further names under which clients reach us.", at="allowed_hosts"
+    )
+
+
+class Settle(Table):
+    timeout: Seconds = _setting(
+        "5s", forms.INTERVAL, "How long an unload may take to give its memory back.", at="settle"
+    )
+    step: Seconds = _setting("250ms", forms.STEP, "How often to look meanwhile.", at="settle_step")
+
+
+class Pool(Table):
+    reserve: Amount | None = _setting(
+        None,
+        forms.AMOUNT,
+        "Kept free always. On accelerators the default is 512MiB or 3%, the larger.",
+        shown="12%",
+    )
+    budget: Amount | None = _setting(
+        None, forms.AMOUNT, "What models may hold, all together. None: whatever the pool has."
+    )
+
+
+class Engine(Table):
+    kind: str | None = _setting(
+        None, forms.TEXT, "What it is: llamacpp, ollama, vllm... None: find out."
+    )
+    url: str | None = _setting(None, forms.URL, "Where it listens, as http://127.0.0.1:8080.")
+    key: str | None = _setting(
+        None, forms.SECRET, "The bearer token that it asks for.", shown="not set"
+    )
+    key_file: Path | None = _setting(
+        None, forms.PATH, "A file that holds the key; others must not be able to read it."
+    )
+    allow_remote: bool = _setting(
+        False, forms.SWITCH, "It may be on another machine, whose memory is not measured."
+    )
+    max_active_backends: int | None = _setting(
+        None, forms.COUNT, "At most this many of its models at once; 0: no limit."
+    )
+    watchdog: Watchdog = Watchdog()
+
+
+class Model(Table):
+    pinned: bool = _setting(False, forms.SWITCH, "Never unload it.")
+    watchdog: Watchdog = Watchdog()
+
+
+class File(Table):
+    """The whole file."""
+
+    mode: Mode = _setting(
+        "enforce",
+        forms.one_of(Mode),
+        "enforce: unload when needed. advise: say what would be done. observe: measure only.",
+        at="mode",
+    )
+    detect: bool = _setting(
+        True, forms.SWITCH, "Look for engines on the usual ports of this machine.", at="detect"
+    )
+    max_active_backends: int = _setting(
+        0, forms.COUNT, "At most this many models at once; 0: no limit.", at="policy.max_active"
+    )
+    single_active_backend: bool = _setting(
+        False,
+        forms.SWITCH,
+        "At most one model at once, besides pinned ones.",
+        at="policy.single",
+    )
+    single_model_mode: bool = _setting(
+        False, forms.SWITCH, "Another name for single_active_backend."
+    )
+    force_eviction_when_busy: bool = _setting(
+        False,
+        forms.SWITCH,
+        "Unload busy models too, when nothing else helps. Their requests fail.",
+        at="policy.force_when_busy",
+    )
+    lru_eviction_max_retries: int = _setting(
+        30,
+        forms.TRIES,
+        "How often to ask again while everybody who could go is busy.",
+        at="lru_eviction_max_retries",
+    )
+    lru_eviction_retry_interval: Seconds = _setting(
+        "1s", forms.INTERVAL, "How long to wait in between.", at="lru_eviction_retry_interval"
+    )
+    sample_interval: Seconds = _setting(
+        "1s", forms.INTERVAL, "How often to measure.", at="sample_interval"
+    )
+    holders_interval: Seconds = _setting(
+        "10s",
+        forms.INTERVAL,
+        "How often to ask the drivers which process holds what, which costs them more.",
+        at="holders_interval",
+    )
+    relief_grace: Seconds = _setting(
+        "10s",
+        forms.DURATION,
+        "How long a pool may be below its reserve before models are unloaded.",
+        at="policy.grace",
+    )
+    restore_margin: Bytes = _setting(
+        "256MiB",
+        forms.SIZE,
+        "How far beyond the reserve an unload for want of memory goes.",
+        at="policy.restore_margin",
+    )
+    state_dir: Path | None = _setting(
+        None,
+        forms.PATH,
+        "Where the journal is kept. As root: /var/lib/ullage.",
+        at="state_dir",
+        shown="~/.local/state/ullage",
+    )
+    log_level: LogLevel = _setting(
+        "info", forms.one_of(LogLevel), "What is worth a line in the log.", at="log_level"
+    )
+    listen: Listen = Listen()
+    settle: Settle = Settle()
+    watchdog: HostWatchdog = HostWatchdog()
+    pools: dict[str, Pool] = {}
+    engines: dict[str, Engine] = {}
+    models: dict[str, Model] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the documentation. `default` is text; `at` is where Config holds the value.
+
+    `env` is None for keys below a name of the operator's choice, but for those of the one pool
+    that every machine has.
+    """
+
+    path: KeyPath
+    default: str
+    form: Form
+    env: str | None
+    help: str
+    at: str | None
+
+    @property
+    def key(self) -> str:
+        return dotted(self.path)
+
+    @property
+    def kind(self) -> str:
+        return self.form.name
+
+
+# What stands in the documentation for names of the operator's choice.
+NAMED = {"pools": "ram", "engines": "NAME", "models": "MODEL"}
+
+# Variables that are no single key of the file.
+OTHER_VARIABLES = {
+    "ULLAGE_CONFIG": "The path of the file.",
+    "ULLAGE_ENGINES": "Engines, as name=url,name=url; the name may be left out.",
+    "ULLAGE_TOKEN": "The same as ULLAGE_LISTEN_TOKEN; clients send it.",
+    "ULLAGE_URL": "Where clients find the daemon.",
+}
+
+
+def dotted(path: KeyPath) -> str:
+    """The key as it may stand in the file: models."qwen3:8b".pinned."""
+    bare = "abcdefghijklmnopqrstuvwxyz0123456789_-"
+    return ".".join(
+        p if p and all(c in bare for c in p.lower()) else '"' + p.replace('"', '\\"') + '"'
+        for p in path
+    )
+
+
+def table_at(path: KeyPath, table: type[BaseModel] = File) -> type[BaseModel] | None:
+    """The table at `path`, names of the operator's choice included. None: there is none."""
+    while path:
+        found = _inner(table, path[0])
+        if found is None:
+            return None
+        table, named = found
+        path = path[2:] if named else path[1:]
+    return table
+
+
+def _inner(table: type[BaseModel], name: str) -> tuple[type[BaseModel], bool] | None:
+    """The table under a key, and whether names stand in between."""
+    field = table.model_fields.get(name)
+    if field is None or form_of(table, name) is not None:
+        return None
+    kinds = [a for a in (field.annotation, *get_args(field.annotation)) if isinstance(a, type)]
+    inner = next(k for k in kinds if issubclass(k, BaseModel))
+    return inner, inner is not field.annotation
+
+
+def _walk(table: type[BaseModel], path: KeyPath = ()) -> Iterator[Setting]:
+    for name, field in table.model_fields.items():
+        form = form_of(table, name)
+        if form is None:
+            inner = _inner(table, name)
+            assert inner is not None
+            yield from _walk(inner[0], (*path, name, NAMED[name]) if inner[1] else (*path, name))
+            continue
+        key = (*path, name)
+        extra: Any = field.json_schema_extra
+        default = field.get_default()
+        if default is not None:
+            default = form.show(form.read(default))
+        free = path[:1] in (("engines",), ("models",))
+        env = None if free else "ULLAGE_" + "_".join(key).upper()
+        shown = default or extra["shown"] or "none"
+        yield Setting(key, shown, form, env, field.description or "", extra["at"])
+
+
+SETTINGS: tuple[Setting, ...] = tuple(_walk(File))

@@ -1,0 +1,305 @@
+"""The routes. Questions are answered from the latest snapshot and the journal; wishes go to the
+loop's door."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from collectors.reading import Seconds
+from supervisor.core import explain
+from supervisor.core.plan import Load, Trigger, Why
+from supervisor.core.record import Mode, Result
+from supervisor.core.rows import decision_row
+from supervisor.door import Ambiguous, Carried, DoorError, NotReady, Unknown
+
+from . import bodies, view
+from .metrics import Page
+from .page import POLICY, page
+from .problems import Json, problem
+from .site import Site
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+B = TypeVar("B", bound=BaseModel)
+
+STALE = 10.0  # seconds: a sample that is older says nothing of now
+MOST_DECISIONS = 1000
+SOME_DECISIONS = 50
+RECENT = 20  # decisions that `why` looks back on
+
+
+class BadQuery(Exception):
+    """The query string is wrong; the message has every mistake."""
+
+
+def routes(site: Site) -> list[Route]:
+    admin = Admin(site)
+    api = "/api/v1"
+    return [
+        Route("/", admin.page),
+        Route("/healthz", admin.healthz),
+        Route("/readyz", admin.readyz),
+        Route("/metrics", admin.metrics),
+        Route(f"{api}/version", admin.version),
+        Route(f"{api}/state", admin.state),
+        Route(f"{api}/models", admin.models),
+        Route(f"{api}/decisions", admin.decisions),
+        Route(f"{api}/why", admin.why),
+        *(
+            Route(f"{api}/{name}", endpoint, methods=["POST"])
+            for name, endpoint in (
+                ("evict", admin.evict),
+                ("load", admin.load),
+                ("pin", admin.pin),
+                ("unpin", admin.unpin),
+                ("plan", admin.plan),
+            )
+        ),
+    ]
+
+
+def queried(*known: str) -> Callable[[Callable[..., Awaitable[Response]]], Any]:
+    """Refuses query parameters that are not `known`, or given twice: a typo must not pass
+    for an answer."""
+
+    def around(endpoint: Callable[..., Awaitable[Response]]) -> Any:
+        @wraps(endpoint)
+        async def checked(self: Admin, request: Request) -> Response:
+            given = [key for key, _ in request.query_params.multi_items()]
+            wrong = [f"no parameter is called {k!r}" for k in given if k not in known]
+            wrong += [f"{k} is given twice" for k in known if given.count(k) > 1]
+            if wrong:
+                takes = f"it takes {', '.join(known)}" if known else "it takes none"
+                raise BadQuery(f"{'; '.join(dict.fromkeys(wrong))}; {takes}")
+            return await endpoint(self, request)
+
+        return checked
+
+    return around
+
+
+class Admin:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    # -- for people and machines that watch
+
+    @queried()
+    async def page(self, request: Request) -> Response:
+        text = page(self._state()).encode("utf-8", "replace")
+        return HTMLResponse(text, headers={"content-security-policy": POLICY})
+
+    @queried()
+    async def healthz(self, request: Request) -> Response:
+        """Whoever can answer this is alive, however the machine is."""
+        return Json({"ok": True})
+
+    @queried()
+    async def readyz(self, request: Request) -> Response:
+        reason = self._not_ready()
+        return Json({"ready": True}) if reason is None else problem(503, reason)
+
+    @queried()
+    async def metrics(self, request: Request) -> Response:
+        found = Page(self._site)
+        # Hundreds of models take tens of milliseconds to write out: not on the loop.
+        text, kind = await asyncio.to_thread(found.text, request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": kind})
+
+    @queried()
+    async def version(self, request: Request) -> Response:
+        return Json({"version": self._site.version})
+
+    # -- questions
+
+    @queried()
+    async def state(self, request: Request) -> Response:
+        return Json(self._state())
+
+    @queried()
+    async def models(self, request: Request) -> Response:
+        state = self._state()
+        return Json({"models": state["models"], "installed": state["installed"]})
+
+    @queried("limit", "model", "before")
+    async def decisions(self, request: Request) -> Response:
+        query = request.query_params
+        limit, model = _limit(query.get("limit")), query.get("model")
+        found = self._site.loop.journal.decisions(limit, model=model, before=query.get("before"))
+        if model is not None and not found:
+            # A model that is gone still has its past; a name without any may be a typo.
+            with suppress(Ambiguous, NotReady):
+                self._site.door.resolve(model)
+        return Json({"decisions": found})
+
+    @queried("model")
+    async def why(self, request: Request) -> Response:
+        name = request.query_params.get("model")
+        if not name:
+            raise BadQuery("say which: ?model=NAME")
+        door, loop = self._site.door, self._site.loop
+        ref = door.resolve(name)
+        found = loop.journal.decisions(RECENT, model=str(ref))
+        told = explain.why(ref, door.snapshot(), loop.policy, found)
+        return Json({"model": str(ref), "sentences": told, "decisions": found})
+
+    # -- wishes
+
+    @queried()
+    async def evict(self, request: Request) -> Response:
+        door, body = self._site.door, await _body(request, bodies.Evict)
+        if body.free is not None:
+            pool = door.pool(body.pool)
+            return self._carried(await door.free(body.free, pool, wait=body.wait))
+        if body.all:
+            return self._carried(await door.evict_all(force=body.force, wait=body.wait))
+        names = body.models or []
+        return self._carried(await door.evict(names, force=body.force, wait=body.wait))
+
+    @queried()
+    async def load(self, request: Request) -> Response:
+        body = await _body(request, bodies.Load)
+        return self._carried(await self._site.door.load(body.model, wait=body.wait))
+
+    @queried()
+    async def pin(self, request: Request) -> Response:
+        body = await _body(request, bodies.Pin)
+        return Json({"pinned": await self._site.door.pin(body.model)})
+
+    @queried()
+    async def unpin(self, request: Request) -> Response:
+        body = await _body(request, bodies.Pin)
+        return Json({"unpinned": await self._site.door.unpin(body.model)})
+
+    @queried()
+    async def plan(self, request: Request) -> Response:
+        door, body = self._site.door, await _body(request, bodies.Plan)
+        if body.load is not None:
+            plan = door.plan_load(body.load)
+        elif body.free is not None:
+            plan = door.plan_free(body.free, door.pool(body.pool))
+        else:
+            plan = door.plan_evict(body.evict or [], force=body.force)
+        return Json({**view.row_of_plan(plan), "sentences": explain.of_plan(plan)})
+
+    # -- what they are made of
+
+    def _not_ready(self) -> str | None:
+        loop = self._site.loop
+        if loop.snapshot is None:
+            return "the first sample is not in yet"
+        age = loop.clock() - loop.snapshot.taken_at
+        return None if age < STALE else f"the latest sample is {age:.0f} s old"
+
+    def _state(self) -> view.Json:
+        loop, snapshot = self._site.loop, self._site.loop.snapshot
+        now, machine = Seconds(loop.clock()), loop.sampler.machine
+        seen = view.NOTHING if snapshot is None else view.of_snapshot(snapshot, loop.policy)
+        age = None if snapshot is None else round(max(0.0, now - snapshot.taken_at), 3)
+        return {
+            "version": self._site.version,
+            "mode": loop.mode.value,
+            "now": loop.wall(),
+            "uptime": round(now - self._site.started_at, 3),
+            "sample_age": age,
+            "ready": self._not_ready() is None,
+            **seen,
+            "findings": view.findings(loop.findings, now),
+            "pins": sorted(loop.journal.pins()),
+            "running": [run.decision.id for run in loop.runs],
+            "journal": {"lag": loop.journal.lag, "failures": loop.journal.failures},
+            "notes": [] if machine is None else list(machine.notes),
+        }
+
+    def _carried(self, carried: Carried) -> Response:
+        row = decision_row(carried.decision, carried.outcomes)
+        ok = went_well(carried) and not self._site.loop.executor.stopping
+        return Json({"decision": row, "sentences": explain.tell(row), "ok": ok})
+
+
+def went_well(carried: Carried) -> bool:
+    """Was all done that was asked for? What turned out not to be needed counts as done."""
+    decision, plan = carried.decision, carried.decision.plan
+    if not plan.works or (plan.actions and decision.mode is not Mode.ENFORCE):
+        return False
+    results = {o.result for o in carried.outcomes}
+    if plan.trigger is Trigger.OPERATOR:
+        return results <= {Result.DONE} and all(n.why is Why.ASKED for n in plan.notes)
+    loads = {o.result for o in carried.outcomes if isinstance(o.action, Load)}
+    return loads <= {Result.DONE} and (bool(loads) or Result.FAILED not in results)
+
+
+async def _body(request: Request, kind: type[B]) -> B:
+    try:
+        return kind.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise BadBody(bodies.mistakes(error, kind)) from error
+
+
+class BadBody(Exception):
+    """`mistakes` as bodies.mistakes has them."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
+def _limit(given: str | None) -> int:
+    if given is None:
+        return SOME_DECISIONS
+    if given.isascii() and given.isdecimal() and len(given) < 6:
+        limit = int(given)
+        if 1 <= limit <= MOST_DECISIONS:
+            return limit
+    raise BadQuery(f"limit is a whole number from 1 to {MOST_DECISIONS}, not {given!r}")
+
+
+# -- errors, by type, as problems
+
+
+def _of_door(request: Request, error: Exception) -> Response:
+    text = str(error)
+    if isinstance(error, Unknown):
+        return problem(404, text, what=error.what, closest=list(error.closest))
+    if isinstance(error, NotReady):
+        return problem(503, text, headers={"retry-after": "1"})
+    assert isinstance(error, Ambiguous | DoorError)
+    return problem(409, text)
+
+
+def _of_body(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BadBody)
+    count = len(error.mistakes)
+    text = f"the body has {count} mistakes" if count > 1 else "the body has a mistake"
+    return problem(422, text, errors=error.mistakes)
+
+
+def _of_query(request: Request, error: Exception) -> Response:
+    return problem(422, str(error))
+
+
+def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    where = request.url.path
+    detail = {
+        404: f"there is nothing at {where}; / says what there is",
+        405: f"{request.method} is not for {where}",
+    }.get(error.status_code, error.detail)
+    return problem(error.status_code, detail, headers=dict(error.headers or {}))
+
+
+ERRORS: dict[Any, Callable[[Request, Exception], Response]] = {
+    DoorError: _of_door,
+    BadBody: _of_body,
+    BadQuery: _of_query,
+    HTTPException: _of_http,
+}

@@ -1,0 +1,201 @@
+"""The metrics: their names and meaning in one table, and their text for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from supervisor.tally import Durations
+
+from .facts import MOST_MODELS, Fact, facts
+from .site import Site
+
+PREFIX = "ullage_"
+
+
+class Name(NamedTuple):
+    name: str  # without its prefix
+    type: str  # as Prometheus calls it; "info" is a gauge of 1 that carries labels
+    labels: tuple[str, ...]
+    help: str
+
+
+_POOL = ("pool", "kind")
+_MODEL = ("engine", "model")
+_DEVICE = ("pool", "uuid")
+
+NAMES: tuple[Name, ...] = (
+    Name("build_info", "info", ("version", "python"), "The version that runs, and on what."),
+    # memory
+    Name("memory_capacity_bytes", "gauge", _POOL,
+         "What programs can be given of a pool; kind is vram, unified or ram."),
+    Name("memory_free_bytes", "gauge", _POOL,
+         "What is free of a pool without stealing pages from a loaded model."),
+    Name("memory_reserved_bytes", "gauge", _POOL,
+         "What the driver and its firmware keep for themselves, on top of the capacity."),
+    Name("memory_headroom_bytes", "gauge", _POOL,
+         "Free bytes, less the reserve and what is promised; below 0 it is a shortfall."),
+    Name("memory_unattributed_bytes", "gauge", _POOL,
+         "Used bytes of which nobody knows whose they are."),
+    Name("memory_attributed_bytes", "gauge", ("pool", "owner"),
+         "Used bytes by owner: an engine, _external (other processes) or _unknown."),
+    Name("memory_reserve_bytes", "gauge", ("pool",), "Bytes that are never handed out."),
+    Name("memory_budget_bytes", "gauge", ("pool",),
+         "What models may hold of a pool, all together; absent where there is no budget."),
+    Name("memory_promised_bytes", "gauge", ("pool",),
+         "Bytes granted to loads that have not shown up in the measurements yet."),
+    Name("pressure", "gauge", ("pool",),
+         "0 none, 1 below the reserve or beyond the budget, 2 badly so."),
+    # devices
+    Name("device_info", "info", (*_DEVICE, "name", "pci", "driver", "vendor"),
+         "An accelerator and the pool that it draws from."),
+    Name("device_utilization_ratio", "gauge", _DEVICE,
+         "Share of the last moments in which a kernel ran, 0 to 1."),
+    Name("device_temperature_celsius", "gauge", _DEVICE, "Temperature of an accelerator."),
+    Name("device_power_watts", "gauge", _DEVICE, "Power that an accelerator draws."),
+    Name("device_energy_joules_total", "counter", _DEVICE,
+         "Energy that an accelerator has used since its driver was loaded."),
+    # engines and their models
+    Name("engine_up", "gauge", ("engine",), "1 if the engine answered when last asked."),
+    Name("engine_probe_duration_seconds", "gauge", ("engine",),
+         "How long the engine took to answer when last asked."),
+    Name("model_resident", "gauge", (*_MODEL, "state"),
+         "1 for a model that holds memory, by what it does; how many they are for _other."),
+    Name("model_memory_bytes", "gauge", (*_MODEL, "pool"),
+         "What a model holds of a pool, its mapped file included."),
+    Name("model_pinned", "gauge", _MODEL, "1 if the model is never evicted."),
+    Name("model_in_flight", "gauge", _MODEL,
+         "Requests that the model is serving; absent where nobody can tell."),
+    Name("model_last_used_timestamp_seconds", "gauge", _MODEL,
+         "When the model was last seen at work."),
+    # what was decided, and what became of it
+    Name("decisions_total", "counter", ("trigger",), "Plans that were made and written down."),
+    Name("evictions_total", "counter", ("engine", "trigger", "result"),
+         "Unloads that were decided, by what became of them."),
+    Name("eviction_verdicts_total", "counter", ("engine", "verdict"),
+         "Unloads that were carried out, by what came back of what was promised."),
+    Name("eviction_promised_bytes_total", "counter", ("engine",),
+         "Bytes that unloads were expected to give back."),
+    Name("eviction_reclaimed_bytes_total", "counter", ("engine",),
+         "Bytes that unloads did give back."),
+    Name("eviction_duration_seconds", "histogram", ("engine",),
+         "From the call of an unload until the memory is back, or given up on."),
+    Name("model_loads_total", "counter", ("engine", "result"),
+         "Loads that were decided, by what became of them."),
+    Name("model_load_duration_seconds", "histogram", ("engine",),
+         "From the call of a load until the model is there, or given up on."),
+    Name("findings", "gauge", ("kind",), "What is wrong now, by kind."),
+    Name("pins", "gauge", (), "Pins that were set while running."),
+    Name("reservations", "gauge", (), "Loads that were granted and are under way."),
+    # the daemon itself
+    Name("samples_total", "counter", (), "Snapshots taken."),
+    Name("sample_failures_total", "counter", (), "Snapshots that could not be taken."),
+    Name("sample_timestamp_seconds", "gauge", (),
+         "When the latest snapshot was taken: what everything above is as of."),
+    Name("collector_last_success_timestamp_seconds", "gauge", ("collector",),
+         "When the source was last read."),
+    Name("collector_duration_seconds", "gauge", ("collector",),
+         "How long the source took when last asked."),
+    Name("collector_errors_total", "counter", ("collector",),
+         "Times that the source could not be read."),
+    Name("collector_stalled", "gauge", ("collector",),
+         "1 if the last call into the source did not return in time."),
+    Name("journal_lag", "gauge", (), "Entries of the journal that are not on disk yet."),
+    Name("journal_write_failures_total", "counter", (),
+         "Times that the journal could not be written."),
+    Name("journal_writes_dropped_total", "counter", (),
+         "Entries of the journal that were given up."),
+    Name("clock_steps_total", "counter", (), "Steps of the wall clock that were noticed."),
+    Name("event_loop_lag_seconds", "gauge", (), "How late the last tick was served."),
+)  # fmt: skip
+
+OPENMETRICS = "application/openmetrics-text"
+_openmetrics: Callable[[Collector], bytes] = openmetrics.generate_latest
+
+
+class Page(Collector):
+    """What the metrics say at one moment. Taking it is quick; writing it out may take a thread's
+    time."""
+
+    def __init__(self, site: Site, most: int = MOST_MODELS) -> None:
+        """`most` models keep their names."""
+        self._facts = tuple(facts(site, most))
+
+    def collect(self) -> Iterable[Metric]:
+        return families(self._facts)
+
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """The text and its content type: OpenMetrics for whoever accepts it."""
+        # A registry of its own: no process-wide one, and nothing that outlives this answer.
+        registry = CollectorRegistry()
+        registry.register(self)
+        if OPENMETRICS in accept:
+            return _openmetrics(registry), openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def describe(self) -> Iterable[Metric]:
+        """Asked while registering; without it everything would be collected twice."""
+        return ()
+
+
+def families(found: Iterable[Fact]) -> Iterator[Metric]:
+    """The facts as families, in the order of NAMES. Those without a fact are left out."""
+    grouped: dict[str, list[Fact]] = {row.name: [] for row in NAMES}
+    for fact in found:
+        grouped[fact[0]].append(fact)
+    for row in NAMES:
+        if grouped[row.name]:
+            yield _family(row, grouped[row.name])
+
+
+def _family(row: Name, found: Iterable[Fact]) -> Metric:
+    name = PREFIX + row.name
+    if row.type == "histogram":
+        histogram = HistogramMetricFamily(name, row.help, labels=row.labels)
+        for _, labels, value in found:
+            assert isinstance(value, Durations)
+            histogram.add_metric(_printable(labels), _buckets(value), value.total)
+        return histogram
+    if row.type == "info":
+        info = InfoMetricFamily(name.removesuffix("_info"), row.help)
+        for _, labels, _ in found:
+            values = dict(zip(row.labels, _printable(labels), strict=True))
+            info.add_metric((), values)
+        return info
+    kind = CounterMetricFamily if row.type == "counter" else GaugeMetricFamily
+    family = kind(name, row.help, labels=row.labels)
+    for _, labels, value in found:
+        assert not isinstance(value, Durations)
+        family.add_metric(_printable(labels), value)
+    return family
+
+
+def _buckets(durations: Durations) -> list[tuple[str, float]]:
+    bounds = [str(float(b)) for b in durations.bounds]
+    return [*zip(bounds, durations.counts, strict=True), ("+Inf", durations.count)]
+
+
+def _printable(labels: Iterable[str]) -> list[str]:
+    """An engine may call a model anything, even what is no text: that must not cost us the page."""
+    return [label.encode("utf-8", "replace").decode() for label in labels]
+
+
+def markdown_table() -> str:
+    """NAMES as a table for the documentation."""
+    lines = ["| name | type | labels | meaning |", "|---|---|---|---|"]
+    for row in NAMES:
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        lines.append(f"| `{PREFIX}{row.name}` | {row.type} | {labels} | {row.help} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,98 @@
+"""One plain page for people: pools, models, findings. No script, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+from supervisor.units import format_bytes, format_seconds
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; margin: 0 0 2rem; }
+caption { text-align: left; font-weight: 600; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8886; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+:root { color-scheme: light dark; }
+"""
+
+_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+Row = tuple[str, ...]
+
+
+def page(state: dict[str, Any]) -> str:
+    """The state, as `GET /api/v1/state` has it, as HTML."""
+    ready = "" if state["ready"] else "<p>Not ready: no recent sample.</p>"
+    pools = [
+        (p["name"], p["id"], *(_size(p[k]) for k in ("total", "free", "held", "headroom")))
+        if p["blind"] is None
+        else (p["name"], p["id"], "", "", "", f"not readable: {p['blind']}")
+        for p in state["pools"]
+    ]
+    models = [
+        (
+            m["name"],
+            m["state"] + (", pinned" if m["pinned"] else ""),
+            "busy" if m["busy"] else f"idle for {format_seconds(m['idle'])}",
+            _size(m["size"]),
+        )
+        for m in state["models"]
+    ]
+    engines = [
+        (e["id"], e["kind"], e["url"], "up" if e["up"] else f"down: {e['fault']}")
+        for e in state["engines"]
+    ]
+    findings = [
+        (f["severity"], f["subject"], f["detail"], format_seconds(f["for"]))
+        for f in state["findings"]
+    ]
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Ullage</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>Ullage {escape(state["version"])}</h1>
+<p>Mode: {escape(state["mode"])}. Up for {format_seconds(state["uptime"])}.</p>
+{ready}
+{_table("Pools", ("Name", "Pool", "Total", "Free", "Models hold", "Headroom"), pools, 4)}
+{_table("Models", ("Model", "State", "Activity", "Holds"), models, 1)}
+{_table("Engines", ("Engine", "Kind", "Address", "State"), engines, 0)}
+{_table("Findings", ("Severity", "Where", "What", "For"), findings, 1)}
+<p><a href="/metrics">Metrics</a> · <a href="/api/v1/state">State</a> ·
+<a href="/api/v1/decisions">Decisions</a></p>
+</body>
+</html>
+"""
+
+
+def _size(size: int | None) -> str:
+    return "not known" if size is None else format_bytes(size)
+
+
+def _table(caption: str, head: Row, rows: Iterable[Row], numbers: int) -> str:
+    """`numbers`: how many of the last columns hold numbers."""
+    first = len(head) - numbers
+    lines = [_row("th", head, first), *(_row("td", row, first) for row in rows)]
+    if len(lines) == 1:
+        return f"<p>{escape(caption)}: none.</p>"
+    return f"<table>\n<caption>{escape(caption)}</caption>\n" + "\n".join(lines) + "\n</table>"
+
+
+def _row(tag: str, cells: Row, first: int) -> str:
+    text = "".join(
+        f"<{tag}{' class=n' if i >= first else ''}>{escape(cell)}</{tag}>"
+        for i, cell in enumerate(cells)
+    )
+    return f"<tr>{text}</tr>"

@@ -1,0 +1,65 @@
+"""The HTTP protocol, with an end to its patience.
+
+uvicorn waits for ever for a request's headers and takes as many as are sent: every such
+connection holds a place of `limit_concurrency`. Bodies are timed where they are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_TIMEOUT = 10.0  # seconds for a request's first line and headers
+LARGEST_HEAD = 64 * 1024  # bytes
+
+
+class Patient(HttpToolsProtocol):
+    """Closes connections that are silent, dribble their headers, or send too many of them."""
+
+    head_timeout = HEAD_TIMEOUT
+    _timer: asyncio.TimerHandle | None = None
+    _head = 0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait()  # uvicorn's own timer ends with the first byte of the next request
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > LARGEST_HEAD:
+            raise ValueError("too much of a head")  # the parser makes it a 400, and closes
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(self.head_timeout, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

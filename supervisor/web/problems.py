@@ -1,0 +1,33 @@
+"""Errors as RFC 9457 problems: one shape, whoever answers."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+LONGEST = 1000  # characters of a detail
+
+
+class Json(JSONResponse):
+    """JSON in ASCII: names come from engines, and what is no text must not cost us the answer."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+class ProblemResponse(Json):
+    media_type = "application/problem+json"
+
+
+def problem(
+    status: int, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+) -> ProblemResponse:
+    """`detail` says what is wrong and what would be right; `members` say it to programs."""
+    title = HTTPStatus(status).phrase
+    if len(detail) > LONGEST:  # it may quote what was sent
+        detail = detail[:LONGEST] + "…"
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return ProblemResponse({**content, **members}, status, headers)

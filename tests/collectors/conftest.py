@@ -1,0 +1,50 @@
+"""A fake driver for the real binding, and a clock that moves only when told."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nvml.fake_nvml import GIB, State, build, compiler
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if sys.platform != "linux" or compiler() is None:
+        pytest.skip("the fake driver needs Linux and a C compiler")
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def driver(nvml_library: Path, tmp_path: Path) -> Iterator[State]:
+    """This process sees a driver with two GPUs: 24 GiB (2 used, half reserved) and 80 GiB."""
+    state = State(tmp_path / "nvml.txt")
+    state.gpu(
+        0,
+        name="NVIDIA RTX 4090",
+        uuid="GPU-aaaa",
+        total=24 * GIB,
+        used=2 * GIB,
+        reserved=GIB // 2,
+        temp=41,
+        power_mw=65_000,
+        util=12,
+        energy_mj=7_000_500,
+    )
+    state.gpu(1, name="NVIDIA H100", uuid="GPU-bbbb", total=80 * GIB, used=GIB)
+    with state.loaded(nvml_library):
+        yield state

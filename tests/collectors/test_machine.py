@@ -1,0 +1,317 @@
+"""One thread per collector that keeps nobody waiting, and readings folded into one machine."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from collectors.errors import CollectorError
+from collectors.host import HostCollector
+from collectors.machine import Machine, Owner, find, fold, read_all
+from collectors.nvidia import NvidiaCollector
+from collectors.reading import (
+    RAM,
+    Blind,
+    Collector,
+    Device,
+    Holder,
+    HostFacts,
+    MemoryPool,
+    PoolId,
+    PoolKind,
+    Reading,
+    Sample,
+    Seconds,
+    gib,
+    mib,
+)
+from tests.collectors.conftest import Clock
+from tests.nvml.fake_nvml import State
+
+SOON = 10.0  # seconds; only ever waited for in full when a test fails
+GPU = PoolId("GPU-aaaa")
+RAM_POOL = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(40))
+GPU_POOL = MemoryPool(GPU, PoolKind.DEDICATED, gib(24), gib(20))
+FACTS = HostFacts(swap_total=gib(8), swap_free=gib(8))
+
+
+class Scripted:
+    """A collector that answers what it is told; `gate` holds it inside the call."""
+
+    def __init__(self, name: str = "scripted", deadline: float = 2.0) -> None:
+        self.name, self.deadline = name, Seconds(deadline)
+        self.answer: Sample | Exception = Sample(pools=(RAM_POOL,))
+        self.entered, self.gate = threading.Event(), threading.Event()
+        self.gate.set()
+        self.asked: list[bool] = []
+        self.threads: set[int] = set()
+
+    def read(self, *, holders: bool) -> Sample:
+        self.asked.append(holders)
+        self.threads.add(threading.get_ident())
+        self.entered.set()
+        assert self.gate.wait(SOON)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Entered:
+    """Another collector, with an event that says when its call has begun."""
+
+    def __init__(self, inner: Collector) -> None:
+        self.name, self.deadline, self._inner = inner.name, inner.deadline, inner
+        self.entered = threading.Event()
+
+    def read(self, *, holders: bool) -> Sample:
+        self.entered.set()
+        return self._inner.read(holders=holders)
+
+
+@pytest.fixture
+def collector() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+def owner(collector: Scripted, clock: Clock) -> Iterator[Owner]:
+    owner = Owner(collector, clock)
+    yield owner
+    collector.gate.set()
+    owner.close()
+
+
+def result(future: Future[Reading]) -> Reading:
+    return future.result(SOON)
+
+
+def hang(collector: Scripted, owner: Owner) -> Future[Reading]:
+    collector.gate.clear()
+    future = owner.ask(False)
+    assert collector.entered.wait(SOON)
+    return future
+
+
+def test_a_reading_is_stamped_with_its_start_and_its_duration(
+    collector: Scripted, owner: Owner, clock: Clock
+) -> None:
+    future = hang(collector, owner)
+    clock.now += 1.5
+    collector.gate.set()
+    sample = Sample(pools=(RAM_POOL,))
+    assert result(future) == Reading("scripted", Seconds(1000.0), Seconds(1.5), sample)
+
+
+def test_the_wish_for_holders_reaches_the_collector(collector: Scripted, owner: Owner) -> None:
+    for holders in (True, False):
+        result(owner.ask(holders))
+    assert collector.asked == [True, False]
+
+
+def test_a_collector_is_always_called_from_the_same_thread(
+    collector: Scripted, owner: Owner
+) -> None:
+    for _ in range(3):
+        result(owner.ask(False))
+    assert len(collector.threads) == 1
+    assert collector.threads != {threading.get_ident()}
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (CollectorError("GPU is lost"), "GPU is lost"),
+        (ValueError("two\nlines"), "ValueError: two lines"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_an_error_becomes_a_fault_of_one_line_and_the_next_call_is_made(
+    collector: Scripted, owner: Owner, error: Exception, fault: str
+) -> None:
+    collector.answer = error
+    assert result(owner.ask(False)).fault == fault
+    collector.answer = Sample(pools=(RAM_POOL,))
+    assert result(owner.ask(False)).fault is None
+
+
+def test_while_a_call_is_overdue_every_other_is_refused_at_once(
+    collector: Scripted, owner: Owner, clock: Clock
+) -> None:
+    hang(collector, owner)
+    clock.now += 7
+    refused = owner.ask(False)
+    assert refused.done()
+    assert result(refused).fault == "has not returned for 7 s"
+    assert len(collector.asked) == 1
+
+
+def test_a_call_within_its_deadline_lets_the_next_one_wait_behind_it(
+    collector: Scripted, owner: Owner, clock: Clock
+) -> None:
+    first = hang(collector, owner)
+    clock.now += 1
+    second = owner.ask(True)
+    assert not second.done()
+    collector.gate.set()
+    assert (result(first).fault, result(second).fault) == (None, None)
+    assert collector.asked == [False, True]
+
+
+def test_what_comes_too_late_is_thrown_away_and_the_next_reading_is_good(
+    collector: Scripted, owner: Owner, clock: Clock
+) -> None:
+    late = hang(collector, owner)
+    clock.now += 3
+    collector.gate.set()
+    assert (result(late).sample, result(late).fault) == (None, "answered only after 3.0 s")
+    assert result(owner.ask(False)).sample == Sample(pools=(RAM_POOL,))
+
+
+def test_a_question_that_nobody_waits_for_any_more_is_not_asked(
+    collector: Scripted, owner: Owner
+) -> None:
+    hang(collector, owner)
+    assert owner.ask(True).cancel()
+    last = owner.ask(False)
+    collector.gate.set()
+    result(last)
+    assert collector.asked == [False, False]
+
+
+def test_the_threads_never_keep_the_program_from_ending(collector: Scripted, owner: Owner) -> None:
+    hang(collector, owner)
+    [thread] = [t for t in threading.enumerate() if t.name == "collector scripted"]
+    assert thread.daemon
+
+
+def test_all_are_asked_at_once_and_each_keeps_its_own_deadline() -> None:
+    good, slow, broken = Scripted("good"), Scripted("slow", 0.02), Scripted("broken")
+    slow.gate.clear()
+    broken.answer = CollectorError("no")
+    owners = [Owner(slow), Owner(good), Owner(broken)]
+    readings = read_all(owners, holders=True)
+    slow.gate.set()
+    for owner in owners:
+        owner.close()
+    assert [(r.collector, r.fault) for r in readings] == [
+        ("slow", "no answer within 0.02 s"),
+        ("good", None),
+        ("broken", "no"),
+    ]
+
+
+def test_whoever_gives_up_waiting_takes_the_question_back(
+    collector: Scripted, owner: Owner
+) -> None:
+    collector.deadline = Seconds(0.02)
+    hang(collector, owner)
+    [given_up] = read_all([owner], holders=True)
+    assert given_up.fault == "no answer within 0.02 s"
+    collector.gate.set()
+    result(owner.ask(False))
+    assert collector.asked == [False, False]
+
+
+def test_a_driver_that_hangs_is_a_fault_and_recovers(driver: State, clock: Clock) -> None:
+    collector = Entered(NvidiaCollector(clock=clock))
+    owner = Owner(collector, clock)
+    assert result(owner.ask(False)).fault is None
+
+    collector.entered.clear()
+    driver.hang("nvmlDeviceGetMemoryInfo_v2", 1)
+    stuck = owner.ask(False)
+    assert collector.entered.wait(SOON)
+    clock.now += 30
+    assert result(owner.ask(False)).fault == "has not returned for 30 s"
+    assert not stuck.done()
+
+    driver.drop("hang")
+    assert result(stuck).fault == "answered only after 30.0 s"
+    sample = result(owner.ask(False)).sample
+    owner.close()
+    assert sample is not None
+    assert [p.id for p in sample.pools] == ["GPU-aaaa", "GPU-bbbb"]
+
+
+# -- folding
+
+
+def reading(name: str, sample: Sample | None = None, fault: str | None = None) -> Reading:
+    return Reading(name, Seconds(1), Seconds(0), sample, fault)
+
+
+def device(pool: PoolId) -> Device:
+    return Device(uuid="GPU-aaaa", pool=pool, name="A card", index=0, vendor="nvidia")
+
+
+HOST = reading("host", Sample(pools=(RAM_POOL,), host=FACTS))
+
+
+def test_readings_fold_into_one_machine() -> None:
+    holder = Holder(42, GPU, gib(4), "engine")
+    gpu = Sample(pools=(GPU_POOL,), devices=(device(GPU),), holders=(holder,), note="a note")
+    assert fold([HOST, reading("nvidia", gpu)]) == Machine(
+        pools=(RAM_POOL, GPU_POOL),
+        devices=(device(GPU),),
+        holders=(holder,),
+        host=FACTS,
+        notes=("a note",),
+    )
+
+
+@pytest.mark.parametrize("gpu_first", [True, False])
+def test_ram_is_unified_where_a_device_draws_from_it(gpu_first: bool) -> None:
+    readings = [HOST, reading("nvidia", Sample(devices=(device(RAM),)))]
+    [pool] = fold(reversed(readings) if gpu_first else readings).pools
+    assert pool == MemoryPool(RAM, PoolKind.UNIFIED, gib(64), gib(40))
+
+
+def test_beside_unified_ram_a_card_keeps_its_own_kind_of_pool() -> None:
+    gpus = Sample((GPU_POOL,), (device(RAM), device(GPU)))
+    machine = fold([HOST, reading("nvidia", gpus)])
+    assert [p.kind for p in machine.pools] == [PoolKind.UNIFIED, PoolKind.DEDICATED]
+
+
+def test_a_device_with_its_own_memory_leaves_ram_to_the_host() -> None:
+    machine = fold([HOST, reading("nvidia", Sample((GPU_POOL,), (device(GPU),)))])
+    assert [p.kind for p in machine.pools] == [PoolKind.HOST, PoolKind.DEDICATED]
+
+
+def test_ram_that_could_not_be_read_is_blind_and_the_gpu_is_still_seen() -> None:
+    gpu = reading("nvidia", Sample((GPU_POOL,), (device(GPU),)))
+    machine = fold([reading("host", fault="psutil broke"), gpu])
+    assert machine.pools == (GPU_POOL,)
+    assert machine.blind == (Blind(RAM, "psutil broke"),)
+    assert machine.faults == {"host": "psutil broke"}
+
+
+def test_without_any_collector_ram_is_blind() -> None:
+    assert fold([]) == Machine(blind=(Blind(RAM, "no collector reads it"),))
+
+
+def test_a_faulted_driver_takes_nothing_else_with_it() -> None:
+    machine = fold([HOST, reading("nvidia", fault="GPU is lost")])
+    assert (machine.pools, machine.blind) == ((RAM_POOL,), ())
+    assert machine.faults == {"nvidia": "GPU is lost"}
+
+
+def test_a_blind_pool_is_named_and_one_that_somebody_reads_is_not() -> None:
+    blind = (Blind(GPU, "lost"), Blind(PoolId("GPU-bbbb"), "lost too"))
+    machine = fold([HOST, reading("x", Sample((GPU_POOL,))), reading("y", Sample(blind=blind))])
+    assert machine.blind == (Blind(PoolId("GPU-bbbb"), "lost too"),)
+
+
+def test_holders_are_none_only_when_nobody_listed_any() -> None:
+    assert fold([HOST]).holders is None
+    assert fold([HOST, reading("nvidia", Sample(holders=()))]).holders == ()
+
+
+def test_this_machine_has_collectors_and_ram(tmp_path: Path) -> None:
+    collectors = find()
+    assert isinstance(collectors[0], HostCollector)
+    owners = [Owner(collectors[0])]
+    machine = fold(read_all(owners, holders=False))
+    owners[0].close()
+    assert machine.pools[0].total > mib(1)

@@ -1,0 +1,88 @@
+"""Configurations to read, and ways to read them."""
+
+import re
+
+import pytest
+
+from supervisor.config import ConfigError, load
+
+KINDS = frozenset({"ollama", "llamacpp", "vllm"})
+TOKEN = "0123456789abcdef"
+
+FULL = """
+mode = "advise"
+detect = false
+max_active_backends = 3
+single_model_mode = true
+force_eviction_when_busy = true
+lru_eviction_max_retries = 7
+lru_eviction_retry_interval = "2s"
+sample_interval = 0.5
+holders_interval = "5s"
+relief_grace = "0s"
+restore_margin = "1GiB"
+state_dir = "state"
+log_level = "debug"
+[listen]
+host = "0.0.0.0"
+port = 0
+socket = "/run/ullage.sock"
+token = "0123456789abcdef"
+allowed_hosts = ["GPU.lan"]
+[settle]
+timeout = "3s"
+step = "100ms"
+[watchdog]
+idle_timeout = "30m"
+busy = true
+[pools.ram]
+reserve = "10%"
+budget = "20GiB"
+[pools."GPU-1"]
+reserve = "1GiB"
+[engines.main]
+kind = "llamacpp"
+url = "http://127.0.0.1:8080/"
+key = "sk"
+max_active_backends = 1
+[engines.main.watchdog]
+idle = false
+[engines.far]
+url = "https://gpu.lan/vllm"
+allow_remote = true
+[models."qwen3:8b"]
+pinned = true
+[models."main/gemma"]
+watchdog = {idle_timeout = "1m"}
+"""
+
+
+def reader(folder):
+    """Loads a text as the file, with an environment and flags (listen__port=1)."""
+
+    def read(text="", environ=None, **flags):
+        file = folder / "ullage.toml"
+        file.write_text(text)
+        wanted = {k.replace("__", "."): v for k, v in flags.items()}
+        return load(file, environ or {}, wanted, kinds=KINDS)
+
+    return read
+
+
+def complainer(read):
+    """The lines of the error that loading raises, without where they were found."""
+    where = re.compile(r" \([^()]*(:\d+|ullage.toml|environment.*|flag .*)\)$")
+
+    def mistakes(text="", environ=None, **flags):
+        with pytest.raises(ConfigError) as wrong:
+            read(text, environ, **flags)
+        lines = str(wrong.value).splitlines()
+        assert lines == [str(p) for p in wrong.value.problems]
+        return [where.sub("", line) for line in lines]
+
+    return mistakes
+
+
+def nothing(**environ):
+    """What there is without a file."""
+    return load(None, environ, {}, kinds=KINDS, places=[])

@@ -1,0 +1,229 @@
+"""Ollama, by the shapes of its 0.32 and what its sources say of older ones."""
+
+import asyncio
+import copy
+
+import httpx
+import pytest
+
+from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.engines.base import Activity, EngineDown, EngineModel, EngineRefused, Process
+from supervisor.engines.ollama import Ollama
+from tests.engines.replay import Replay, capture
+
+OLLAMA = capture("ollama-0.32.15")
+BLOB = (
+    "/usr/share/ollama/.ollama/models/blobs/"
+    "sha256-a3de86cd1c132c822487ededd47a324c50491393e6565cd14bafa40d0b8e686f"
+)
+
+
+def ollama(client):
+    return Ollama(EngineId("ol"), "http://127.0.0.1:11434", client, None)
+
+
+def listed(told):
+    return {m.id: m for m in asyncio.run(ollama(Replay(told).client()).list())}
+
+
+def without(*calls):
+    return OLLAMA | {"replies": [r for r in OLLAMA["replies"] if r["call"] not in calls]}
+
+
+def changed(call, **members):
+    """The capture, with other members in the first model of `call`; None takes one away."""
+    told = copy.deepcopy(OLLAMA)
+    first = next(r for r in told["replies"] if r["call"] == call)["body"]["models"][0]
+    first |= members
+    for key in [k for k, v in first.items() if v is None]:
+        del first[key]
+    return told
+
+
+def answering(call, models):
+    told = without(call)
+    reply = {"call": call, "status": 200, "body": {"models": models}}
+    return told | {"replies": [*told["replies"], reply]}
+
+
+def asks(told, call):
+    replay = Replay(told)
+    asyncio.run(call(ollama(replay.client())))
+    return replay.asked
+
+
+def test_a_loaded_model_carries_the_engines_word_for_its_bytes():
+    assert listed(OLLAMA)["qwen3:8b"] == EngineModel(
+        ModelId("qwen3:8b"),
+        State.LOADED,
+        reported=6654289920,
+        reported_gpu=6654289920,
+        file_size=5225388164,
+        weights=BLOB,
+        process=Process(argv=(("--model", BLOB),)),
+        mark="2026-08-22T10:05:31.120471193+02:00",
+    )
+
+
+def test_an_installed_model_carries_the_size_of_its_file_alone():
+    model = listed(OLLAMA)["smollm2:135m"]
+    assert model == EngineModel(ModelId("smollm2:135m"), file_size=270898672)
+
+
+def test_models_in_the_cloud_are_left_out():
+    assert set(listed(OLLAMA)) == {"qwen3:8b", "smollm2:135m", "nomic-embed-text:latest"}
+
+
+def test_a_loaded_model_whose_file_was_removed_is_still_listed():
+    model = listed(answering("GET /api/tags", []))["qwen3:8b"]
+    assert (model.state, model.file_size) == (State.LOADED, None)
+
+
+def test_a_model_that_cannot_be_shown_is_listed_without_its_process():
+    model = listed(OLLAMA)["nomic-embed-text:latest"]
+    assert (model.state, model.process, model.weights) == (State.LOADED, None, None)
+
+
+def test_a_model_on_the_cpu_alone_reports_no_byte_on_the_gpu():
+    model = listed(changed("GET /api/ps", size_vram=0))["nomic-embed-text:latest"]
+    assert (model.reported, model.reported_gpu) == (588251136, 0)
+
+
+@pytest.mark.parametrize("size", [None, 0])
+def test_a_size_that_is_not_told_is_not_zero(size):
+    model = listed(changed("GET /api/ps", size=size))["nomic-embed-text:latest"]
+    assert (model.reported, model.reported_gpu) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["nomic-embed-text", "nomic-embed-text:latest"])
+def test_a_name_without_a_tag_is_the_latest(name):
+    models = listed(changed("GET /api/ps", name=name))
+    assert models[name].state is State.LOADED
+    assert models[name].file_size == 274302450
+    assert len(models) == 3
+
+
+def test_a_port_in_a_name_is_not_a_tag():
+    host = "hub.local:5000/org/model"
+    told = changed("GET /api/tags", name=f"{host}:latest")
+    ps = next(r for r in told["replies"] if r["call"] == "GET /api/ps")["body"]["models"]
+    ps[0]["name"] = host
+    assert listed(told)[host].file_size == 5225388164
+
+
+def test_a_model_is_shown_once_for_as_long_as_it_stays_loaded():
+    replay = Replay(OLLAMA)
+    engine = ollama(replay.client())
+
+    def shows():
+        return [body["model"] for call, body in replay.asked if call == "POST /api/show"]
+
+    async def look():
+        await engine.list()
+        await engine.list()
+        once = shows().count("qwen3:8b")
+        replay.replies = answering("GET /api/ps", [])["replies"]
+        await engine.list()
+        replay.replies = OLLAMA["replies"]
+        await engine.list()
+        return once, shows().count("qwen3:8b")
+
+    assert asyncio.run(look()) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("modelfile", "source", "weights"),
+    [
+        ("# FROM x\nFROM /b/sha256-1\nFROM /b/sha256-mmproj\n", "/b/sha256-1", "/b/sha256-1"),
+        ('FROM "C:\\b\\sha256-1"', "C:\\b\\sha256-1", "C:\\b\\sha256-1"),
+        ("FROM gemma3:4b-mlx\n", "gemma3:4b-mlx", None),
+        ("TEMPLATE x\n", None, None),
+    ],
+)
+def test_the_child_is_found_by_what_the_model_comes_from(modelfile, source, weights):
+    told = without("POST /api/show")
+    reply = {"call": "POST /api/show", "status": 200, "body": {"modelfile": modelfile}}
+    model = listed(told | {"replies": [*told["replies"], reply]})["qwen3:8b"]
+    assert model.weights == weights
+    assert model.process == (source and Process(argv=(("--model", source),)))
+
+
+def test_it_does_not_claim_to_know_what_is_in_flight():
+    model = listed(OLLAMA)["qwen3:8b"]
+    assert Ability.IN_FLIGHT not in Ollama.abilities
+    activity = asyncio.run(ollama(Replay(OLLAMA).client()).activity(model))
+    assert activity == Activity(None, mark="2026-08-22T10:05:31.120471193+02:00")
+
+
+def test_a_load_is_a_request_without_a_prompt():
+    asked = asks(OLLAMA, lambda engine: engine.load(ModelId("qwen3:8b")))
+    assert asked == [("POST /api/generate", {"model": "qwen3:8b", "stream": False})]
+
+
+def test_a_model_that_makes_embeddings_only_is_loaded_as_one():
+    name = ModelId("nomic-embed-text:latest")
+    asked = asks(OLLAMA, lambda engine: engine.load(name))
+    assert [call for call, _ in asked] == ["POST /api/generate", "POST /api/embed"]
+    assert asked[1][1] == {"model": name}
+
+
+def test_a_load_that_fails_says_why():
+    failed = {"error": "llama runner process has terminated: out of memory"}
+    reply = {"call": "POST /api/generate", "status": 500, "body": failed}
+    with pytest.raises(EngineRefused, match="out of memory"):
+        asks(OLLAMA | {"replies": [reply]}, lambda engine: engine.load(ModelId("qwen3:8b")))
+
+
+def test_an_unload_is_a_request_that_keeps_nothing_alive():
+    asked = asks(OLLAMA, lambda engine: engine.unload(ModelId("qwen3:8b")))
+    body = {"model": "qwen3:8b", "keep_alive": 0, "stream": False}
+    assert asked == [("POST /api/generate", body)]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(OLLAMA, id="since 0.16"),
+        pytest.param(without("GET /api/status"), id="older"),
+        pytest.param(
+            {
+                "elsewhere": OLLAMA["elsewhere"],
+                "replies": [
+                    {"call": "GET /api/version", "status": 200, "body": {"version": "0.9.6"}},
+                    {"call": "GET /api/tags", "status": 200, "body": {"models": []}},
+                    {"call": "GET /api/ps", "status": 200, "body": {"models": []}},
+                ],
+            },
+            id="older and empty",
+        ),
+    ],
+)
+def test_a_true_ollama_is_known_at_every_age(told):
+    identity = asyncio.run(ollama(Replay(told).client()).identify())
+    assert identity is not None
+    assert identity.version in ("0.32.15", "0.9.6")
+
+
+def test_a_new_ollama_is_not_asked_for_what_only_imitators_have():
+    asked = [call for call, _ in asks(OLLAMA, lambda engine: engine.identify())]
+    assert asked == ["GET /api/version", "GET /api/status"]
+
+
+@pytest.mark.parametrize(
+    "members", [{"size": 0}, {"digest": "sha256:abc"}, {"digest": None}, {"size": "5 GB"}]
+)
+def test_a_made_up_entry_gives_an_imitator_away(members):
+    told = changed("GET /api/ps", **members)
+    told["replies"] = [r for r in told["replies"] if r["call"] != "GET /api/status"]
+    assert asyncio.run(ollama(Replay(told).client()).identify()) is None
+
+
+def test_an_ollama_that_dies_between_two_questions_is_down():
+    def answer(request):
+        if request.url.path == "/api/version":
+            return httpx.Response(200, json={"version": "0.9.6"})
+        raise httpx.ReadError("connection reset")
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    with pytest.raises(EngineDown, match="connection reset"):
+        asyncio.run(ollama(client).identify())

@@ -1,0 +1,146 @@
+"""Calls and shapes: what is sent, and how a wrong answer is named."""
+
+import asyncio
+import gzip
+
+import httpx
+import pytest
+
+from supervisor.engines import wire
+from supervisor.engines.base import EngineConfused, EngineDown, EngineRefused
+from supervisor.engines.wire import Json, Wire
+from tests.engines.fake import FakeOllama
+from tests.engines.replay import always
+
+ANSWER = {"models": [{"name": "a", "size": 7, "loaded": True}, {"name": "", "size": True}]}
+
+
+def json(value=ANSWER):
+    return Json("ol", "GET /api/ps", value)
+
+
+def refused(content, status=500):
+    with pytest.raises(EngineRefused) as no:
+        asyncio.run(Wire("ol", "http://127.0.0.1:1", always(content, status)).get("/x"))
+    return no.value.message
+
+
+def test_values_are_read_in_the_shape_asked_for():
+    first, _ = json()["models"]
+    assert (first["name"].name(), first["size"].size(), first["loaded"].flag()) == ("a", 7, True)
+    assert first.get("mark") is None
+    assert "name" in first
+    assert "mark" not in first
+
+
+@pytest.mark.parametrize(
+    ("read", "complaint"),
+    [
+        (lambda j: j["data"], "the answer: expected an object with 'data', found an object"),
+        (lambda j: j["models"]["data"], "models: expected an object, found a list"),
+        (lambda j: list(j), "the answer: expected a list, found an object"),
+        (lambda j: next(iter(j["models"]))["size"].text(), "models.0.size: expected text"),
+        (lambda j: list(j["models"])[1]["name"].name(), "models.1.name: expected a name"),
+        (lambda j: list(j["models"])[1]["size"].size(), "found true or false"),
+        (lambda j: next(iter(j["models"]))["name"].flag(), "expected true or false, found text"),
+    ],
+)
+def test_a_wrong_shape_is_named_with_its_place(read, complaint):
+    with pytest.raises(EngineConfused) as confused:
+        read(json())
+    assert str(confused.value).startswith("ol: GET /api/ps: ")
+    assert complaint in str(confused.value)
+
+
+@pytest.mark.parametrize("value", [-1, 1.0, True, "7", None, 2**63, float("nan")])
+def test_bytes_are_whole_and_not_negative_and_not_a_flag(value):
+    with pytest.raises(EngineConfused):
+        json(value).size()
+
+
+@pytest.mark.parametrize("value", ["", "a\nb", "a\x1b[31m", "\ud800"])
+def test_a_name_is_one_line_that_can_be_printed_and_stored(value):
+    with pytest.raises(EngineConfused):
+        json(value).name()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"error": "no such model"}', "500 no such model"),
+        (b'{"error": {"code": 400, "message": "not running"}}', "500 not running"),
+        (b'{"detail": "Not Found"}', "500 Not Found"),
+        (b'{"detail": [1]}', '500 {"detail": [1]}'),
+        (b"service\n\n unavailable\n", "500 service unavailable"),
+        (b"  <!doctype html><html></html>", "500 with a page of HTML"),
+        (b"", "500 without a word"),
+        (b"[" * 100_000, "500 " + "[" * wire.QUOTED),
+    ],
+)
+def test_a_refusal_is_told_in_the_engines_words(content, words):
+    assert refused(content) == words
+
+
+def test_an_error_dressed_as_success_is_a_refusal():
+    assert "Unexpected endpoint" in refused(b'{"error": "Unexpected endpoint or method."}', 200)
+
+
+def test_the_name_of_the_call_leaves_out_its_query():
+    with pytest.raises(EngineRefused) as no:
+        asyncio.run(Wire("ls", "http://127.0.0.1:1/", always(b"", 404)).get("/slots?model=m"))
+    assert no.value.call == "GET /slots"
+
+
+def test_a_packed_answer_is_not_unpacked():
+    client = always(gzip.compress(b"{}"), headers={"content-encoding": "gzip"})
+    with pytest.raises(EngineConfused, match="packed"):
+        asyncio.run(Wire("ol", "http://127.0.0.1:1", client).get("/x"))
+
+
+@pytest.mark.parametrize(
+    ("url", "key"), [("http://127.0.0.1:99999", None), ("http://[", None), ("http://a", "ключ")]
+)
+def test_a_call_that_cannot_be_sent_says_so(url, key):
+    async def ask():
+        async with wire.client() as client:
+            await Wire("ol", url, client, key).get("/x")
+
+    with pytest.raises((EngineConfused, EngineDown)):
+        asyncio.run(ask())
+
+
+def test_no_proxy_of_the_environment_comes_between_us_and_an_engine(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+
+    async def ask():
+        async with FakeOllama() as server, wire.client() as client:
+            return (await Wire("ol", server.url, client).get("/api/version"))["version"].text()
+
+    assert asyncio.run(ask()) == "0.32.15"
+
+
+def test_a_shortage_of_our_own_connections_is_not_blamed_on_the_engine(monkeypatch):
+    monkeypatch.setattr(wire, "PATIENCE", httpx.Timeout(None, pool=0.01))
+
+    async def ask():
+        connected = asyncio.Event()
+
+        async def hang(reader, writer):
+            connected.set()
+            await reader.read()
+
+        server = await asyncio.start_server(hang, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        limits = httpx.Limits(max_connections=1)
+        async with server, httpx.AsyncClient(limits=limits) as client:
+            line = Wire("ol", url, client)
+            first = asyncio.create_task(line.get("/api/ps"), name="first")
+            await connected.wait()
+            try:
+                await line.get("/api/ps")
+            finally:
+                first.cancel()
+
+    with pytest.raises(EngineDown, match="our connections are in use"):
+        asyncio.run(ask())

@@ -1,0 +1,131 @@
+"""Build the fake libnvidia-ml.so.1 and script it from a test.
+
+    lib = build(folder)                      # compiles once, needs a C compiler
+    state = State(tmp_path / "nvml.txt")
+    state.gpu(0, total=24 * GIB, used=2 * GIB, reserved=GIB // 2)
+    state.proc(0, "C", 4242, GIB)
+    with state.loaded(lib):                  # this process now sees a fake driver
+        pynvml.nvmlInit()
+
+For another process, start it with State.env(lib) instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+GIB = 1 << 30
+SOURCE = Path(__file__).with_name("fake_nvml.c")
+SONAME = "libnvidia-ml.so.1"
+
+
+def compiler() -> str | None:
+    """The C compiler to build with, or None."""
+    return shutil.which(os.environ.get("CC", "cc"))
+
+
+def build(folder: Path) -> Path:
+    """Compile the library into `folder` and return its path."""
+    out = folder / SONAME
+    if not out.exists():
+        options = ["-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"]
+        cc = compiler() or "cc"
+        command = [cc, *options, f"-Wl,-soname,{SONAME}", "-o", str(out), str(SOURCE)]
+        subprocess.run(command, check=True)
+    return out
+
+
+class State:
+    """The statements the fake library obeys. Every change is written at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.head: dict[str, str] = {}
+        self.gpus: dict[int, dict[str, object]] = {}
+        self.lines: list[str] = []
+        self.stamp = 0
+        self.write()
+
+    def driver(self, version: str) -> None:
+        self.head["driver"] = version
+        self.write()
+
+    def gpu(self, index: int, **fields: object) -> None:
+        """Add a GPU, or change some of its fields."""
+        self.gpus.setdefault(index, {}).update(fields)
+        self.write()
+
+    def without_gpu(self, index: int) -> None:
+        """The GPUs after it move up, as they do in the driver's list."""
+        del self.gpus[index]
+        self.gpus = dict(enumerate(self.gpus[i] for i in sorted(self.gpus)))
+        self.write()
+
+    def proc(self, index: int, kind: str, pid: int, used: int | None) -> None:
+        """`kind` C, G or M (MPS). `used` None: the driver will not say."""
+        self.add("proc", index, kind, pid, "na" if used is None else used)
+
+    def fault(self, code: int, function: str = "*", index: int | str = "*") -> None:
+        """Calls fail with `code`; 13 imitates a driver that lacks the function."""
+        self.add("fault", function, index, code)
+
+    def hang(self, function: str = "*", index: int | str = "*") -> None:
+        """Calls do not return until this is dropped."""
+        self.add("hang", function, index)
+
+    def add(self, *words: object) -> None:
+        self.lines.append(" ".join(map(str, words)))
+        self.write()
+
+    def drop(self, prefix: str) -> None:
+        """Forget every proc, fault or hang line that starts with `prefix`."""
+        self.lines = [line for line in self.lines if not line.startswith(prefix)]
+        self.write()
+
+    def write(self) -> None:
+        rows = [f"{key} {value}" for key, value in self.head.items()]
+        for index, fields in sorted(self.gpus.items()):
+            words = [f"{key}={str(value).replace(' ', '_')}" for key, value in fields.items()]
+            rows.append(" ".join(["gpu", str(index), *words]))
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text("\n".join(rows + self.lines) + "\n")
+        self.stamp = max(time.time_ns(), self.stamp + 1)
+        os.utime(fresh, ns=(self.stamp, self.stamp))  # two fast writes must not look the same
+        fresh.replace(self.path)  # the library never sees half a file
+
+    def env(self, lib: Path) -> dict[str, str]:
+        """The environment that makes another process load the fake."""
+        old = os.environ.get("LD_LIBRARY_PATH")
+        path = f"{lib.parent}:{old}" if old else str(lib.parent)
+        return {**os.environ, "FAKE_NVML_STATE": str(self.path), "LD_LIBRARY_PATH": path}
+
+    @contextlib.contextmanager
+    def loaded(self, lib: Path) -> Iterator[Any]:
+        """Point this process's pynvml at the fake, whatever it loaded before."""
+        import pynvml
+
+        cache = pynvml._nvmlGetFunctionPointer_cache
+        saved = pynvml.nvmlLib, dict(cache), pynvml._nvmlLib_refcount
+        os.environ["FAKE_NVML_STATE"] = str(self.path)
+        pynvml.nvmlLib = ctypes.CDLL(str(lib))
+        cache.clear()
+        try:
+            yield pynvml
+        finally:
+            self.drop("fault")
+            self.drop("hang")
+            with contextlib.suppress(pynvml.NVMLError):
+                while True:  # drop every init the test left
+                    pynvml.nvmlShutdown()
+            pynvml.nvmlLib, old, pynvml._nvmlLib_refcount = saved
+            cache.clear()
+            cache.update(old)
+            os.environ.pop("FAKE_NVML_STATE", None)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from collectors.reading import Seconds
+from supervisor.events import ClockStepped, Event, Tick
+from supervisor.jobs import Jobs
+
+
+@dataclass
+class Clocks:
+    """A monotonic and a wall clock that only `sleep` moves; `steps` move the wall clock alone."""
+
+    monotonic: float = 1000.0
+    offset: float = 1.7e9
+    steps: list[float] = field(default_factory=list)
+    oversleep: float = 0.0
+    turns: int = 8
+
+    async def sleep(self, seconds: float) -> None:
+        self.monotonic += seconds + self.oversleep
+        if self.steps:
+            self.offset += self.steps.pop(0)
+        self.turns -= 1
+        if self.turns < 0:
+            raise asyncio.CancelledError
+        await asyncio.sleep(0)
+
+    def wall(self) -> float:
+        return self.monotonic + self.offset
+
+
+def paced(clocks: Clocks) -> list[Event]:
+    posted: list[Event] = []
+
+    async def story() -> None:
+        jobs = Jobs(
+            posted.append,
+            Seconds(1.0),
+            clock=lambda: clocks.monotonic,
+            wall=clocks.wall,
+            sleep=clocks.sleep,
+        )
+        await asyncio.gather(jobs.pace(), return_exceptions=True)
+
+    asyncio.run(story())
+    return posted
+
+
+def test_a_tick_is_posted_each_interval_of_the_monotonic_clock() -> None:
+    ticks = [e.due_at for e in paced(Clocks()) if isinstance(e, Tick)]
+    assert ticks == [1000.0 + i for i in range(9)]
+
+
+def test_a_step_of_the_wall_clock_is_noticed_and_stops_no_tick() -> None:
+    events = paced(Clocks(steps=[0, -3600.0, 0, 0, 1e9]))
+    assert [e.due_at for e in events if isinstance(e, Tick)] == [1000.0 + i for i in range(9)]
+    assert [round(e.by) for e in events if isinstance(e, ClockStepped)] == [-3600, 10**9]
+
+
+def test_drift_of_a_well_kept_clock_is_no_step() -> None:
+    assert not [e for e in paced(Clocks(steps=[0.01] * 8)) if isinstance(e, ClockStepped)]
+
+
+def test_ticks_that_were_slept_through_are_not_made_up_for() -> None:
+    ticks = [e.due_at for e in paced(Clocks(oversleep=4.0)) if isinstance(e, Tick)]
+    # Each says when it was due, and was posted 4 s later: one per wake-up, never a burst.
+    assert ticks == [1000.0, *(1001.0 + 4 * i for i in range(8))]
+
+
+def test_after_a_step_back_the_scheduler_s_jobs_run_again_within_their_period() -> None:
+    async def story() -> tuple[timedelta, timedelta]:
+        async def work() -> None: ...
+
+        jobs = Jobs(lambda e: None, Seconds(3600), {"find engines": (Seconds(15), work)})
+        jobs.start()
+        # As it stands after the wall clock went back by an hour: due an hour from now.
+        job = jobs.scheduler.get_job("find engines")
+        job.modify(next_run_time=datetime.now(UTC) + timedelta(hours=1))
+        stuck = jobs.scheduler.get_job("find engines").next_run_time - datetime.now(UTC)
+        jobs.repair()
+        mended = jobs.scheduler.get_job("find engines").next_run_time - datetime.now(UTC)
+        await jobs.stop()
+        return stuck, mended
+
+    stuck, mended = asyncio.run(story())
+    assert stuck > timedelta(minutes=59)
+    assert mended <= timedelta(seconds=15)

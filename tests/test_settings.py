@@ -1,0 +1,107 @@
+"""What is written about the settings: the print at start, the example, the documentation."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from supervisor.config import effective, load
+from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE
+from supervisor.core.snapshot import EngineId, ModelId, ModelRef
+from supervisor.settings import OTHER_VARIABLES, SETTINGS
+from supervisor.units import format_amount
+from tests.configs import FULL, KINDS, nothing, reader
+
+EXAMPLE = Path(__file__).parent.parent / "deploy" / "ullage.example.toml"
+
+
+@pytest.fixture
+def read(tmp_path):
+    return reader(tmp_path)
+
+
+def test_no_two_settings_share_a_variable():
+    names = [s.env for s in SETTINGS if s.env] + list(OTHER_VARIABLES)
+    assert len(names) == len(set(names))
+
+
+def test_every_setting_is_printed_at_start_with_its_source(read):
+    rows = effective(read(FULL))
+    table = {key: (text, source.split()[0]) for key, text, source in rows}
+    assert table["mode"] == ("advise", "file")
+    assert table["relief_grace"] == ("0s", "file")
+    assert table["watchdog.idle"] == ("true", "default")
+    assert table["watchdog.busy_timeout"] == ("5m", "default")
+    assert table["single_active_backend"] == ("true", "file")
+    assert table["pools.ram.reserve"] == ("10%", "file")
+    assert table["pools.GPU-1.budget"] == ("none", "default")
+    assert table["engines.main.max_active_backends"] == ("1", "file")
+    assert table["engines.main.watchdog.idle"] == ("false", "file")
+    assert table['models."qwen3:8b".pinned'] == ("true", "file")
+    assert table['models."main/gemma".watchdog.idle_timeout'] == ("1m", "file")
+    assert len(table) == len(rows)
+
+
+def test_the_printed_defaults_are_the_documented_ones():
+    documented = {s.key: s.default for s in SETTINGS}
+    rows = effective(nothing())
+    assert {s.key for s in SETTINGS if s.at or s.path[0] == "pools"} == {r[0] for r in rows}
+    for key, text, _ in rows:
+        assert key == "state_dir" or text == documented[key]
+
+
+def uncommented():
+    """The example with every setting in force; the prose has a space after its #."""
+    return re.sub(r"(?m)^#(?=[a-z\[])", "", EXAMPLE.read_text())
+
+
+def test_the_example_changes_nothing_as_it_is():
+    config = load(EXAMPLE, {}, {}, kinds=KINDS)
+    assert config == load(None, {}, {}, kinds=KINDS, places=[])
+
+
+def test_the_example_has_every_setting_and_no_other():
+    found = set()
+
+    def walk(tree, path=()):
+        for key, value in tree.items():
+            walk(value, (*path, key)) if isinstance(value, dict) else found.add((*path, key))
+
+    walk(tomllib.loads(uncommented()))
+    names = {"llama": "NAME", "qwen3:8b": "MODEL"}
+    assert {tuple(names.get(p, p) for p in path) for path in found} == {s.path for s in SETTINGS}
+
+
+def test_what_the_example_calls_a_default_is_one(tmp_path):
+    text = re.sub(r"(?m)^(token|token_file|socket|budget|key_file) = .*$", "", uncommented())
+    text = text[: text.index("[engines")].replace(
+        "~/.local", os.environ.get("HOME", "") + "/.local"
+    )
+    file = tmp_path / "ullage.toml"
+    file.write_text(text)
+    config = load(file, {}, {}, kinds=KINDS)
+    bare = load(None, {}, {}, kinds=KINDS, places=[])
+    said = [(k, v) for k, v, _ in effective(config) if k != "state_dir"]
+    assert said == [(k, v) for k, v, _ in effective(bare) if k != "state_dir"]
+    assert sum(source.startswith("file ") for source in config.sources.values()) >= 24
+
+
+def test_the_example_works_when_everything_in_it_is_switched_on(tmp_path):
+    (tmp_path / "llama.key").touch(0o600)
+    text = re.sub(r"(?m)^(token_file|key_file) = .*$", "", uncommented())
+    file = tmp_path / "ullage.toml"
+    file.write_text(text)
+    config = load(file, {}, {}, kinds=KINDS)
+    assert config.engines[0].key == "sk-local"
+    ref = ModelRef(EngineId("llama"), ModelId("qwen3:8b"))
+    assert config.policy.is_pinned(ref)
+    assert config.policy.idle_timeout_of(ref) == 3600
+
+
+def test_amounts_of_the_documentation_are_those_of_the_core():
+    settings = {s.key: s for s in SETTINGS}
+    reserve = settings["pools.ram.reserve"]
+    assert reserve.default == format_amount(HOST_RESERVE)
+    assert format_amount(ACCELERATOR_RESERVE) in reserve.help

@@ -1,0 +1,193 @@
+"""A machine made of values behind the real loop and door, for the web to show."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+
+from collectors.reading import RAM, Bytes, Device, MemoryPool, PoolKind, Seconds, gib
+from supervisor.core.policy import Amount, Policy, PoolPolicy
+from supervisor.core.record import Mode
+from supervisor.core.snapshot import (
+    Foreign,
+    Installed,
+    Mapped,
+    ModelRef,
+    Resident,
+    Share,
+    Snapshot,
+    Source,
+)
+from supervisor.door import Door
+from supervisor.events import Tick
+from supervisor.executor import Executor
+from supervisor.journal import Journal
+from supervisor.loop import Loop
+from supervisor.sampler import Health
+from supervisor.web.server import Site, application
+from tests.builders import engine, ref, resident
+
+NOW, EPOCH = 1000.0, 1_790_000_000.0
+GPU = "GPU-5a1e"
+URL = "http://127.0.0.1:8552"
+
+
+class FakeEngine:
+    """Unloads and loads at once, in a world of values."""
+
+    def __init__(self, world: World, id: str) -> None:
+        self.world, self.id = world, id
+
+    async def unload(self, model: str) -> None:
+        if not self.world.deaf:
+            self.world.leave(ref(model, self.id))
+
+    async def load(self, model: str) -> None:
+        self.world.residents.append(resident(model, 4, pool=GPU, engine=self.id))
+
+
+class World:
+    """What a sampler would read: a card of 24 GiB, 64 GiB of RAM, two engines, one of them down."""
+
+    def __init__(self) -> None:
+        small = replace(
+            resident("qwen3:8b", 0, pool=GPU, idle=120),
+            shares=(Share(GPU, gib(6)), Share(RAM, gib(1), Source.REPORTED)),
+            mapped=(Mapped("8:1:77", RAM, gib(5)),),
+            pids=(4711,),
+        )
+        large = resident("llama3:70b", 9, pool=GPU, busy=3)
+        lost = resident("phi", 0, pool=GPU, engine="llamacpp")
+        self.residents = [small, large, replace(lost, in_flight=None, idle_for=Seconds(60))]
+        self.installed = [Installed(ref("gemma3:4b"), gib(3)), Installed(ref("unheard-of"))]
+        self.engines = (engine("ollama"), engine("llamacpp", fault="GET /models: refused"))
+        self.foreign = (Foreign(GPU, 99, "blender", gib(2)),)
+        self.blind: dict[str, str] = {}
+        self.deaf = False  # engines answer, and do nothing
+        self.owners: tuple[Any, ...] = tuple(
+            SimpleNamespace(collector=SimpleNamespace(name=n, deadline=Seconds(1)))
+            for n in ("host", "nvidia")
+        )
+        self.health = {
+            "host": Health(Seconds(NOW), Seconds(NOW), Seconds(0.002)),
+            "nvidia": Health(Seconds(NOW), Seconds(990), Seconds(1), "no answer within 1 s", 3),
+            "engine ollama": Health(Seconds(NOW), Seconds(NOW), Seconds(0.01)),
+            "engine llamacpp": Health(Seconds(NOW), None, Seconds(2), "no answer", 7),
+        }
+        self.machine = SimpleNamespace(notes=("no AMD driver on this machine",))
+
+    def leave(self, gone: ModelRef) -> None:
+        self.residents = [r for r in self.residents if r.ref != gone]
+
+    def hold(self, *residents: Resident) -> None:
+        self.residents = list(residents)
+
+    async def sample(self, **extra: Any) -> Snapshot:
+        return self.snapshot(reservations=extra.get("reservations", ()))
+
+    def snapshot(self, **extra: Any) -> Snapshot:
+        taken = sum(r.holds(GPU) for r in self.residents) + gib(2.5)  # half a GiB is nobody's
+        vram = MemoryPool(GPU, PoolKind.DEDICATED, gib(24), Bytes(gib(24) - taken), gib(0.5))
+        ram = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(50))
+        device = Device(
+            GPU, GPU, "RTX 4090", 0, "nvidia", "580.95", "0000:01:00.0", 0.25, 61.0, 212.5, 9000.5
+        )
+        return Snapshot(
+            Seconds(NOW),
+            tuple(p for p in (vram, ram) if p.id not in self.blind),
+            tuple(self.residents),
+            dict(self.blind),
+            self.engines,
+            tuple(self.installed),
+            devices=(device,),
+            foreign=self.foreign,
+            **extra,
+        )
+
+
+POLICY = Policy(
+    pools={GPU: PoolPolicy(reserve=Amount(gib(1)), budget=Amount(gib(20)))}, restore_margin=Bytes(0)
+)
+
+
+async def at_once(_: float) -> None:
+    await asyncio.sleep(0)
+
+
+def site(world: World, mode: Mode = Mode.ENFORCE, **rest: Any) -> Site:
+    """The real loop and door over `world`; nothing runs yet."""
+    engines: Any = {e.id: FakeEngine(world, e.id) for e in world.engines}
+    sampler: Any = world
+    executor = Executor(world.sample, engines, mode, sleep=at_once, clock=lambda: NOW)
+    executor.settle = Seconds(-1)  # one look is enough: here memory comes back at once
+    loop = Loop(
+        sampler,
+        executor,
+        Journal(None),
+        POLICY,
+        mode,
+        clock=lambda: NOW,
+        wall=lambda: EPOCH,
+    )
+    return Site(Door(loop, sleep=at_once), "1.2.3", NOW - 77, **rest)
+
+
+def client(of: Site, peer: tuple[str, int] = ("127.0.0.1", 5), url: str = URL) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(application(of), client=peer)
+    return httpx.AsyncClient(transport=transport, base_url=url)
+
+
+@asynccontextmanager
+async def running(of: Site) -> AsyncIterator[httpx.AsyncClient]:
+    """The loop at work, after its first sample, and a client on loopback."""
+    of.loop.journal.open()
+    task = asyncio.create_task(of.loop.run())
+    seen = asyncio.create_task(of.loop.changed())
+    await asyncio.sleep(0)
+    of.loop.post(Tick(NOW))
+    await seen
+    try:
+        async with client(of) as http:
+            yield http
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        of.loop.journal.close()
+
+
+API = "/api/v1"
+Story = Callable[[httpx.AsyncClient], Awaitable[Any]]
+
+
+def play(story: Story, world: World | None = None, mode: Mode = Mode.ENFORCE) -> Any:
+    """Run `story` with a client of a daemon that has seen `world`."""
+
+    async def run() -> Any:
+        async with running(site(world or World(), mode)) as http:
+            return await story(http)
+
+    return asyncio.run(run())
+
+
+def get(path: str, world: World | None = None, **rest: Any) -> httpx.Response:
+    return play(lambda http: http.get(path, **rest), world)
+
+
+def post(path: str, body: Any, world: World | None = None, **rest: Any) -> httpx.Response:
+    return play(lambda http: http.post(API + path, json=body), world, **rest)
+
+
+def early(path: str) -> httpx.Response:
+    """Asked before the first sample is in."""
+
+    async def run() -> httpx.Response:
+        async with client(site(World())) as http:
+            return await http.get(path)
+
+    return asyncio.run(run())

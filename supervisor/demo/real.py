@@ -96,7 +96,8 @@ class RealRouter:
     """A llama-server as a router, on a free port of 127.0.0.1, in a session of its own.
 
     `async with RealRouter() as router`. `names` are the models that it has, all of them the
-    one file `model`, which each loads into RAM by itself. Raises Missing or WouldNotStart.
+    one file `model`, which each loads into RAM by itself; `mapped`: each maps a copy of the
+    file instead, as most people's servers do. Raises Missing or WouldNotStart.
     """
 
     def __init__(
@@ -104,12 +105,14 @@ class RealRouter:
         model: Path | None = None,
         names: Sequence[str] = NAMES,
         *,
+        mapped: bool = False,
         options: Sequence[str] = (),
     ) -> None:
         self.url = ""
         self.models = tuple(ModelId(name) for name in names)
         self.pid: int | None = None
         self._server, self._file, self._options = find_server(), model or find_model(), options
+        self._mapped = mapped
         self._folder: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -130,7 +133,10 @@ class RealRouter:
         models = self._folder / "models"
         models.mkdir()
         for name in self.models:
-            (models / f"{name}.gguf").symlink_to(self._file)
+            if self._mapped:  # a link to the one file would be mapped once for all of them
+                shutil.copyfile(self._file, models / f"{name}.gguf")
+            else:
+                (models / f"{name}.gguf").symlink_to(self._file)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 await self._start(models)
@@ -174,7 +180,7 @@ class RealRouter:
                 *("--host", "127.0.0.1", "--port", str(port)),
                 *("--models-dir", str(models), "--no-models-autoload"),
                 # In RAM, and each copy in its own: what one frees is then really back.
-                *("--device", "none", "--no-mmap"),
+                *("--device", "none", *(() if self._mapped else ("--no-mmap",))),
                 *("--ctx-size", "512", "--parallel", "1", "--offline", "--no-webui"),
                 *self._options,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -66,7 +66,7 @@ class Clients:
 
     @asynccontextmanager
     async def generating(self, model: str) -> AsyncIterator[None]:
-        """Two clients that ask `model` for more as soon as they have an answer."""
+        """Two clients that ask for more as soon as they have an answer: one is always at work."""
 
         async def client() -> None:
             while not ended.is_set():
@@ -105,8 +105,8 @@ class Clients:
 
 
 @asynccontextmanager
-async def engine() -> AsyncIterator[Clients]:
-    async with RealRouter(names=[A, B, C]) as router:
+async def engine(*, mapped: bool = False) -> AsyncIterator[Clients]:
+    async with RealRouter(names=[A, B, C], mapped=mapped) as router:
         clients = Clients(router)
         try:
             yield clients
@@ -140,9 +140,12 @@ def notes(decision: dict[str, Any]) -> dict[str, str]:
     return {n["model"].split("/")[1]: n["why"] for n in decision["notes"]}
 
 
-def test_room_for_two_is_kept_by_evicting_the_least_recently_used_idle_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mapped", [True, False], ids=["mapped weights", "read weights"])
+def test_room_for_two_is_kept_by_evicting_the_least_recently_used_idle_one(
+    tmp_path: Path, mapped: bool
+) -> None:
     async def story() -> None:
-        async with engine() as clients:
+        async with engine(mapped=mapped) as clients:
             size = await clients.size_of_one()
             budget = int(size * 2.5)  # two fit, three do not
             text = config(clients, f"[pools.ram]\nbudget = {budget}")
@@ -173,7 +176,7 @@ def test_room_for_two_is_kept_by_evicting_the_least_recently_used_idle_one(tmp_p
                 code, _, err = await daemon.cli("pin", A)
                 assert code == 0, err
                 async with clients.generating(C):
-                    await daemon.wait(lambda s: _model(s, C)["in_flight"] == 2)
+                    await daemon.wait(lambda s: _model(s, C)["in_flight"] == 1)
                     await clients.load(B)
                     await daemon.wait(lambda s: any(m["model"] == B for m in s["models"]))
                     await daemon.wait_for_models(A, C)  # B has just come, and is the only one

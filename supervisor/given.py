@@ -198,13 +198,25 @@ def _read_environment(given: Given, environ: Mapping[str, str]) -> None:
     given.lay(layer, source)
 
 
+# The flags of `ullage run`; every other key is given by --set.
+_FLAGS = {
+    "mode": "--mode",
+    "log_level": "--log-level",
+    "engines": "--engine",
+    "listen.host": "--host",
+    "listen.port": "--port",
+    "listen.socket": "--socket",
+    "listen.token_file": "--token-file",
+}
+
+
 def _read_flags(given: Given, flags: Mapping[str, object]) -> None:
     layer: dict[KeyPath, object] = {}
     source: dict[KeyPath, str] = {}
     for key, value in flags.items():
         if value is None or value == ():
             continue
-        flag = "flag --" + key.replace(".", "-").replace("_", "-")
+        flag = f"flag {_FLAGS.get(key, f'--set {key}')}"
         if key == "engines":
             texts = [value] if isinstance(value, str) else value
             assert isinstance(texts, (list, tuple))

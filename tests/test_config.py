@@ -123,7 +123,7 @@ def test_flags_win_over_the_environment_and_that_over_the_file(read, tmp_path):
     assert (config.mode, config.listen_port) == (Mode.ENFORCE, 3)
     assert (config.log_level, config.detect) == (LogLevel.DEBUG, False)
     assert config.sources["mode"] == "flag --mode"
-    assert config.sources["listen.port"] == "flag --listen-port"
+    assert config.sources["listen.port"] == "flag --port"
     assert config.sources["log_level"] == "environment ULLAGE_LOG_LEVEL"
     assert config.sources["detect"] == f"file {tmp_path / 'ullage.toml'}"
     assert config.sources["listen.host"] == "default"
@@ -186,7 +186,7 @@ def test_engines_can_be_given_as_flags_and_complete_those_of_the_file(read):
         ("a", "vllm", "http://127.0.0.1:2"),
         ("b", None, "http://127.0.0.1:3"),
     ]
-    assert config.sources["engines.a.url"] == "flag --engines"
+    assert config.sources["engines.a.url"] == "flag --engine"
 
 
 def test_keys_below_a_name_can_be_flags_too_quoted_as_in_the_file():

@@ -7,7 +7,7 @@ from typing import Any
 
 from collectors.reading import Seconds
 
-from .headroom import rooms
+from .headroom import Room, rooms
 from .plan import Plan, Trigger, Why
 from .policy import Policy
 from .rows import plan_row
@@ -61,6 +61,20 @@ def duration(seconds: float) -> str:
 def of_plan(plan: Plan) -> list[str]:
     """What would be done, and why everybody else would be spared."""
     return _told(plan_row(plan))
+
+
+def of_room(room: Room, policy: Policy) -> str:
+    """The lines of one pool, as an operator wants to see them at the start."""
+    text = (
+        f"{room.pool}: {size(room.free)} of {size(room.total)} free, reserve {size(room.reserve)}"
+    )
+    if room.budget is not None:
+        text += f", budget of its models {size(room.budget)}"
+    restored = size(room.reserve + policy.restore_margin)
+    return (
+        f"{text}: relief below it for {duration(policy.grace)}, "
+        f"below {size(room.reserve / 2)} at once, up to {restored}"
+    )
 
 
 def tell(decision: Mapping[str, Any]) -> list[str]:

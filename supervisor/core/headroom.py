@@ -143,16 +143,25 @@ class Tally:
             self._weigh(pool)
 
     def leave(self, resident: Resident) -> None:
-        for pool in _pools(resident):
-            if pool in self._freed:
-                self._freed[pool] += _leave(resident, pool, self._mappers)
-                self._weigh(pool)
+        for share in resident.shares:
+            self._give(share.pool, share.size)
+        for mapping in resident.mapped:
+            self._mappers[mapping.pool, mapping.file] -= 1
+            if self._mappers[mapping.pool, mapping.file] == 0:
+                self._give(mapping.pool, mapping.size)
 
     def stay(self, resident: Resident) -> None:
-        for pool in _pools(resident):
-            if pool in self._freed:
-                self._freed[pool] -= _stay(resident, pool, self._mappers)
-                self._weigh(pool)
+        for share in resident.shares:
+            self._give(share.pool, -share.size)
+        for mapping in resident.mapped:
+            if self._mappers[mapping.pool, mapping.file] == 0:
+                self._give(mapping.pool, -mapping.size)
+            self._mappers[mapping.pool, mapping.file] += 1
+
+    def _give(self, pool: PoolId, size: int) -> None:
+        if pool in self._freed:
+            self._freed[pool] += size
+            self._weigh(pool)
 
     @property
     def lacking(self) -> dict[PoolId, int]:
@@ -213,10 +222,6 @@ def _mappers(snapshot: Snapshot) -> dict[tuple[PoolId, str], int]:
     return dict(Counter((m.pool, m.file) for r in snapshot.residents for m in r.mapped))
 
 
-def _pools(resident: Resident) -> set[PoolId]:
-    return {s.pool for s in resident.shares} | {m.pool for m in resident.mapped}
-
-
 def _leave(resident: Resident, pool: PoolId, mappers: dict[tuple[PoolId, str], int]) -> int:
     back: int = sum(s.size for s in resident.shares if s.pool == pool)
     for mapping in resident.mapped:
@@ -225,13 +230,3 @@ def _leave(resident: Resident, pool: PoolId, mappers: dict[tuple[PoolId, str], i
             if mappers[pool, mapping.file] == 0:
                 back += mapping.size
     return back
-
-
-def _stay(resident: Resident, pool: PoolId, mappers: dict[tuple[PoolId, str], int]) -> int:
-    taken: int = sum(s.size for s in resident.shares if s.pool == pool)
-    for mapping in resident.mapped:
-        if mapping.pool == pool:
-            if mappers[pool, mapping.file] == 0:
-                taken += mapping.size
-            mappers[pool, mapping.file] += 1
-    return taken

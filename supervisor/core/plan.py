@@ -144,7 +144,12 @@ def relieve(
     pools: Collection[PoolId] | None = None,
     distrusted: Collection[ModelRef] = NOBODY,
 ) -> Plan:
-    """Give `pools` (default: every pool in need) their reserve back, and the restore margin."""
+    """Give `pools` (default: every pool in need) their reserve back, and the restore margin.
+
+    By what is measured alone. A load under way may look as if it took its bytes twice, once
+    promised and once used, until its process is listed; nobody leaves for that.
+    """
+    snapshot = replace(snapshot, reservations=())
     needy = {r.pool for r in rooms(snapshot, policy) if r.headroom < 0}
     if pools is not None:
         needy &= set(pools)

@@ -7,7 +7,7 @@ when it is not; what to do about it is decided elsewhere (see `due`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from collectors.reading import PoolId, Seconds
@@ -92,7 +92,8 @@ def due(
 
 
 def _pressure(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
-    for room in rooms(snapshot, policy):
+    """By what is measured alone: what is promised to a load is a matter of admission."""
+    for room in rooms(replace(snapshot, reservations=()), policy):
         if room.headroom < 0:
             hard = -room.headroom > room.reserve / 2
             severity = Severity.CRITICAL if hard else Severity.WARNING

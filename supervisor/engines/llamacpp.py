@@ -90,10 +90,11 @@ class LlamaCpp:
         self._is_router(router)
         if not router:
             return tuple([await self._own(entry) for entry in entries[:1]])
-        self._sleepers = frozenset(_id(e) for e in entries if _may_sleep(_args(e)))
-        idle = [path for e in entries if _state(e) is None and (path := _weights(_args(e)))]
+        known = [(entry, _args(entry)) for entry in entries]
+        self._sleepers = frozenset(_id(e) for e, args in known if _may_sleep(args))
+        idle = [path for e, args in known if _state(e) is None and (path := _weights(args))]
         sizes = await self._file_sizes(idle)
-        return tuple(_model(entry, sizes) for entry in entries)
+        return tuple(_model(entry, args, sizes) for entry, args in known)
 
     async def activity(self, model: EngineModel) -> Activity:
         if model.state is State.SLEEPING:
@@ -158,8 +159,8 @@ def _still_loading(no: EngineRefused) -> bool:
     return no.status == 503 and "Loading model" in no.message
 
 
-def _model(entry: Json, sizes: Mapping[str, Bytes | None]) -> EngineModel:
-    args, state = _args(entry), _state(entry)
+def _model(entry: Json, args: tuple[str, ...], sizes: Mapping[str, Bytes | None]) -> EngineModel:
+    state = _state(entry)
     path = _weights(args)
     size = _tensors(entry)
     if size is None and path is not None:
@@ -184,7 +185,7 @@ def _state(entry: Json) -> State | None:
 
 def _args(entry: Json) -> tuple[str, ...]:
     args = entry["status"].get("args")
-    return () if args is None else tuple(word.text() for word in args)
+    return () if args is None else args.texts()
 
 
 def _tensors(entry: Json) -> Bytes | None:

@@ -3,13 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from collectors.reading import Bytes, Seconds, gib
-from supervisor.core.explain import duration, of_plan, sentence, size, tell, why
+from supervisor.core.explain import duration, of_plan, of_room, sentence, size, tell, why
+from supervisor.core.headroom import rooms
 from supervisor.core.plan import Evict, Why, plan
 from supervisor.core.policy import Watchdog
 from supervisor.core.record import Decision, Mode, Outcome, Result
 from supervisor.core.rows import decision_row
 from supervisor.core.verdict import Judgement, Verdict
-from tests.builders import NO_RESERVE, demand, machine, ref, resident, share
+from tests.builders import NO_RESERVE, demand, machine, ref, reserve, resident, share
 
 WORLD = machine(
     resident("old", 8, idle=600),
@@ -72,6 +73,14 @@ def test_why_tells_of_a_model_that_has_left() -> None:
     lines = why(ref("old"), gone, POLICY, [_decision()])
     assert "not known to any engine" in lines[0]
     assert any("7.5 GiB of 8.0 GiB came back" in line for line in lines)
+
+
+def test_a_pool_s_lines_are_told_at_the_start() -> None:
+    (room,) = rooms(machine(free=10), reserve(2))
+    assert of_room(room, replace(reserve(2), restore_margin=gib(0.25))) == (
+        "gpu:0: 10.0 GiB of 24.0 GiB free, reserve 2.0 GiB: relief below it for 10 s, "
+        "below 1.0 GiB at once, up to 2.2 GiB"
+    )
 
 
 def test_sizes_and_times_are_for_people() -> None:

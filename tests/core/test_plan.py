@@ -307,3 +307,13 @@ def test_a_watchdog_may_end_what_is_stuck_but_not_what_is_pinned() -> None:
     assert evicted(got) == ["stuck"]
     assert reasons(got) == {"stuck": Why.STUCK, "kept": Why.PINNED}
     assert evicted(dismiss(world, policy, refs, Trigger.OPERATOR)) == []
+
+
+def test_nobody_leaves_for_bytes_that_are_only_promised() -> None:
+    world = replace(
+        machine(resident("old", 8, idle=9), free=2),
+        reservations=(Reservation(ref("first"), (share(6),)),),
+    )
+    assert relieve(world, reserve(1)).actions == ()
+    assert not plan(world, reserve(1), demand("second", 1)).unmet  # but no one else gets them
+    assert evicted(plan(world, reserve(1), demand("second", 1))) == ["old"]

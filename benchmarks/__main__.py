@@ -1,0 +1,43 @@
+"""`python -m benchmarks [NAME …]`: planning, status, at_rest. Prints one table; medians."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from . import at_rest, planning, status
+
+Rows = list[tuple[str, str, str]]
+
+MEASURES: dict[str, tuple[Callable[[], Rows], str]] = {
+    "planning": (planning.rows, "plan weighed from scratch at each try"),
+    "status": (status.rows, "a Python that does nothing"),
+    "at_rest": (at_rest.rows, "a bare poller of the same engine"),
+}
+
+
+def main(names: list[str]) -> int:
+    unknown = [n for n in names if n not in MEASURES]
+    if unknown:
+        known = ", ".join(MEASURES)
+        print(f"no such benchmark: {', '.join(unknown)}; there are {known}", file=sys.stderr)
+        return 2
+    where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    table = Table(title=f"{where}, Python {platform.python_version()}", title_justify="left")
+    for heading in ("measured", "Ullage", "beside it, in the same run"):
+        table.add_column(heading)
+    for name in names or MEASURES:
+        rows, beside = MEASURES[name]
+        for what, figure, other in rows():
+            table.add_row(what, figure, f"{other} ({beside})" if other else "")
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -262,12 +262,14 @@ class Loop:
         plan = event.replan(self.snapshot, self.policy, self.distrusted)
         run = self._begin(event.cause, plan, event.replan)
         if run is None:
-            self._start("wait for another plan", self._again(event))
+            # Named here: by the time that the task begins, they may have ended.
+            ahead = [run.done for run in self.runs]
+            self._start("wait for another plan", self._again(event, ahead))
         elif not event.answer.done():
             event.answer.set_result(run)
 
-    async def _again(self, event: Wanted) -> None:
-        await asyncio.wait([r.done for r in self.runs], return_when=asyncio.FIRST_COMPLETED)
+    async def _again(self, event: Wanted, ahead: list[asyncio.Future[list[Outcome]]]) -> None:
+        await asyncio.wait(ahead, return_when=asyncio.FIRST_COMPLETED)
         self.post(event)
 
     def _begin(self, cause: str, plan: Plan, replan: Replan) -> Run | None:

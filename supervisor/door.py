@@ -66,6 +66,8 @@ class Door:
         snapshot = self.snapshot()
         known = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
         exact = [ref for ref in known if name in (str(ref), ref.model)]
+        if not exact:  # as Ollama and registries have it, no tag means the latest
+            exact = [r for r in known if f"{name}:latest" in (str(r), r.model)]
         if len(exact) > 1:
             loaded = [ref for ref in exact if snapshot.resident(ref) is not None]
             exact = loaded if len(loaded) == 1 else exact
@@ -77,7 +79,10 @@ class Door:
         return exact[0]
 
     def pool(self, name: str | None) -> PoolId:
-        """The pool called `name`; None means the only accelerator, or RAM where there is none."""
+        """The pool called `name`: its id or a unique beginning of it, a device's index, "gpu0".
+
+        None means the only accelerator, or RAM where there is none.
+        """
         snapshot = self.snapshot()
         ids = [p.id for p in snapshot.pools]
         if name is None:
@@ -88,6 +93,9 @@ class Door:
         for device in snapshot.devices:
             if name in (device.uuid, str(device.index), f"gpu{device.index}"):
                 return device.pool
+        begins = [id for id in ids if name and id.lower().startswith(name.lower())]
+        if name not in ids and len(begins) == 1:
+            return begins[0]
         if name not in ids:
             raise Unknown("pool", name, tuple(get_close_matches(name, ids, 3, 0.5)) or tuple(ids))
         return PoolId(name)

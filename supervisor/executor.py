@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass
 
 from collectors.reading import Seconds
 
-from .core.plan import Action, Evict, Load, Plan
+from .core.plan import Action, Evict, Load, Plan, Why
 from .core.record import Mode, Outcome, Result
 from .core.snapshot import EngineId, ModelRef, Snapshot, State
 from .core.verdict import Judgement, Verdict, judge
@@ -54,19 +54,21 @@ class Executor:
         outcomes: list[Outcome] = []
         tried: set[ModelRef] = set()
         failed: set[ModelRef] = set()
+        spared: dict[ModelRef, str] = {}
         while True:
             before = await self.sample()
             fresh = replan(before, failed)
+            spared = _spared(decided, fresh) | spared  # the first reason is the true one
             action = next((e for e in fresh.evictions if e.ref not in tried), None)
             if action is None or self.stopping or self.mode is not Mode.ENFORCE:
                 break
             tried.add(action.ref)
             leave(action.ref)
-            outcome = await self._evict(decision, action, before)
+            outcome = await self._evict(decision, action, before, _instead(decided, action, failed))
             outcomes.append(outcome)
             if not kept_its_promise(outcome):
                 failed.add(action.ref)
-        outcomes += self._skipped(decision, decided, fresh, tried)
+        outcomes += self._skipped(decision, decided, spared, tried)
         for load in (a for a in decided.actions if isinstance(a, Load)):
             if fresh.works and not fresh.evictions:
                 outcomes.append(await self.load(decision, load))
@@ -102,7 +104,7 @@ class Executor:
             detail = f"not loaded within {self.load_timeout:g} s"
             return self._outcome(decision, action, Result.FAILED, detail, started)
 
-    async def _evict(self, decision: str, action: Evict, before: Snapshot) -> Outcome:
+    async def _evict(self, decision: str, action: Evict, before: Snapshot, detail: str) -> Outcome:
         started = self.clock()
         try:
             await self.engines[action.ref.engine].unload(action.ref.model)
@@ -110,7 +112,8 @@ class Executor:
             return self._outcome(decision, action, Result.FAILED, str(error), started)
         judgement = await self._settled(action, before)
         result = Result.DONE if judgement.gone else Result.FAILED
-        detail = "" if judgement.gone else "the engine answered, and still lists the model"
+        if not judgement.gone:
+            detail = "the engine answered, and still lists the model"
         return self._outcome(decision, action, result, detail, started, judgement)
 
     async def _settled(self, action: Evict, before: Snapshot) -> Judgement:
@@ -125,22 +128,21 @@ class Executor:
             await self.sleep(self.step)
 
     def _skipped(
-        self, decision: str, decided: Plan, fresh: Plan, tried: Set[ModelRef]
+        self,
+        decision: str,
+        decided: Plan,
+        spared: Mapping[ModelRef, str],
+        tried: Set[ModelRef],
     ) -> list[Outcome]:
         """One outcome for every eviction that was decided and is not carried out."""
-        reasons = {n.ref: n.why.value for n in fresh.notes}
-        still = {e.ref for e in fresh.evictions}
-        outcomes = []
-        for action in decided.evictions:
-            if action.ref in tried:
-                continue
-            if action.ref in still:
-                detail = self._why_not()
-            else:
-                detail = f"no longer needed: {reasons.get(action.ref, 'it is gone by itself')}"
-            started = self.clock()
-            outcomes.append(self._outcome(decision, action, Result.SKIPPED, detail, started))
-        return outcomes
+        now = self.clock()
+        return [
+            self._outcome(
+                decision, action, Result.SKIPPED, spared.get(action.ref, self._why_not()), now
+            )
+            for action in decided.evictions
+            if action.ref not in tried
+        ]
 
     def _why_not(self) -> str:
         return "the daemon is stopping" if self.stopping else f"the mode is {self.mode.value}"
@@ -156,6 +158,31 @@ class Executor:
     ) -> Outcome:
         took = Seconds(self.clock() - started)
         return Outcome(decision, self.wall(), action, result, detail, took, judgement)
+
+
+def _spared(decided: Plan, fresh: Plan) -> dict[ModelRef, str]:
+    """Why those who were to go when it was decided need not, or may not, go now."""
+    reasons = {n.ref: n.why for n in fresh.notes}
+    going = {e.ref for e in fresh.evictions}
+    found = {}
+    for ref in (e.ref for e in decided.evictions if e.ref not in going):
+        why = reasons.get(ref)
+        if why is None:
+            found[ref] = "it has left by itself"
+        elif why in (Why.NOT_NEEDED, Why.THERE):
+            found[ref] = "no longer needed"
+        else:
+            found[ref] = f"spared after all: {why.value}"
+    return found
+
+
+def _instead(decided: Plan, action: Evict, failed: Set[ModelRef]) -> str:
+    """Why somebody goes who was to stay when it was decided."""
+    if action.ref in {e.ref for e in decided.evictions}:
+        return ""
+    if failed:
+        return f"instead of {', '.join(sorted(map(str, failed)))}, which gave too little back"
+    return "chosen afresh: the memory has changed since it was decided"
 
 
 def kept_its_promise(outcome: Outcome) -> bool:

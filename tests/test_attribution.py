@@ -1,0 +1,163 @@
+"""Which process holds which model, over time: found, followed, and not mistaken for another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from collectors.reading import Bytes, ProcessMemory, Seconds, gib
+from supervisor.attribution import MEMORY_INTERVAL, Attribution, Processes
+from supervisor.core.snapshot import EngineId, ModelId, State
+from supervisor.engines.base import EngineModel, Process
+from tests.builders import ref
+
+LLAMA = EngineId("llama")
+A = ref("a", "llama")
+
+
+class Machine:
+    """Processes made of values: pid → command line, start, bytes, CPU time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.running: dict[int, tuple[tuple[str, ...], float]] = {}
+        self.size: dict[int, Bytes] = {}
+        self.cpu: dict[int, float] = {}
+        self.read: list[set[int]] = []  # whose memory was read, call by call
+        self.listed = 0
+        self.attribution = Attribution(
+            Processes(self._memory, self._commands, self._times), lambda: self.now
+        )
+
+    def start(self, pid: int, *argv: str, started: float = 1.0) -> None:
+        self.running[pid] = (argv, started)
+        self.size.setdefault(pid, gib(1))
+
+    def look(
+        self, *models: EngineModel, up: bool = True, thorough: bool = False
+    ) -> dict[int, ProcessMemory]:
+        self.now += 1
+        self.read.append(set())
+        listed = {ref(m.id, "llama"): m for m in models}
+        engines = {LLAMA} if up else set()
+        return asyncio.run(self.attribution.read(listed, engines, thorough=thorough))
+
+    def _commands(self) -> dict[int, tuple[str, ...]]:
+        self.listed += 1
+        return {pid: argv for pid, (argv, _) in self.running.items()}
+
+    def _memory(self, pids: Iterable[int]) -> dict[int, ProcessMemory]:
+        self.read[-1] |= set(pids)
+        return self._times(pids)
+
+    def _times(self, pids: Iterable[int]) -> dict[int, ProcessMemory]:
+        return {
+            p: ProcessMemory(p, self.running[p][1], self.size[p], (), Seconds(self.cpu.get(p, 0.0)))
+            for p in pids
+            if p in self.running
+        }
+
+
+def loaded(name: str = "a", port: str = "40000", state: State | None = State.LOADED) -> EngineModel:
+    hint = Process(argv=(("--alias", name), ("--port", port))) if state else None
+    return EngineModel(ModelId(name), state, process=hint)
+
+
+CHILD = ("llama-server", "--port", "40000", "--alias", "a", "--model", "/models/a.gguf")
+
+
+def test_a_process_is_found_by_its_words_in_any_order() -> None:
+    machine = Machine()
+    machine.start(7, *CHILD)
+    machine.start(8, "llama-server", "--alias", "b", "--port", "40000")
+    machine.start(9, "vim", "--alias a --port 40000")
+    assert machine.look(loaded())[7].anonymous == gib(1)
+    assert machine.attribution.pid_of(A) == 7
+
+
+def test_once_found_it_is_followed_without_a_sweep_of_all_processes() -> None:
+    machine = Machine()
+    machine.start(7, *CHILD)
+    for _ in range(5):
+        machine.look(loaded())
+    assert machine.listed == 1
+
+
+def test_memory_is_read_again_only_of_whoever_has_worked() -> None:
+    machine = Machine()
+    machine.start(7, *CHILD)
+    machine.look(loaded())
+    machine.size[7] = gib(3)
+    assert machine.look(loaded())[7].anonymous == gib(1)  # it stood still: nothing to read
+    machine.cpu[7] = 0.5
+    assert machine.look(loaded())[7].anonymous == gib(3)
+    assert machine.read == [{7}, set(), {7}]
+
+
+def test_now_and_then_and_when_asked_to_be_thorough_all_is_read() -> None:
+    machine = Machine()
+    machine.start(7, *CHILD)
+    machine.look(loaded())
+    machine.size[7] = gib(3)
+    assert machine.look(loaded(), thorough=True)[7].anonymous == gib(3)
+    machine.size[7] = gib(4)
+    machine.now += MEMORY_INTERVAL
+    assert machine.look(loaded())[7].anonymous == gib(4)
+
+
+def test_cpu_time_is_fresh_although_memory_is_not() -> None:
+    machine = Machine()
+    machine.start(7, *CHILD)
+    machine.look(loaded())
+    machine.cpu[7] = 0.01
+    assert machine.look(loaded())[7].cpu == 0.01
+    assert machine.read[-1] == set()
+
+
+def test_a_later_process_with_the_same_pid_is_another() -> None:
+    machine = Machine()
+    machine.start(7, *CHILD)
+    machine.look(loaded())
+    machine.start(7, "bash", started=50.0)
+    assert machine.look(loaded()) == {}
+    assert machine.attribution.pid_of(A) is None
+
+
+def test_a_model_that_was_loaded_again_is_looked_for_again() -> None:
+    machine = Machine()
+    machine.start(7, *CHILD)
+    machine.look(loaded())
+    del machine.running[7]
+    machine.start(8, "llama-server", "--alias", "a", "--port", "41000")
+    machine.look(loaded(port="41000"))
+    assert machine.attribution.pid_of(A) == 8
+
+
+def test_a_process_that_outlives_its_model_lingers_until_it_ends() -> None:
+    machine = Machine()
+    machine.start(7, *CHILD)
+    machine.look(loaded())
+    assert machine.attribution.lingering() == {}
+    machine.look(loaded(state=None))
+    assert machine.attribution.pid_of(A) is None
+    assert machine.attribution.lingering() == {A: gib(1)}
+    machine.cpu[7], machine.size[7] = 1.0, gib(0.25)
+    machine.look(loaded(state=None))
+    assert machine.attribution.lingering() == {A: gib(0.25)}
+    del machine.running[7]
+    machine.look(loaded(state=None))
+    assert machine.attribution.lingering() == {}
+
+
+def test_while_an_engine_is_silent_nobody_searches_for_its_processes() -> None:
+    machine = Machine()
+    machine.look(loaded(), up=False)
+    assert machine.listed == 0
+
+
+def test_a_pid_that_the_engine_tells_needs_no_search() -> None:
+    machine = Machine()
+    machine.start(7, "anything")
+    machine.look(EngineModel(ModelId("a"), State.LOADED, process=Process(pid=7)))
+    assert machine.attribution.pid_of(A) == 7
+    assert machine.listed == 0

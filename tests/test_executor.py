@@ -1,0 +1,203 @@
+"""Read again, act, wait until memory settles, judge: against an engine made of values."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Set
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from collectors.reading import Seconds
+from supervisor.core.plan import Plan, plan
+from supervisor.core.policy import Policy
+from supervisor.core.record import Mode, Outcome, Result
+from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Snapshot, State
+from supervisor.core.verdict import Verdict
+from supervisor.engines.base import EngineDown, EngineRefused
+from supervisor.executor import Executor, kept_its_promise
+from tests.builders import GPU, NO_RESERVE, demand, machine, ref, resident
+
+
+@dataclass
+class World:
+    """One GPU and one engine. An unload frees `after` so many samples; None: never."""
+
+    snapshot: Snapshot
+    policy: Policy = NO_RESERVE
+    after: int | None = 0
+    refuses: dict[str, Exception] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    leaving: list[ModelRef] = field(default_factory=list)
+    now: float = 100.0
+    samples: int = 0
+    _due: list[tuple[int, ModelId]] = field(default_factory=list)
+    loads: str = "loads"
+
+    async def sample(self) -> Snapshot:
+        self.samples += 1
+        for due, model in list(self._due):
+            if self.samples > due:
+                self._due.remove((due, model))
+                self._free(model)
+        return self.snapshot
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    async def unload(self, model: ModelId) -> None:
+        self.calls.append(f"unload {model}")
+        if model in self.refuses:
+            raise self.refuses[model]
+        if self.after is not None:
+            self._due.append((self.samples + self.after, model))
+
+    async def load(self, model: ModelId) -> None:
+        self.calls.append(f"load {model}")
+        if model in self.refuses:
+            raise self.refuses[model]
+        if self.loads != "never":
+            state = State.LOADED if self.loads == "loads" else State.LOADING
+            came = resident(model, 10, state=state)
+            self.snapshot = replace(self.snapshot, residents=(*self.snapshot.residents, came))
+            if self.loads == "gives up":
+                self._due.append((self.samples + 1, model))
+
+    def _free(self, model: ModelId) -> None:
+        gone = next(r for r in self.snapshot.residents if r.model == model)
+        (card,) = self.snapshot.pools
+        self.snapshot = replace(
+            self.snapshot,
+            pools=(replace(card, free=card.free + gone.holds(GPU)),),
+            residents=tuple(r for r in self.snapshot.residents if r.model != model),
+        )
+
+    def run(self, size: float = 10, mode: Mode = Mode.ENFORCE, **options: Any) -> list[Outcome]:
+        engines: Any = {EngineId("ollama"): self}
+        executor = Executor(
+            self.sample, engines, mode, Seconds(5), Seconds(0.25), Seconds(60),
+            clock=lambda: self.now, wall=lambda: 0.0, sleep=self.sleep, **options,
+        )  # fmt: skip
+        self.executor = executor
+        wish = demand("new", size)
+
+        def replan(snapshot: Snapshot, failed: Set[ModelRef]) -> Plan:
+            return plan(snapshot, self.policy, wish, failed)
+
+        decided = replan(self.snapshot, frozenset())
+        self.before_acting()
+        return asyncio.run(executor.carry_out("d-1", decided, replan, self.leaving.append))
+
+    def before_acting(self) -> None:
+        """What happens between the decision and the first look of the executor."""
+
+
+OLD, FRESH = resident("old", 8, idle=900), resident("fresh", 8, idle=1)
+
+
+def results(outcomes: list[Outcome]) -> list[tuple[str, str]]:
+    return [(o.action.ref.model, o.result.value) for o in outcomes]
+
+
+def test_a_victim_leaves_and_what_came_back_is_judged_before_the_load() -> None:
+    world = World(machine(OLD, FRESH, free=4))
+    outcomes = world.run()
+    assert world.calls == ["unload old", "load new"]
+    assert world.leaving == [ref("old")]
+    assert results(outcomes) == [("old", "done"), ("new", "done")]
+    assert outcomes[0].judgement is not None
+    assert outcomes[0].judgement.verdict is Verdict.RECOVERED
+
+
+def test_memory_that_comes_back_late_is_waited_for_and_no_longer_than_needed() -> None:
+    world = World(machine(OLD, FRESH, free=4), after=8)
+    (old, _) = world.run()
+    assert old.judgement is not None
+    assert old.judgement.verdict is Verdict.RECOVERED
+    assert 1.5 < old.took < 2.5
+
+
+def test_memory_that_does_not_come_back_is_given_up_after_the_settle_time() -> None:
+    world = World(machine(OLD, FRESH, free=4), after=None)
+    outcomes = world.run()
+    assert results(outcomes) == [("old", "failed"), ("fresh", "failed"), ("new", "skipped")]
+    assert [o.judgement.verdict for o in outcomes[:2] if o.judgement] == [Verdict.NOTHING] * 2
+    assert 5.0 <= outcomes[0].took <= 5.5
+    assert outcomes[1].detail == "the engine answered, and still lists the model"
+    assert "load new" not in world.calls  # it would not fit
+
+
+def test_the_next_victim_stands_in_for_one_that_refused_and_says_so() -> None:
+    no = EngineRefused("ollama", "POST /api/generate", "not now", 503)
+    world = World(machine(OLD, FRESH, free=4), refuses={"old": no})
+    outcomes = world.run()
+    assert results(outcomes) == [("old", "failed"), ("fresh", "done"), ("new", "done")]
+    assert "not now" in outcomes[0].detail
+    assert outcomes[1].detail == "instead of ollama/old, which gave too little back"
+
+
+def test_what_is_no_longer_needed_is_not_done() -> None:
+    class Relieved(World):
+        def before_acting(self) -> None:
+            self.snapshot = machine(OLD, FRESH, free=12)
+
+    world = Relieved(machine(OLD, FRESH, free=4))
+    outcomes = world.run()
+    assert world.calls == ["load new"]
+    assert results(outcomes) == [("old", "skipped"), ("new", "done")]
+    assert outcomes[0].detail == "no longer needed"
+
+
+def test_a_victim_that_began_to_work_is_spared_for_another() -> None:
+    class Busy(World):
+        def before_acting(self) -> None:
+            self.snapshot = machine(resident("old", 8, busy=1), FRESH, free=4)
+
+    world = Busy(machine(OLD, FRESH, free=4))
+    outcomes = world.run()
+    assert world.calls == ["unload fresh", "load new"]
+    assert results(outcomes) == [("fresh", "done"), ("old", "skipped"), ("new", "done")]
+    assert outcomes[1].detail == "spared after all: busy"
+
+
+def test_a_dry_run_looks_and_stops_there() -> None:
+    for mode in (Mode.ADVISE, Mode.OBSERVE):
+        world = World(machine(OLD, FRESH, free=4))
+        outcomes = world.run(mode=mode)
+        assert (world.calls, world.leaving) == ([], [])
+        assert world.samples == 1
+        assert results(outcomes) == [("old", "skipped"), ("new", "skipped")]
+        assert outcomes[0].detail == f"the mode is {mode.value}"
+
+
+def test_a_daemon_that_stops_finishes_the_action_under_way_and_begins_no_other() -> None:
+    class Stopping(World):
+        async def unload(self, model: ModelId) -> None:
+            await super().unload(model)
+            self.executor.stopping = True
+
+    world = Stopping(machine(OLD, FRESH, free=1))
+    outcomes = world.run(size=16)
+    assert world.calls == ["unload old"]
+    assert results(outcomes) == [("old", "done"), ("fresh", "skipped"), ("new", "skipped")]
+    assert outcomes[1].detail == "the daemon is stopping"
+
+
+def test_a_load_that_the_engine_gives_up_is_a_failure_with_its_reason() -> None:
+    world = World(machine(free=12), after=None, loads="gives up")
+    (outcome,) = world.run()
+    assert (outcome.result, outcome.detail) == (
+        Result.FAILED,
+        "the engine began to load it and gave up",
+    )
+    down = World(machine(free=12), refuses={"new": EngineDown("ollama", "load", "no answer")})
+    (outcome,) = down.run()
+    assert "no answer" in outcome.detail
+
+
+def test_only_a_promise_that_was_measured_and_broken_is_held_against_anybody() -> None:
+    kept = World(machine(OLD, free=4)).run()[0]
+    assert kept_its_promise(kept)
+    broken = World(machine(OLD, free=4), after=None).run()[0]
+    assert not kept_its_promise(broken)
+    unseen = replace(broken.judgement, verdict=Verdict.BLIND) if broken.judgement else None
+    assert kept_its_promise(replace(broken, judgement=unseen))

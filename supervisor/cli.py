@@ -23,6 +23,8 @@ from .asking import (
     address,
     asks,
     names,
+    quoted,
+    word,
 )
 from .client import Answer, Client, ClientError, printable
 
@@ -172,7 +174,12 @@ def evict(
         force=force or None,
         wait=not no_wait,
     )
-    try_ = f"ullage why {models[0]}" if models else "ullage status"
+    try_ = f"ullage why {word(models[0])}" if models else "ullage status"
+    notes = {n["why"]: n["model"] for n in answer.document["decision"]["notes"]}
+    if "pinned" in notes and models:
+        try_ = f"ullage unpin {word(notes['pinned'])}, or take its pin out of the configuration"
+    elif "busy" in notes and models:
+        try_ = f"ullage evict --force {word(notes['busy'])}  # its requests fail"
     _carried(answer, as_json, "not everything that was asked for was unloaded", try_)
 
 
@@ -183,7 +190,7 @@ def evict(
 def load(client: Client, model: str, as_json: bool) -> None:
     """Make room for a model, then have its engine load it."""
     answer = client.post("/api/v1/load", model=model)
-    _carried(answer, as_json, f"{model} was not loaded", f"ullage plan --load {model}")
+    _carried(answer, as_json, f"{model} was not loaded", f"ullage plan --load {quoted(model)}")
 
 
 @cli.command(epilog=examples("ullage pin qwen3:8b", "ullage pin ollama/qwen3:8b"))
@@ -192,7 +199,7 @@ def load(client: Client, model: str, as_json: bool) -> None:
 def pin(client: Client, model: str) -> None:
     """Never evict this model, until it is unpinned."""
     name = client.post("/api/v1/pin", model=model).document.get("pinned", model)
-    click.echo(f"{printable(name)} is pinned: it stays until `ullage unpin {printable(name)}`")
+    click.echo(f"{printable(name)} is pinned: it stays until `ullage unpin {word(name)}`")
 
 
 @cli.command(epilog=examples("ullage unpin qwen3:8b"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -28,7 +29,7 @@ from supervisor.core.snapshot import EngineId
 
 from . import checks, settings
 from .forms import AMOUNT
-from .given import RIVALS, ConfigError, Given, Problem, gather, usual_places
+from .given import RIVALS, ConfigError, Given, Problem, gather, home_of, usual_places
 from .settings import SETTINGS, KeyPath, LogLevel, Setting, dotted, table_at
 from .units import format_duration, shown
 
@@ -151,7 +152,10 @@ def default_state_dir(environ: Mapping[str, str], *, root: bool) -> tuple[Path, 
         return Path("/var/lib/ullage"), "default"
     if (home := environ.get("XDG_STATE_HOME")) and Path(home).is_absolute():
         return Path(home) / "ullage", "environment XDG_STATE_HOME"
-    return Path(environ.get("HOME") or Path.home()) / ".local/state/ullage", "default"
+    own = home_of(environ)
+    if own is None:
+        return Path(tempfile.gettempdir()) / f"ullage-{os.getuid()}", "default"
+    return own / ".local/state/ullage", "default"
 
 
 def effective(config: Config) -> list[tuple[str, str, str]]:

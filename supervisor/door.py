@@ -15,10 +15,11 @@ from collectors.reading import Bytes, PoolId
 from .core.footprint import expect
 from .core.plan import Plan, Trigger, Why, dismiss, plan
 from .core.policy import Policy
-from .core.record import Decision, Outcome
+from .core.record import Decision, Mode, Outcome
 from .core.snapshot import Demand, ModelRef, Share, Snapshot
-from .events import PinsChanged, Replan
+from .events import NotNow, PinsChanged, Replan
 from .loop import Loop
+from .units import format_bytes
 
 
 class DoorError(Exception):
@@ -117,7 +118,8 @@ class Door:
     async def free(self, size: Bytes, pool: PoolId, *, wait: bool = True) -> Carried:
         """Make `size` bytes of headroom in `pool`, at the least cost. All or nothing."""
         demand = Demand((Share(pool, size),))
-        return await self._ask(f"asked for {size} free bytes of {pool}", _demand(demand), wait)
+        cause = f"asked for {format_bytes(size)} of headroom in {pool}"
+        return await self._ask(cause, _demand(demand), wait)
 
     async def load(self, name: str, *, wait: bool = True) -> Carried:
         """Make room for a model, then have its engine load it."""
@@ -173,16 +175,23 @@ class Door:
         self.loop.post(PinsChanged(self.loop.journal.pins()))
 
     async def _ask(self, cause: str, replan: Replan, wait: bool) -> Carried:
-        """Have it decided; while the only hope are busy models, ask again for a while."""
+        """Have it decided; while the only hope are busy models, ask again for a while.
+
+        Whoever gives up waiting takes the wish back, unless it has been begun.
+        """
         patience = self.loop.patience
         tries = 0
+        wait = wait and self.loop.mode is Mode.ENFORCE  # else nothing is done, now or later
         while wait and tries < patience.tries and _waits(self._dry(replan)):
             tries += 1
             await self.sleep(patience.interval)
         if tries:
             cause += f" (after {tries} tries while busy)"
-        run = await self.loop.ask(cause, replan)
-        return Carried(run.decision, tuple(await run.done))
+        try:
+            run = await self.loop.ask(cause, replan)
+        except NotNow as why:
+            raise NotReady(str(why)) from None
+        return Carried(run.decision, tuple(await asyncio.shield(run.done)))
 
 
 def closest(name: str, known: Iterable[ModelRef]) -> tuple[str, ...]:

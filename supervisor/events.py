@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from collectors.reading import PoolId
 
-from .core.plan import Load, Plan
+from .core.plan import Action, Load, Plan
 from .core.policy import Policy
 from .core.record import Decision, Outcome
-from .core.snapshot import ModelRef, Snapshot
+from .core.snapshot import EngineState, ModelRef, Snapshot
 from .engines.base import Engine
 
 # Makes the same plan again from a newer snapshot. The models named last are not counted on:
@@ -19,13 +19,27 @@ from .engines.base import Engine
 Replan = Callable[[Snapshot, Policy, Set[ModelRef]], Plan]
 
 
+class NotNow(Exception):
+    """Nothing can be decided now; the message says why."""
+
+
 @dataclass(slots=True)
 class Run:
-    """A decision under way. `done` is set to its outcomes when it has ended."""
+    """A decision under way. `done` is set to its outcomes when it has ended.
+
+    `leaving` are those whose engine has been called and whose outcome is not known yet.
+    """
 
     decision: Decision
     replan: Replan
     done: asyncio.Future[list[Outcome]]
+    outcomes: list[Outcome] = field(default_factory=list)
+    leaving: set[ModelRef] = field(default_factory=set)
+
+    def lacks(self) -> list[Action]:
+        """The actions that were decided and have no outcome."""
+        told = {(type(o.action), o.action.ref) for o in self.outcomes}
+        return [a for a in self.decision.plan.actions if (type(a), a.ref) not in told]
 
     def in_the_way(self, plan: Plan) -> bool:
         """One plan under way per pool. A plan whose bytes are not known is in everybody's way."""
@@ -48,7 +62,10 @@ class Tick:
 
 @dataclass(slots=True)
 class Sampled:
+    """`ticked`: it was asked for by a tick, and not by a run that wants its end to be seen."""
+
     snapshot: Snapshot
+    ticked: bool = True
 
 
 @dataclass(slots=True)
@@ -57,11 +74,19 @@ class SampleFailed:
 
 
 @dataclass(slots=True)
-class Ended:
-    """A plan has been carried out, as far as it went."""
+class Happened:
+    """It is known what became of one action."""
 
     run: Run
-    outcomes: list[Outcome]
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Ended:
+    """A plan has been carried out as far as it went; `why` it went no further, if it did not."""
+
+    run: Run
+    why: str = ""
 
 
 @dataclass(slots=True)
@@ -87,7 +112,20 @@ class ClockStepped:
 
 @dataclass(slots=True)
 class EnginesFound:
+    """`missing` are those that were named, and of which nobody knows yet what they are."""
+
     engines: tuple[Engine, ...]
+    missing: tuple[EngineState, ...] = ()
 
 
-Event = Tick | Sampled | SampleFailed | Ended | Wanted | PinsChanged | ClockStepped | EnginesFound
+Event = (
+    Tick
+    | Sampled
+    | SampleFailed
+    | Happened
+    | Ended
+    | Wanted
+    | PinsChanged
+    | ClockStepped
+    | EnginesFound
+)

@@ -45,13 +45,25 @@ class Executor:
     stopping: bool = False  # set at shutdown: the action under way is finished, no other begun
 
     async def carry_out(
-        self, decision: str, decided: Plan, replan: Replan, leave: Callable[[ModelRef], None]
+        self,
+        decision: str,
+        decided: Plan,
+        replan: Replan,
+        leave: Callable[[ModelRef], None],
+        report: Report = lambda outcome: None,
     ) -> list[Outcome]:
         """Do what `replan` still says, one action at a time: evictions first, then the load.
 
-        `leave` is told of each victim before its engine is called.
+        `leave` is told of each victim before its engine is called, `report` of each outcome
+        as soon as it is known, also of that of an action which is cut short.
         """
         outcomes: list[Outcome] = []
+
+        def note(*found: Outcome) -> None:
+            for outcome in found:
+                outcomes.append(outcome)
+                report(outcome)
+
         tried: set[ModelRef] = set()
         failed: set[ModelRef] = set()
         spared: dict[ModelRef, str] = {}
@@ -64,21 +76,36 @@ class Executor:
                 break
             tried.add(action.ref)
             leave(action.ref)
-            outcome = await self._evict(decision, action, before, _instead(decided, action, failed))
-            outcomes.append(outcome)
-            if not kept_its_promise(outcome):
+            work = self._evict(decision, action, before, _instead(decided, action, failed))
+            note(await self._whole(decision, action, work, report))
+            if not kept_its_promise(outcomes[-1]):
                 failed.add(action.ref)
-        outcomes += self._skipped(decision, decided, spared, tried)
+        note(*self._skipped(decision, decided, spared, tried))
         for load in (a for a in decided.actions if isinstance(a, Load)):
             if fresh.works and not fresh.evictions:
-                outcomes.append(await self.load(decision, load))
+                note(await self._whole(decision, load, self.load(decision, load), report))
             else:
                 detail = "there is still not enough room for it"
                 if self.stopping or self.mode is not Mode.ENFORCE:
                     detail = self._why_not()
                 now = self.clock()
-                outcomes.append(self._outcome(decision, load, Result.SKIPPED, detail, now))
+                note(self._outcome(decision, load, Result.SKIPPED, detail, now))
         return outcomes
+
+    async def _whole(
+        self, decision: str, action: Action, work: Awaitable[Outcome], report: Report
+    ) -> Outcome:
+        """What has been begun has an outcome, also when the daemon's end or a bug cuts it short."""
+        started = self.clock()
+        try:
+            return await work
+        except BaseException as error:
+            why = f"internal error: {type(error).__name__}: {error}"
+            if isinstance(error, asyncio.CancelledError):
+                why = "the daemon ended"
+            detail = f"{why}; what came of it is not known"
+            report(self._outcome(decision, action, Result.FAILED, detail, started))
+            raise
 
     async def load(self, decision: str, action: Load) -> Outcome:
         """Ask for the load and wait until the engine says that the model is there."""
@@ -97,6 +124,9 @@ class Executor:
                         detail = "the engine began to load it and gave up"
                         return self._outcome(decision, action, Result.FAILED, detail, started)
                     seen = seen or resident is not None
+                    if self.stopping:
+                        detail = "the daemon ended before it was loaded"
+                        return self._outcome(decision, action, Result.FAILED, detail, started)
                     await self.sleep(self.step)
         except EngineError as error:
             return self._outcome(decision, action, Result.FAILED, str(error), started)

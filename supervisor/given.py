@@ -107,12 +107,23 @@ def gather(
 
 def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Where the file is looked for, the first that exists counts."""
-    home = environ.get("XDG_CONFIG_HOME") or "~/.config"
+    own = environ.get("XDG_CONFIG_HOME")
+    home = home_of(environ)
+    if own is None and home is not None:
+        own = str(home / ".config")
     return (
         Path("ullage.toml"),
-        Path(home).expanduser() / "ullage" / "ullage.toml",
+        *([Path(own) / "ullage" / "ullage.toml"] if own else []),
         Path("/etc/ullage/ullage.toml"),
     )
+
+
+def home_of(environ: Mapping[str, str]) -> Path | None:
+    """The user's folder. None: a container may give us a user that nobody knows of."""
+    try:
+        return Path(environ.get("HOME") or Path.home())
+    except RuntimeError:
+        return None
 
 
 def _read_file(given: Given, file: Path) -> None:

@@ -47,6 +47,7 @@ IN_MEMORY = 1000  # decisions, and findings, that reads are answered from
 KEPT_DAYS = 30
 KEPT_DECISIONS = 50_000
 CLOSING = 5.0  # seconds
+TOLD = 2.0  # seconds: a disk that hangs keeps nobody from unloading a model
 DAY = 86400.0
 
 # A model's footprint is the most that it held today or on the last day before that it was
@@ -117,12 +118,12 @@ class Journal:
         self._keep_ids()
         self._put(self._prune())
 
-    def close(self) -> None:
-        """Write what waits, for at most 5 seconds, and stop. Blocks that long."""
+    def close(self, timeout: float = CLOSING) -> None:
+        """Write what waits, for at most `timeout` seconds, and stop. Blocks that long."""
         if self._store is not None and self._persistent:
             self._put([write_number("decision", self._last_id)])
             self._persistent = False
-            self._store.close(CLOSING)
+            self._store.close(timeout)
 
     def flush(self, timeout: float = CLOSING) -> bool:
         """Block until all is on disk, at most `timeout` seconds. False: it is not."""
@@ -351,7 +352,13 @@ class Journal:
 
 async def _told(done: Future[bool] | None) -> bool:
     """Shielded, so that a caller who is cancelled never races with the writer's answer."""
-    return False if done is None else await asyncio.shield(asyncio.wrap_future(done))
+    if done is None:
+        return False
+    try:
+        async with asyncio.timeout(TOLD):
+            return await asyncio.shield(asyncio.wrap_future(done))
+    except TimeoutError:
+        return False
 
 
 def _keep_last(ring: OrderedDict[Any, Json], beside: dict[Any, Any] | None = None) -> None:

@@ -16,19 +16,23 @@ from typing import Any
 
 from collectors.reading import Bytes, PoolId, Seconds
 
-from .core.explain import size
+from .core.explain import of_outcome
 from .core.headroom import rooms
-from .core.patience import Patience
+from .core.patience import Patience, Said
 from .core.plan import Evict, Load, Plan, Trigger, dismiss, limit, relieve
 from .core.policy import Policy
-from .core.record import Decision, Mode, Outcome
+from .core.record import Decision, Mode, Outcome, Result
+from .core.rows import outcome_row
 from .core.snapshot import ModelRef, Reservation, Share, Snapshot, State
-from .core.watch import Finding, Kind, Severity, due, watch
+from .core.watch import Finding, Kind, due, watch
+from .distrust import Distrust
 from .events import (
     ClockStepped,
     Ended,
     EnginesFound,
     Event,
+    Happened,
+    NotNow,
     PinsChanged,
     Replan,
     Run,
@@ -37,20 +41,21 @@ from .events import (
     Tick,
     Wanted,
 )
-from .executor import Executor, kept_its_promise
+from .executor import Executor
 from .journal import Journal
 from .sampler import Sampler
 from .tally import Counts
 
 log = logging.getLogger("ullage.loop")
 
-# An unload that gave too little back is not counted on for this long: nobody is evicted in
-# vain twice. It is tried again afterwards, for engines do recover.
-DISTRUST = Seconds(300.0)
-
 # Bytes that a process gave back, and that the kernel does not count as available yet, are
 # waited for this long before anybody else has to go for them.
 LATE = Seconds(10.0)
+
+STOPPING = "the daemon is stopping"
+
+# A turn of the loop, at the daemon's end.
+LAST_TURN = Seconds(0.5)
 
 # A model's footprint is written down again when it has grown by this much.
 GROWN = 1.01
@@ -68,15 +73,15 @@ class Loop:
     wall: Callable[[], float] = time.time
     snapshot: Snapshot | None = None
     findings: tuple[Finding, ...] = ()
-    reservations: tuple[Reservation, ...] = ()
-    leaving: set[ModelRef] = field(default_factory=set)
+    reservations: tuple[Reservation, ...] = ()  # of the runs under way
     runs: list[Run] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
+    distrust: Distrust = field(default_factory=Distrust)
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _sampling: bool = False
-    _said: dict[str, object] = field(default_factory=dict)
-    _ineffective: dict[ModelRef, Finding] = field(default_factory=dict)
+    _failing: bool = False
+    _said: Said = field(default_factory=Said)
     _resting: dict[PoolId, Seconds] = field(default_factory=dict)
     _learned: dict[ModelRef, Bytes] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,17 +94,22 @@ class Loop:
     async def ask(self, cause: str, replan: Replan) -> Run:
         """Make a plan and carry it out. Returns once it is decided; its `done` tells the rest.
 
-        Waits while another plan is under way on the same pools. Raises RuntimeError while
-        there is no snapshot yet.
+        Waits while another plan is under way on the same pools. Raises NotNow before the
+        first snapshot, and at the daemon's end.
         """
         answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         self.post(Wanted(cause, replan, answer))
         return await answer
 
+    @property
+    def leaving(self) -> frozenset[ModelRef]:
+        """Who has been told to go, by a run under way, and is not known to be gone."""
+        return frozenset(ref for run in self.runs for ref in run.leaving)
+
     async def look(self) -> Snapshot:
         """A thorough sample, now, with what is promised and who is leaving."""
         return await self.sampler.sample(
-            thorough=True, reservations=self.reservations, leaving=frozenset(self.leaving)
+            thorough=True, reservations=self.reservations, leaving=self.leaving
         )
 
     async def changed(self) -> None:
@@ -129,6 +139,8 @@ class Loop:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if under_way:  # what was cut short is written down by the loop, in its own turn
+            await asyncio.wait(under_way, timeout=LAST_TURN)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -137,20 +149,25 @@ class Loop:
                 if not self._sampling:
                     self._sampling = True
                     self._start("sample", self._sample())
-            case Sampled(snapshot):
-                self._sampling = False
+            case Sampled(snapshot, ticked):
+                self._sampling = self._sampling and not ticked
                 self._see(snapshot)
             case SampleFailed(error):
                 self._sampling = False
                 self.counts.failed_samples += 1
-                log.error("sampling failed: %s: %s", type(error).__name__, error)
-            case Ended(run, outcomes):
-                self._end(run, outcomes)
+                level = logging.DEBUG if self._failing else logging.ERROR
+                log.log(level, "sampling failed: %s: %s", type(error).__name__, error)
+                self._failing = True
+            case Happened(run, outcome):
+                self._note(run, outcome)
+            case Ended(run, why):
+                self._end(run, why)
             case Wanted():
                 self._want(event)
             case PinsChanged(pins):
                 self.policy = replace(self.policy, pinned=pins)
-            case EnginesFound(engines):
+            case EnginesFound(engines, missing):
+                self.sampler.missing = missing
                 for engine in engines:
                     if engine.url not in {e.url for e in self.sampler.engines.values()}:
                         log.info("found %s at %s", engine.kind, engine.url)
@@ -167,7 +184,7 @@ class Loop:
     async def _sample(self) -> None:
         try:
             snapshot = await self.sampler.sample(
-                reservations=self.reservations, leaving=frozenset(self.leaving)
+                reservations=self.reservations, leaving=self.leaving
             )
         except Exception as error:
             log.debug("sampling", exc_info=True)
@@ -176,10 +193,15 @@ class Loop:
             self.post(Sampled(snapshot))
 
     def _see(self, snapshot: Snapshot) -> None:
+        if self.snapshot is not None and snapshot.taken_at < self.snapshot.taken_at:
+            return  # two were under way, and the later one is in already
         self.snapshot = snapshot
         self.counts.samples += 1
+        if self._failing:
+            self._failing = False
+            log.info("sampling works again")
         self._learn(snapshot)
-        self._forget_distrust(snapshot)
+        self.distrust.forget(snapshot.taken_at)
         self._note_findings(watch(snapshot, self.policy, self.findings))
         if self.mode is not Mode.OBSERVE and not self.executor.stopping:
             self._decide(snapshot)
@@ -188,6 +210,8 @@ class Loop:
 
     def _learn(self, snapshot: Snapshot) -> None:
         """Remember what each model holds, for the next time that it is to be loaded."""
+        listed = {i.ref for i in snapshot.installed}
+        self._learned = {r: size for r, size in self._learned.items() if r in listed}
         for resident in snapshot.residents:
             if resident.state is not State.LOADED:
                 continue
@@ -227,37 +251,32 @@ class Loop:
     def _propose(self, key: str, wanted: bool, cause: str, replan: Replan) -> None:
         """Start what `replan` says, unless it is under way, in vain, or was said before."""
         if not wanted or self.snapshot is None:
-            self._said.pop(key, None)
+            self._said.forget(key)
             self.patience.forget(key)
             return
         plan = replan(self.snapshot, self.policy, self.distrusted)
         if plan.evictions:
             self.patience.forget(key)
-            if self.mode is Mode.ENFORCE or self._is_news(key, plan):
-                self._begin(cause, plan, replan)
+            if self.mode is Mode.ENFORCE or self._said.is_news(key, plan):
+                begun = self._begin(cause, plan, replan)
+                if begun is None:
+                    self._said.forget(key)
         elif plan.waits_for:
-            if self.patience.give_up(key, self.snapshot.taken_at) and self._is_news(key, plan):
+            if self.patience.give_up(key, self.snapshot.taken_at) and self._said.is_news(key, plan):
                 tries = self.patience.tries
                 text = f"{cause}; everybody who could go was busy, {tries} tries long: gave up"
                 self._begin(text, plan, replan)
-        elif not plan.works and self._is_news(key, plan):
+        elif not plan.works and self._said.is_news(key, plan):
             self._begin(f"{cause}; nobody can be unloaded", plan, replan)
-
-    def _is_news(self, key: str, plan: Plan) -> bool:
-        """The same answer is written down once, and again only when it changes."""
-        lacking = ({s.pool for s in plan.unmet}, set(plan.full))
-        victims = [e.ref for e in plan.evictions]
-        meaning = (victims, lacking) if victims else (plan.notes, lacking)
-        if self._said.get(key) == meaning:
-            return False
-        self._said[key] = meaning
-        return True
 
     # -- carrying out
 
     def _want(self, event: Wanted) -> None:
-        if self.snapshot is None:
-            event.answer.set_exception(RuntimeError("the first sample is not in yet"))
+        if event.answer.done():
+            return  # whoever asked has hung up
+        if self.snapshot is None or self.executor.stopping:
+            why = "the first sample is not in yet" if self.snapshot is None else STOPPING
+            event.answer.set_exception(NotNow(why))
             return
         plan = event.replan(self.snapshot, self.policy, self.distrusted)
         run = self._begin(event.cause, plan, event.replan)
@@ -265,7 +284,7 @@ class Loop:
             # Named here: by the time that the task begins, they may have ended.
             ahead = [run.done for run in self.runs]
             self._start("wait for another plan", self._again(event, ahead))
-        elif not event.answer.done():
+        else:
             event.answer.set_result(run)
 
     async def _again(self, event: Wanted, ahead: list[asyncio.Future[list[Outcome]]]) -> None:
@@ -288,73 +307,80 @@ class Loop:
         run = Run(decision, replan, asyncio.get_running_loop().create_future())
         if plan.actions:
             self.runs.append(run)
-            # Reserve first: a load can fill the pool between two samples.
-            granted = [Reservation(a.ref, a.takes) for a in plan.actions if isinstance(a, Load)]
-            self.reservations = (*self.reservations, *granted)
+            self._reserve()  # first: a load can fill the pool between two samples
+        log.info("%s: %s", decision.id, cause)
         self.counts.decisions[plan.trigger.value] += 1
         self._start(f"decision {decision.id}", self._carry_out(run))
         return run
 
+    def _reserve(self) -> None:
+        """What is promised to the loads under way."""
+        loads = [a for run in self.runs for a in run.lacks() if isinstance(a, Load)]
+        self.reservations = tuple(Reservation(load.ref, load.takes) for load in loads)
+
     async def _carry_out(self, run: Run) -> None:
-        outcomes: list[Outcome] = []
         decision, plan = run.decision.id, run.decision.plan
+        why = ""
         try:
             await self.journal.record(run.decision)
             if plan.actions:
-                outcomes += await self.executor.carry_out(
+                await self.executor.carry_out(
                     decision,
                     plan,
                     lambda s, failed: run.replan(s, self.policy, self.distrusted | failed),
-                    self.leaving.add,
+                    run.leaving.add,
+                    lambda outcome: self.post(Happened(run, outcome)),
                 )
-        except Exception:
+                # Whoever waits for this run sees the world as it is now, not as it was.
+                self.post(Sampled(await self.look(), ticked=False))
+        except asyncio.CancelledError:
+            why = "the daemon ended before it was begun"
+            raise
+        except Exception as error:
             log.exception("decision %s could not be carried out", decision)
+            why = f"internal error: {type(error).__name__}: {error}"
         finally:
-            self.post(Ended(run, outcomes))
+            self.post(Ended(run, why))
 
-    def _end(self, run: Run, outcomes: list[Outcome]) -> None:
+    def _note(self, run: Run, outcome: Outcome) -> None:
+        run.outcomes.append(outcome)
+        run.leaving.discard(outcome.action.ref)
+        self._reserve()
+        self.journal.add_outcome(outcome)
+        self.counts.add(run.decision.plan.trigger, outcome)
+        self._judge(outcome)
+
+    def _end(self, run: Run, why: str) -> None:
+        """Whatever else goes wrong, nobody waits for this run any longer."""
         if run in self.runs:
             self.runs.remove(run)
-        loaded = {a.ref for a in run.decision.plan.actions if isinstance(a, Load)}
-        self.reservations = tuple(r for r in self.reservations if r.ref not in loaded)
-        for outcome in outcomes:
-            self.leaving.discard(outcome.action.ref)
-            self.journal.add_outcome(outcome)
-            self.counts.add(run.decision.plan.trigger, outcome)
-            self._judge(outcome)
-        if not run.done.done():
-            run.done.set_result(outcomes)
+        try:
+            for action in run.lacks():
+                if why:
+                    skipped = Outcome(run.decision.id, self.wall(), action, Result.SKIPPED, why)
+                    self._note(run, skipped)
+            self._reserve()
+        finally:
+            if not run.done.done():
+                run.done.set_result(run.outcomes)
 
     def _judge(self, outcome: Outcome) -> None:
-        ref, judgement = outcome.action.ref, outcome.judgement
+        judgement = outcome.judgement
         if judgement is not None and judgement.late and isinstance(outcome.action, Evict):
             until = Seconds(self.clock() + LATE)
             self._resting |= {share.pool: until for share in outcome.action.frees}
-        log.info("%s: %s %s", ref, outcome.result.value, outcome.detail)
-        if isinstance(outcome.action, Load) or kept_its_promise(outcome):
-            return
-        detail = outcome.detail
-        if judgement is not None:
-            back, promised = size(max(0, judgement.returned)), size(judgement.promised)
-            detail = f"gave back {back} of {promised}"
-        now = Seconds(self.clock())
-        found = Finding(Kind.INEFFECTIVE, str(ref), now, Severity.WARNING, detail, 0.0, ref)
-        self._ineffective[ref] = found
+        log.info("%s: %s", outcome.decision, of_outcome(outcome_row(outcome)))
+        self.distrust.judge(outcome, Seconds(self.clock()))
 
     # -- findings
 
     @property
     def distrusted(self) -> Set[ModelRef]:
         """The models whose last unload did not give back what it promised."""
-        return self._ineffective.keys()
-
-    def _forget_distrust(self, snapshot: Snapshot) -> None:
-        for ref, finding in list(self._ineffective.items()):
-            if snapshot.taken_at - finding.since >= DISTRUST:
-                del self._ineffective[ref]
+        return self.distrust.refs
 
     def _note_findings(self, found: tuple[Finding, ...]) -> None:
-        found = (*found, *self._ineffective.values())
+        found = (*found, *self.distrust.findings)
         before = {f.key: f for f in self.findings}
         after = {f.key: f for f in found}
         for key in after.keys() - before.keys():

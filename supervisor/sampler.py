@@ -7,6 +7,7 @@ pools are named in `blind`, its models are shown as unknown, and everybody else 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ from .core.assemble import SeenMachine, SeenModel, assemble
 from .core.policy import Policy
 from .core.snapshot import Ability, EngineId, EngineState, ModelRef, Reservation, Snapshot, State
 from .engines.base import CALL_TIMEOUT, Activity, Engine, EngineDown, EngineError, EngineModel
+from .probes import Probes
+
+log = logging.getLogger("ullage.sampler")
 
 # Process lists cost the driver milliseconds and its global lock: never each second. An
 # unexplained change of free memory this large is a reason to look earlier.
@@ -55,13 +59,15 @@ class Sampler:
     call_timeout: Seconds = CALL_TIMEOUT
     clock: Callable[[], float] = time.monotonic
     health: dict[str, Health] = field(default_factory=dict)
+    missing: tuple[EngineState, ...] = ()  # named by the operator, and never yet found
     machine: Machine | None = None  # the machine as it was last read, for whoever only shows
     _holders: dict[str, tuple[Holder, ...]] = field(default_factory=dict)
     _holders_at: float | None = None
     _free: dict[PoolId, Bytes] = field(default_factory=dict)
     _pools_of: dict[str, frozenset[PoolId]] = field(default_factory=dict)
     _known: dict[EngineId, _Known] = field(default_factory=dict)
-    _probes: dict[EngineId, asyncio.Task[EngineState]] = field(default_factory=dict)
+    _probes: Probes[EngineId, EngineState] = field(default_factory=lambda: Probes("probe"))
+    _looks: Probes[ModelRef, Activity | None] = field(default_factory=lambda: Probes("look at"))
     _tracks: dict[ModelRef, Track] = field(default_factory=dict)
 
     async def sample(
@@ -92,7 +98,7 @@ class Sampler:
                 self._blindness(machine, readings) | unread,
             ),
             memory,
-            states.values(),
+            [*states.values(), *(e for e in self.missing if e.id not in states)],
             [self._seen(ref, model, states[ref.engine]) for ref, model in listed.items()],
             reservations=reservations,
             leaving=leaving,
@@ -165,24 +171,17 @@ class Sampler:
         return {s.id: s for s in states}
 
     async def _state_of(self, engine: Engine) -> EngineState:
-        last = self._known.setdefault(engine.id, _Known()).state
-        if last is None or last.up:
-            return await self._ask_engine(engine)
-        probe = self._probes.get(engine.id)
-        if probe is None:
-            name = f"probe {engine.id}"
-            self._probes[engine.id] = asyncio.create_task(self._ask_engine(engine), name=name)
-        elif probe.done():
-            del self._probes[engine.id]
-            return probe.result()
-        return last
+        last = self._known.setdefault(engine.id, _Known()).state or _state(
+            engine, None, "not asked yet"
+        )
+        return await self._probes.ask(
+            engine.id, lambda: self._ask_engine(engine), lambda state: not state.up, last
+        )
 
     async def close(self) -> None:
         """End what is still being asked aside."""
-        probes, self._probes = list(self._probes.values()), {}
-        for probe in probes:
-            probe.cancel()
-        await asyncio.gather(*probes, return_exceptions=True)
+        await self._probes.close()
+        await self._looks.close()
 
     async def _ask_engine(self, engine: Engine) -> EngineState:
         known = self._known.setdefault(engine.id, _Known())
@@ -202,17 +201,19 @@ class Sampler:
             fault = f"no answer within {self.call_timeout:g} s"
         except EngineError as error:
             fault = f"{error.call}: {error.message}"
+        except Exception as error:  # our bug: it costs us this engine, and no other
+            log.debug("asking %s", engine.id, exc_info=True)
+            fault = f"cannot be read: {type(error).__name__}: {error}"
         took = Seconds(self.clock() - started)
         self._note(f"engine {engine.id}", started, took, fault)
-        known.state = EngineState(
-            engine.id, engine.kind, engine.url, engine.abilities, version, fault
-        )
+        known.state = _state(engine, version, fault)
         return known.state
 
     def _seen(self, ref: ModelRef, model: EngineModel, engine: EngineState) -> SeenModel:
         state = model.state
         if not engine.up and state is not None:
-            state = State.UNKNOWN
+            # Whatever an engine that is gone said last: a process that has ended holds nothing.
+            state = None if self.attribution.has_ended(ref) else State.UNKNOWN
         pid = self.attribution.pid_of(ref)
         return SeenModel(
             ref,
@@ -241,8 +242,9 @@ class Sampler:
             memory = await self.attribution.read(listed, up, thorough=thorough)
         except TimeoutError:
             fault = "the kernel does not say in time what the models' processes hold"
-        except OSError as error:
-            fault = str(error)
+        except Exception as error:  # refused by the kernel, or our bug
+            log.debug("reading processes", exc_info=True)
+            fault = str(error) or type(error).__name__
         self._note("processes", started, Seconds(self.clock() - started), fault)
         return memory, {} if fault is None else {RAM: f"processes: {fault}"}
 
@@ -262,6 +264,7 @@ class Sampler:
         }
         there = {r for r, m in listed.items() if m.state is not None}
         self._tracks = {r: t for r, t in self._tracks.items() if r in there}
+        self._looks.forget_all_but(awake)
         now = self.clock()
         looks = []
         for ref, model in awake.items():
@@ -281,13 +284,12 @@ class Sampler:
         if model.state is State.SLEEPING:
             activity = Activity(0, model.mark)  # asking would wake it; asleep is idle
         elif ask:
-            try:
-                async with asyncio.timeout(self.call_timeout):
-                    activity = await self.engines[ref.engine].activity(model)
-            except (EngineError, TimeoutError):
-                # It listed its models a moment ago and cannot say what this one does: most
-                # likely it is leaving, or too busy to answer. The process still tells.
-                activity = Activity(None, model.mark)
+            answer = await self._looks.ask(
+                ref, lambda: self._activity(ref, model), lambda answer: answer is None, None
+            )
+            # It listed its models a moment ago and cannot say what this one does: most likely
+            # it is leaving, or too busy to answer. The process still tells.
+            activity = answer or activity
         self._tracks[ref] = observe(
             self._tracks.get(ref),
             Seconds(self.clock()),
@@ -296,6 +298,19 @@ class Sampler:
             cpu=cpu,
             fresh=self.busy_while_fresh,
         )
+
+    async def _activity(self, ref: ModelRef, model: EngineModel) -> Activity | None:
+        """None: no answer in time. One that refuses does answer, and says nothing."""
+        try:
+            async with asyncio.timeout(self.call_timeout):
+                return await self.engines[ref.engine].activity(model)
+        except (EngineDown, TimeoutError):
+            return None
+        except EngineError:
+            return Activity(None, model.mark)
+        except Exception:  # our bug: it costs us this answer, and no other
+            log.debug("looking at %s", ref, exc_info=True)
+            return Activity(None, model.mark)
 
     def _note(self, source: str, started: float, took: Seconds, fault: str | None) -> None:
         before = self.health.get(source, Health())
@@ -307,3 +322,7 @@ class Sampler:
             fault=fault,
             failures=before.failures + (fault is not None),
         )
+
+
+def _state(engine: Engine, version: str | None, fault: str | None) -> EngineState:
+    return EngineState(engine.id, engine.kind, engine.url, engine.abilities, version, fault)

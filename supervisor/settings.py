@@ -150,9 +150,7 @@ class Pool(Table):
 
 
 class Engine(Table):
-    kind: str | None = _setting(
-        None, forms.TEXT, "What it is: llamacpp, ollama, vllm... None: find out."
-    )
+    kind: str | None = _setting(None, forms.TEXT, "What it is: llamacpp or ollama. None: find out.")
     url: str | None = _setting(None, forms.URL, "Where it listens, as http://127.0.0.1:8080.")
     key: str | None = _setting(
         None, forms.SECRET, "The bearer token that it asks for.", shown="not set"

@@ -21,6 +21,7 @@ from .units import format_bytes, format_seconds
 
 EVERY = 2.0  # seconds between two looks of `--watch`
 FRESH = 5.0  # seconds: a sample that is older is worth saying so
+SOME = 5  # models that are named where all of them would be too many
 SHORTEST = 8  # characters of a pool's id, where it is shortened
 
 COLOURS = {"critical": "bold red", "warning": "yellow", "info": "default"}
@@ -93,10 +94,17 @@ def _became(row: Row) -> Iterable[str]:
         if outcome["detail"]:
             text += f" ({outcome['detail']})"
         yield printable(f"{text}, in {format_seconds(outcome['took'])}")
-    if not row["outcomes"] and row["actions"]:
-        yield printable(
-            ", ".join(f"{a['action']} {a['model']}" for a in row["actions"]) + ": no outcome yet"
-        )
+    told = {(o["action"], o["model"]) for o in row["outcomes"]}
+    if open := [a for a in row["actions"] if (a["action"], a["model"]) not in told]:
+        # An older daemon does not say what is under way.
+        ended = "its outcome is not known, for the daemon ended meanwhile"
+        word = "no outcome yet" if row.get("running", True) else ended
+        yield printable(", ".join(f"{a['action']} {a['model']}" for a in open) + f": {word}")
+    if not row["actions"]:
+        stayed = [f"{n['model']} ({n['why']})" for n in row["notes"]]
+        more = [f"{len(stayed) - SOME} more"] if len(stayed) > SOME else []
+        if stayed:
+            yield printable(f"nobody went: {', '.join(stayed[:SOME] + more)}")
     for share in row["unmet"]:
         yield printable(f"still missing: {format_bytes(share['size'])} of {share['pool']}")
     if row["full"]:
@@ -187,7 +195,7 @@ def _nothing_loaded(installed: Sequence[Row]) -> Text:
     if installed:
         count = "1 is" if len(installed) == 1 else f"{len(installed)} are"
         return text.append(f"{count} installed: see `ullage models`, then `ullage load NAME`.")
-    return text.append("The engines have none installed either.")
+    return text.append("The engines that answer have none installed either.")
 
 
 NO_ENGINE = """\
@@ -228,6 +236,8 @@ def _severity(finding: Row) -> int:
 def _rest(state: Row) -> Iterable[RenderableType]:
     if state["running"]:
         yield Text(f"under way: {printable(', '.join(state['running']))} (`ullage decisions`)")
+    if not state["journal"].get("persistent", True):
+        yield Text("the journal is kept in memory only; the log says why", COLOURS["warning"])
     if state["journal"]["failures"]:
         count = state["journal"]["failures"]
         yield Text(f"the journal could not be written {count} times", COLOURS["warning"])

@@ -1,9 +1,24 @@
-"""How hard the property tests try: `make check` a little, `make test` a lot. Never at random."""
+"""How hard the property tests try: `make check` a little, `make test` a lot. Never at random.
+
+And the stand-in driver, which is compiled once.
+"""
 
 import os
+import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from tests.nvml.fake_nvml import build, compiler
 
 settings.register_profile("fast", max_examples=80, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=500, deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if sys.platform != "linux" or compiler() is None:
+        pytest.skip("the fake driver needs Linux and a C compiler")
+    return build(tmp_path_factory.mktemp("nvml"))

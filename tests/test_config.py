@@ -236,6 +236,16 @@ def test_the_file_is_looked_for_in_the_usual_places(tmp_path):
     assert load(first, environ, {}, kinds=KINDS).mode is Mode.ADVISE
 
 
+def test_a_user_whom_the_system_does_not_know_needs_no_home(monkeypatch):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    assert usual_places({}) == (Path("ullage.toml"), Path("/etc/ullage/ullage.toml"))
+    folder, _ = default_state_dir({}, root=False)
+    assert folder.name.startswith("ullage-")
+
+
 def test_the_usual_places_are_here_then_the_users_then_the_systems():
     assert usual_places({"XDG_CONFIG_HOME": "/x"}) == (
         Path("ullage.toml"),

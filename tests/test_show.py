@@ -119,6 +119,7 @@ d-000012  2026-09-21 14:13:20  relief
   evict ollama/gemma3:4b: done, recovered (4.8 GiB of 4.8 GiB came back), in 0.8s
 d-000011  2026-09-21 14:13:20  demand
   asked to load ollama/qwen3:32b
+  nobody went: ollama/llama3.3:70b (pinned)
   still missing: 3.5 GiB of GPU-8f6f1c5e-7a42-4c1b-9d3e-2b1a0c9d8e7f
   more active than allowed: host
 d-000012  2026-09-21 14:13:20  relief  advise only

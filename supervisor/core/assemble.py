@@ -175,11 +175,16 @@ def _reported(model: SeenModel, machine: SeenMachine) -> tuple[Share, ...]:
 
 
 def _accelerator(machine: SeenMachine) -> PoolId | None:
-    """The pool that "on the GPU" means where nobody says which: the fullest accelerator's."""
+    """The pool that "on the GPU" means where nobody says which: the fullest accelerator's.
+
+    What is on one that cannot be read just now has not moved to RAM.
+    """
     dedicated = [p for p in machine.pools if p.kind is PoolKind.DEDICATED]
     if dedicated:
         return max(dedicated, key=lambda p: (p.used, p.id)).id
-    return RAM if any(p.kind is PoolKind.UNIFIED for p in machine.pools) else None
+    if any(p.kind is PoolKind.UNIFIED for p in machine.pools):
+        return RAM
+    return min((p for p in machine.blind or {} if p != RAM), default=None)
 
 
 def _foreign(holders: Iterable[Holder], residents: Iterable[Resident]) -> tuple[Foreign, ...]:

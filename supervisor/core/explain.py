@@ -81,7 +81,9 @@ def tell(decision: Mapping[str, Any]) -> list[str]:
     """A recorded decision, as `rows.decision_row` has it, in words; the newest fact last."""
     lines = [f"{decision['id']}: {decision['cause']}"]
     lines += _told(decision)
-    lines += [_outcome(o) for o in decision.get("outcomes", ())]
+    if not any(decision[key] for key in ("actions", "notes", "unmet", "full")):
+        lines.append("there was nothing to do")
+    lines += [of_outcome(o) for o in decision.get("outcomes", ())]
     return lines
 
 
@@ -104,7 +106,8 @@ def _told(row: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _outcome(outcome: Mapping[str, Any]) -> str:
+def of_outcome(outcome: Mapping[str, Any]) -> str:
+    """What became of one action, as `rows.outcome_row` has it."""
     verb = "load" if outcome["action"] == "load" else "unload"
     text = f"{verb} {outcome['model']}: {outcome['result']}"
     judgement = outcome["judgement"]
@@ -137,7 +140,7 @@ def why(
         if mine or notes:
             lines.append(f"{decision['id']}: {decision['cause']}")
             lines += [f"  {sentence(Why(n['why']), n['model'])}" for n in notes]
-            lines += [f"  {_outcome(o)}" for o in mine]
+            lines += [f"  {of_outcome(o)}" for o in mine]
     return lines
 
 

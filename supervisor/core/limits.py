@@ -14,7 +14,8 @@ class Slots:
     """Counts active models against the limits, while residents are tried as victims.
 
     Loads under way count: a resident that is loading, or a reservation of one that has not
-    shown up yet. Models that are leaving do not. In single-model mode pinned models do not
+    shown up yet. Models that are leaving do not. Those of an engine that does not answer count
+    against a newcomer, but nobody else has to leave for them. In single-model mode pinned models do not
     count either, for they may stay beside the one.
     """
 
@@ -27,7 +28,8 @@ class Slots:
         }
         if newcomer is not None and (n := policy.max_active_of(newcomer.engine)):
             self._most[newcomer.engine] = n
-        active = {r.ref for r in snapshot.residents if r.state is not State.LEAVING}
+        passed_over = {State.LEAVING} | ({State.UNKNOWN} if newcomer is None else set())
+        active = {r.ref for r in snapshot.residents if r.state not in passed_over}
         active |= {r.ref for r in snapshot.reservations}
         if newcomer is not None:
             active.add(newcomer)

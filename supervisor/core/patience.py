@@ -1,10 +1,12 @@
-"""How often to ask again while everybody who could go is busy, and when to stop."""
+"""How often to ask again while everybody who could go is busy, and what need not be said again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from collectors.reading import Seconds
+
+from .plan import Plan
 
 
 @dataclass(slots=True)
@@ -30,3 +32,23 @@ class Patience:
 
     def count(self, key: str) -> int:
         return self._count.get(key, 0)
+
+
+@dataclass(slots=True)
+class Said:
+    """What was last answered to each wish: the same answer is written down once."""
+
+    _last: dict[str, object] = field(default_factory=dict)
+
+    def is_news(self, key: str, plan: Plan) -> bool:
+        """Note this answer. False: it means the same as the last one."""
+        lacking = ({s.pool for s in plan.unmet}, set(plan.full))
+        victims = [e.ref for e in plan.evictions]
+        meaning = (victims, lacking) if victims else (plan.notes, lacking)
+        if self._last.get(key) == meaning:
+            return False
+        self._last[key] = meaning
+        return True
+
+    def forget(self, key: str) -> None:
+        self._last.pop(key, None)

@@ -29,7 +29,6 @@ class Source(Enum):
     MEASURED = "measured"  # read from the kernel or the driver, for the model's own process
     REPORTED = "reported"  # the engine's word
     LEARNED = "learned"  # what the same model held the last time
-    DECLARED = "declared"  # the operator's word
     ESTIMATED = "estimated"  # worked out, for example from the size of its file
 
 
@@ -133,7 +132,6 @@ class Ability(Enum):
     LIST = "list"
     LOAD = "load"
     UNLOAD = "unload"
-    SLEEP = "sleep"
     IN_FLIGHT = "in_flight"  # says how many requests a model is serving
 
 

@@ -26,7 +26,6 @@ class Kind(Enum):
     ENGINE_DOWN = "engine_down"
     BLIND = "blind"  # a pool could not be read
     INEFFECTIVE = "ineffective"  # an unload did not give back what it promised
-    WAITING = "waiting"  # everybody who could go is busy
 
 
 class Severity(Enum):

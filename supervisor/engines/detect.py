@@ -1,4 +1,4 @@
-"""Who listens on this machine? Asks the usual ports of every kind of engine, on loopback only."""
+"""Who listens there? Asks as every kind of engine is asked; searches on loopback only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collectors.reading import Seconds
 from supervisor.core.snapshot import EngineId
 
 from . import ENGINES
-from .base import EngineDown, EngineError
+from .base import EngineConfused, EngineDown, EngineError, EngineRefused
 
 DEADLINE = Seconds(3.0)  # for everything that is asked at one URL
 
@@ -30,35 +30,52 @@ async def detect(client: httpx.AsyncClient, urls: Iterable[str] | None = None) -
 
     Raises ValueError for a URL that is not loopback's: nobody else's machine is searched.
     """
-    if urls is None:
-        ports = {port for engine in ENGINES.values() for port in engine.ports}
-        urls = [f"http://127.0.0.1:{port}" for port in sorted(ports)]
-    once = list(dict.fromkeys(url.rstrip("/") for url in urls))
+    once = list(dict.fromkeys(url.rstrip("/") for url in (usual() if urls is None else urls)))
     if strangers := [url for url in once if not _is_loopback(url)]:
         raise ValueError(f"not on loopback: {', '.join(strangers)}")
     answers = await asyncio.gather(*(_ask(client, url) for url in once))
     return [found for found in answers if found is not None]
 
 
-async def _ask(client: httpx.AsyncClient, url: str) -> Found | None:
+def usual() -> list[str]:
+    """Where engines listen on this machine, unless they are told otherwise."""
+    ports = {port for engine in ENGINES.values() for port in engine.ports}
+    return [f"http://127.0.0.1:{port}" for port in sorted(ports)]
+
+
+async def identify(
+    client: httpx.AsyncClient, url: str, id: EngineId, key: str | None = None
+) -> Found:
+    """What answers at `url`, which may be on another machine. Raises EngineError: why not."""
     try:
         async with asyncio.timeout(DEADLINE):
-            return await _first(client, url)
+            return await _first(client, url, id, key)
     except TimeoutError:
+        raise EngineDown(id, "identify", f"no answer within {DEADLINE:g} s") from None
+
+
+async def _ask(client: httpx.AsyncClient, url: str) -> Found | None:
+    try:
+        return await identify(client, url, EngineId(url))
+    except EngineError:
         return None
 
 
-async def _first(client: httpx.AsyncClient, url: str) -> Found | None:
+async def _first(client: httpx.AsyncClient, url: str, id: EngineId, key: str | None) -> Found:
+    refusal: EngineError = EngineConfused(id, "identify", "what answers is no engine that we know")
     for kind, engine in ENGINES.items():
         try:
-            identity = await engine(EngineId(kind), url, client, None).identify()
+            identity = await engine(id, url, client, key).identify()
         except EngineDown:
-            return None  # nobody there: the other kinds need not be tried
+            raise  # nobody there: the other kinds need not be tried
+        except EngineRefused as no:
+            refusal = no if no.status in (401, 403) else refusal
         except EngineError:
             continue
-        if identity is not None:
-            return Found(kind, url, identity.version)
-    return None
+        else:
+            if identity is not None:
+                return Found(kind, url, identity.version)
+    raise refusal
 
 
 def _is_loopback(url: str) -> bool:

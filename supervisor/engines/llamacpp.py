@@ -7,10 +7,10 @@ GET /slots and GET /metrics wake a sleeping model, and keep one from ever fallin
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import ClassVar
 from urllib.parse import urlencode
@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import httpx
 
 from collectors.reading import Bytes, Seconds
+from supervisor.aside import Aside
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 
 from .base import (
@@ -43,6 +44,7 @@ ROUTER = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.IN_FLIGH
 # It cannot drop its model, and it does not say whether it is meant to sleep: asking for its
 # slots might keep it awake for good, and could change nothing.
 SINGLE = frozenset({Ability.LIST})
+STAT_TIMEOUT = Seconds(0.5)  # for all files that are new
 PIECE = re.compile(r"(.*-)00001-of-(\d{5})(\.gguf)")  # the first file of a model in pieces
 
 
@@ -57,6 +59,7 @@ class LlamaCpp:
         self.id, self.url = id, url
         self._wire = Wire(id, url, client, key)
         self._sizes: dict[str, Bytes | None] = {}
+        self._aside = Aside(f"{id}: the size of a file")
         self._sleepers: frozenset[ModelId] = frozenset()
 
     async def identify(self) -> Identity | None:
@@ -143,11 +146,17 @@ class LlamaCpp:
         )
 
     async def _file_sizes(self, paths: Sequence[str]) -> Mapping[str, Bytes | None]:
-        """Each file is asked for once, off the loop: a dead network mount never answers."""
-        new = [path for path in paths if path not in self._sizes]
-        self._sizes = {path: self._sizes.get(path) for path in paths}
+        """Each file is asked for once, aside: a network mount that is gone never answers."""
+        self._sizes = sizes = {p: self._sizes[p] for p in paths if p in self._sizes}
+        new = [path for path in paths if path not in sizes]
+
+        def measure() -> None:
+            for path in new:  # one by one: what is known so far stays known
+                sizes[path] = _file_size(path)
+
         if new:
-            self._sizes.update(await asyncio.to_thread(lambda: {p: _file_size(p) for p in new}))
+            with suppress(TimeoutError):  # the models are there, whatever their files say
+                await self._aside.call(measure, STAT_TIMEOUT)
         return self._sizes
 
     def _is_router(self, router: bool) -> None:

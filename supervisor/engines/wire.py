@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 import httpx
 
@@ -21,6 +23,7 @@ CONTROL_TIMEOUT = Seconds(20.0)
 MOST = 16 * 1024**2  # bytes of one answer; the largest honest one seen is below 1 MiB
 # The whole call is timed; a free connection of ours is waited for less long than any engine.
 PATIENCE = httpx.Timeout(None, pool=1.0)
+NO_NAME = ("Cc", "Zl", "Zp")  # Unicode's controls, and its ends of lines
 QUOTED = 200  # characters of an engine's own words that go into an error
 
 
@@ -89,8 +92,10 @@ class Json:
         return tuple(word.text() for word in self)
 
     def name(self) -> str:
-        """Text that names something: not empty, and on one line."""
-        if not (text := self.text()) or not text.isprintable():
+        """Text that names something: not empty, and on one line. Whoever shows it to a terminal
+        has to mind that it may hold more than letters, as a joiner or a space that does not break.
+        """
+        if not (text := self.text()) or any(category(c) in NO_NAME for c in text):
             raise self._confused("a name")
         return text
 
@@ -160,7 +165,7 @@ class Wire:
             why = "all our connections are in use" if ours else f"no answer within {within:g} s"
             raise EngineDown(self.engine, call, why) from late
         except httpx.HTTPError as broken:
-            raise EngineDown(self.engine, call, str(broken) or type(broken).__name__) from broken
+            raise EngineDown(self.engine, call, _in_words(broken)) from broken
         except (httpx.InvalidURL, ValueError, ExceptionGroup) as wrong:  # a port of 99999: a group
             raise EngineConfused(self.engine, call, f"cannot be sent: {wrong}") from wrong
         if status >= 400:
@@ -196,6 +201,16 @@ class Wire:
                 if len(content) > MOST:
                     raise EngineConfused(self.engine, call, f"more than {MOST >> 20} MiB")
             return reply.status_code, bytes(content)
+
+
+def _in_words(broken: httpx.HTTPError) -> str:
+    """The system's own word, "Connection refused", where it stands below what httpx says."""
+    cause: BaseException | None = broken
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+        cause = cause.__cause__ or cause.__context__
+    return str(broken) or type(broken).__name__
 
 
 def _complaint(content: bytes) -> str:

@@ -4,7 +4,7 @@ loop's door."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar
@@ -139,7 +139,7 @@ class Admin:
             # A model that is gone still has its past; a name without any may be a typo.
             with suppress(Ambiguous, NotReady):
                 self._site.door.resolve(model)
-        return Json({"decisions": found})
+        return Json({"decisions": self._said_if_under_way(found)})
 
     @queried("model")
     async def why(self, request: Request) -> Response:
@@ -150,7 +150,8 @@ class Admin:
         ref = door.resolve(name)
         found = loop.journal.decisions(RECENT, model=str(ref))
         told = explain.why(ref, door.snapshot(), loop.policy, found)
-        return Json({"model": str(ref), "sentences": told, "decisions": found})
+        rows = self._said_if_under_way(found)
+        return Json({"model": str(ref), "sentences": told, "decisions": rows})
 
     # -- wishes
 
@@ -159,16 +160,16 @@ class Admin:
         door, body = self._site.door, await _body(request, bodies.Evict)
         if body.free is not None:
             pool = door.pool(body.pool)
-            return self._carried(await door.free(body.free, pool, wait=body.wait))
+            return await self._wish(request, door.free(body.free, pool, wait=body.wait))
         if body.all:
-            return self._carried(await door.evict_all(force=body.force, wait=body.wait))
+            return await self._wish(request, door.evict_all(force=body.force, wait=body.wait))
         names = body.models or []
-        return self._carried(await door.evict(names, force=body.force, wait=body.wait))
+        return await self._wish(request, door.evict(names, force=body.force, wait=body.wait))
 
     @queried()
     async def load(self, request: Request) -> Response:
         body = await _body(request, bodies.Load)
-        return self._carried(await self._site.door.load(body.model, wait=body.wait))
+        return await self._wish(request, self._site.door.load(body.model, wait=body.wait))
 
     @queried()
     async def pin(self, request: Request) -> Response:
@@ -193,6 +194,11 @@ class Admin:
 
     # -- what they are made of
 
+    def _said_if_under_way(self, rows: list[view.Json]) -> list[view.Json]:
+        """A decision without an outcome is under way, or its daemon was killed meanwhile."""
+        running = {run.decision.id for run in self._site.loop.runs}
+        return [row | {"running": row["id"] in running} for row in rows]
+
     def _not_ready(self) -> str | None:
         loop = self._site.loop
         if loop.snapshot is None:
@@ -216,9 +222,23 @@ class Admin:
             "findings": view.findings(loop.findings, now),
             "pins": sorted(loop.journal.pins()),
             "running": [run.decision.id for run in loop.runs],
-            "journal": {"lag": loop.journal.lag, "failures": loop.journal.failures},
+            "journal": view.journal(loop.journal),
             "notes": [] if machine is None else list(machine.notes),
         }
+
+    async def _wish(self, request: Request, wish: Coroutine[Any, Any, Carried]) -> Response:
+        """Have it carried out. One that has not been begun is dropped when its client hangs up."""
+        asked = asyncio.create_task(wish, name="wish")
+        gone = asyncio.create_task(_hung_up(request), name="client")
+        try:
+            await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (asked, gone):
+                task.cancel()
+        await asyncio.wait((asked,))
+        if asked.cancelled():
+            return problem(503, "whoever asked has hung up")
+        return self._carried(asked.result())
 
     def _carried(self, carried: Carried) -> Response:
         row = decision_row(carried.decision, carried.outcomes)
@@ -236,6 +256,11 @@ def went_well(carried: Carried) -> bool:
         return results <= {Result.DONE} and all(n.why is Why.ASKED for n in plan.notes)
     loads = {o.result for o in carried.outcomes if isinstance(o.action, Load)}
     return loads <= {Result.DONE} and (bool(loads) or Result.FAILED not in results)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _body(request: Request, kind: type[B]) -> B:

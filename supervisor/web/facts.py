@@ -61,6 +61,7 @@ def _process(loop: Loop) -> Iterator[Fact]:
     yield "sample_failures_total", (), counts.failed_samples
     yield "clock_steps_total", (), counts.clock_steps
     yield "event_loop_lag_seconds", (), counts.lag
+    yield "journal_persistent", (), loop.journal.persistent
     yield "journal_lag", (), loop.journal.lag
     yield "journal_write_failures_total", (), loop.journal.failures
     yield "journal_writes_dropped_total", (), loop.journal.dropped

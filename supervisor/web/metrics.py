@@ -46,7 +46,8 @@ NAMES: tuple[Name, ...] = (
     Name("memory_reserved_bytes", "gauge", _POOL,
          "What the driver and its firmware keep for themselves, on top of the capacity."),
     Name("memory_headroom_bytes", "gauge", _POOL,
-         "Free bytes, less the reserve and what is promised; below 0 it is a shortfall."),
+         "Free bytes less the reserve, or what the budget leaves, less what is promised;"
+         " below 0 it is a shortfall."),
     Name("memory_unattributed_bytes", "gauge", _POOL,
          "Used bytes of which nobody knows whose they are."),
     Name("memory_attributed_bytes", "gauge", ("pool", "owner"),
@@ -112,6 +113,8 @@ NAMES: tuple[Name, ...] = (
          "Times that the source could not be read."),
     Name("collector_stalled", "gauge", ("collector",),
          "1 if the last call into the source did not return in time."),
+    Name("journal_persistent", "gauge", (),
+         "1 if the journal has a file, 0 if it is kept in memory alone."),
     Name("journal_lag", "gauge", (), "Entries of the journal that are not on disk yet."),
     Name("journal_write_failures_total", "counter", (),
          "Times that the journal could not be written."),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from collectors.reading import Device, PoolId, Seconds
+from collectors.reading import RAM, Device, PoolId, Seconds
 from supervisor.core.headroom import Room, rooms
 from supervisor.core.plan import Plan
 from supervisor.core.policy import Policy
 from supervisor.core.rows import plan_row
 from supervisor.core.snapshot import Resident, Snapshot, Source
 from supervisor.core.watch import Finding
+from supervisor.journal import Journal
 
 Json = dict[str, Any]
 
@@ -70,7 +71,8 @@ def _row_of_room(room: Room) -> Json:
 
 def name_of(pool: str, devices: Iterable[Device]) -> str:
     """What a person calls this pool: its devices' names, or RAM."""
-    return " + ".join(d.name for d in devices if d.pool == pool) or pool.upper()
+    names = " + ".join(d.name for d in devices if d.pool == pool)
+    return names or ("RAM" if pool == RAM else pool)
 
 
 def models(snapshot: Snapshot, policy: Policy) -> list[Json]:
@@ -105,6 +107,15 @@ def shares(resident: Resident) -> list[Json]:
         }
         for pool in sorted(resident.pools)
     ]
+
+
+def journal(journal: Journal) -> Json:
+    """How writing goes. Not `persistent`: there is no file that could be used."""
+    return {
+        "lag": journal.lag,
+        "failures": journal.failures,
+        "persistent": journal.persistent,
+    }
 
 
 def findings(found: Iterable[Finding], now: Seconds) -> list[Json]:

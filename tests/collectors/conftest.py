@@ -1,12 +1,11 @@
 """A fake driver for the real binding, and a clock that moves only when told."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.nvml.fake_nvml import GIB, State, build, compiler
+from tests.nvml.fake_nvml import GIB, State
 
 
 class Clock:
@@ -20,13 +19,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture(scope="session")
-def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if sys.platform != "linux" or compiler() is None:
-        pytest.skip("the fake driver needs Linux and a C compiler")
-    return build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture

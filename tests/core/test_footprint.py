@@ -4,9 +4,8 @@ from dataclasses import replace
 
 from collectors.reading import RAM, MemoryPool, PoolKind, gib
 from supervisor.core.footprint import expect
-from supervisor.core.patience import Patience
 from supervisor.core.snapshot import Demand, Installed, Share, Source
-from tests.builders import GPU, NO_RESERVE, OTHER, Seconds, machine, pool, ref, share
+from tests.builders import GPU, NO_RESERVE, OTHER, machine, pool, ref, share
 
 NEW = replace(machine(free=8), installed=(Installed(ref("new"), gib(5)), Installed(ref("odd"))))
 
@@ -40,11 +39,3 @@ def test_without_an_accelerator_a_guess_is_ram() -> None:
 
 def test_nothing_is_guessed_where_nothing_is_known() -> None:
     assert expect(NEW, NO_RESERVE, ref("odd"), None) is None
-
-
-def test_patience_ends_after_so_many_tries_one_per_interval() -> None:
-    patience = Patience(tries=2, interval=Seconds(1))
-    assert [patience.give_up("k", Seconds(t)) for t in (0, 0.5, 1, 1.9)] == [False] * 4
-    assert patience.give_up("k", Seconds(2))
-    patience.forget("k")
-    assert not patience.give_up("k", Seconds(3))

@@ -33,6 +33,7 @@ class FakeEngine:
         self.worked = Counter()  # model -> requests served
         self.requests = []  # every call: ("POST /models/load", {"model": "a"})
         self.fault = None  # hang, garbage, error, redirect
+        self.faults = {}  # the same for single calls: "GET /slots" -> "hang"
         self.slow_loads = False  # a load stays under way until `finish`
         self.fails_loads = False
         self.lies = False  # an unload is said to be done, and is not
@@ -121,13 +122,14 @@ class FakeEngine:
         url = urlsplit(target)
         call = f"{method} {unquote(url.path)}"
         self.requests.append((call, body))
-        if self.fault == "hang":
+        fault = self.faults.get(call, self.fault)
+        if fault == "hang":
             await asyncio.Event().wait()
-        elif self.fault == "garbage":
+        elif fault == "garbage":
             self._send(writer, 200, b"<html>It works!</html>", "text/html")
-        elif self.fault == "error":
+        elif fault == "error":
             self._send(writer, 500, json.dumps({"error": "out of order"}).encode())
-        elif self.fault == "redirect":
+        elif fault == "redirect":
             writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\n")
             writer.write(b"Content-Length: 0\r\n\r\n")
         elif (model := self.model_of(call, body)) is not None:

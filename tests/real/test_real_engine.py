@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from supervisor.demo.real import Missing, RealRouter, find_model, find_server
-from tests.real.daemon import Daemon
+from tests.daemon import Daemon
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

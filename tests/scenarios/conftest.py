@@ -1,3 +1,3 @@
-from tests.collectors.conftest import driver, nvml_library
+from tests.collectors.conftest import driver
 
-__all__ = ["driver", "nvml_library"]
+__all__ = ["driver"]

@@ -86,7 +86,7 @@ def test_the_state_has_everything():
     ]
     assert state["foreign"] == [{"pool": GPU, "pid": 99, "name": "blender", "size": gib(2)}]
     assert (state["pins"], state["running"]) == ([], [])
-    assert state["journal"] == {"lag": 0, "failures": 0}
+    assert state["journal"] == {"lag": 0, "failures": 0, "persistent": False}
     assert state["notes"] == ["no AMD driver on this machine"]
 
 

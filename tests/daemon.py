@@ -15,21 +15,38 @@ from typing import Any
 
 import httpx
 
+from tests.nvml.fake_nvml import GIB
+from tests.nvml.fake_nvml import State as Driver
+
 POLL = 0.05  # seconds between two looks at another process; every wait is bounded
 PATIENCE = 40.0
+ROOT = Path(__file__).parent.parent
 
 State = dict[str, Any]
 
 
 class Daemon:
-    """`ullage run` with `config` in `folder`; `async with` starts it and ends it by SIGTERM."""
+    """`ullage run` with `config` in `folder`; `async with` starts it and ends it by SIGTERM.
 
-    def __init__(self, folder: Path, config: str, env: dict[str, str] | None = None) -> None:
+    `flags` are added to its command line. `token` is what the test's own requests carry.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        env: dict[str, str] | None = None,
+        flags: tuple[str, ...] = (),
+        token: str | None = None,
+        before: Callable[[], object] | None = None,
+    ) -> None:
         self.folder = folder
         self.folder.mkdir(exist_ok=True)
         self.file = folder / "ullage.toml"
         self.file.write_text(config)
-        self.env = {**os.environ, **(env or {}), "STATE_DIRECTORY": str(folder)}
+        own = {k: v for k, v in os.environ.items() if not k.startswith("ULLAGE_")}
+        self.env = {**own, "STATE_DIRECTORY": str(folder), **(env or {})}
+        self.flags, self.token, self.before = flags, token, before
         self.lines: list[str] = []
         self.url = ""
 
@@ -45,24 +62,43 @@ class Daemon:
     def log(self) -> str:
         return "\n".join(self.lines)
 
-    async def start(self) -> None:
-        command = ["run", "--config", str(self.file), "--port", "0"]
+    async def launch(self) -> None:
+        """Start the process, and wait for its address or its end."""
+        command = ["run", "--config", str(self.file), "--port", "0", *self.flags]
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "supervisor",
             *command,
             env=self.env,
+            cwd=ROOT,
             stderr=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
+            preexec_fn=self.before,
         )
-        self.reader = asyncio.create_task(self._read())
         self.url = ""
+        self.reader = asyncio.create_task(self._read())
         await self.until(lambda: bool(self.url) or self.process.returncode is not None)
+
+    async def start(self) -> None:
+        """Until the first sample is in."""
+        await self.launch()
         assert self.url, self.log
-        self.client = httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False)
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        self.client = httpx.AsyncClient(
+            base_url=self.url, timeout=30, trust_env=False, headers=headers
+        )
         while (await self.client.get("/readyz")).status_code != 200:
             await asyncio.sleep(POLL)
+
+    async def fails(self) -> tuple[int, str]:
+        """Start it in the belief that it ends by itself: its exit code, and what it said."""
+        await self.launch()
+        if self.url:
+            self.process.kill()
+        code = await self.process.wait()
+        await self.reader
+        return code, self.log
 
     async def _read(self) -> None:
         assert self.process.stderr is not None
@@ -95,6 +131,16 @@ class Daemon:
     async def models(self) -> dict[str, State]:
         return {m["model"]: m for m in (await self.state())["models"]}
 
+    async def decisions(self) -> list[State]:
+        """Oldest first."""
+        found: list[State] = (await self.get("decisions", limit="1000"))["decisions"]
+        return found[::-1]
+
+    async def metric(self, name: str) -> float:
+        """The value of a series, named with its labels as in the page."""
+        lines = (await self.client.get("/metrics")).text.splitlines()
+        return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(name + " ")))
+
     async def until(self, true: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not true():
@@ -111,23 +157,24 @@ class Daemon:
             assert time.monotonic() < deadline, json.dumps(state, indent=1) + self.log
             await asyncio.sleep(POLL)
 
-    async def wait_for_models(self, *names: str) -> State:
+    async def wait_for_models(self, *names: str, state: str = "loaded") -> State:
         """Until exactly these are loaded, none of them on its way in or out."""
         return await self.wait(
             lambda s: (
                 sorted((m["model"], m["state"]) for m in s["models"])
-                == sorted((n, "loaded") for n in names)
+                == sorted((n, state) for n in names)
             )
         )
 
-    async def cli(self, *words: str) -> tuple[int, str, str]:
+    async def cli(self, *words: str, **env: str) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of `ullage` asking this daemon."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "supervisor",
             *words,
-            env={**self.env, "ULLAGE_URL": self.url},
+            env={**self.env, "COLUMNS": "200", "ULLAGE_URL": self.url, **env},
+            cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -135,3 +182,51 @@ class Daemon:
             out, err = await process.communicate()
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
+
+
+KINDS = {"FakeLlamaRouter": "llamacpp", "FakeOllama": "ollama"}
+
+# Quick, and nothing that depends on how much memory this machine has to spare.
+QUICK = """\
+detect = false
+sample_interval = "100ms"
+holders_interval = "100ms"
+relief_grace = "0s"
+restore_margin = "1MiB"
+lru_eviction_retry_interval = "200ms"
+"""
+
+
+def config(
+    engines: dict[str, Any],
+    *lines: str,
+    ram: str = "reserve = 0",
+    settle: str = "200ms",
+    tables: str = "",
+) -> str:
+    """A file for the fake `engines` by name; `lines` are added at its top."""
+    parts = [QUICK, *lines, f'[settle]\ntimeout = "{settle}"\nstep = "50ms"', f"[pools.ram]\n{ram}"]
+    for name, server in engines.items():
+        kind = KINDS[type(server).__name__]
+        parts.append(f'[engines.{name}]\nkind = "{kind}"\nurl = "{server.url}"')
+    return "\n".join([*parts, tables])
+
+
+class Card:
+    """One GPU of 24 GiB in the stand-in driver, 1 GiB of it in use; models come and go on it."""
+
+    def __init__(self, folder: Path, library: Path) -> None:
+        self.driver = Driver(folder / "nvml.txt")
+        self.used = GIB
+        self.driver.gpu(0, name="NVIDIA RTX 4090", uuid="GPU-aaaa", total=24 * GIB, used=GIB)
+        self.env = self.driver.env(library)
+
+    def add(self, size: int) -> None:
+        self.used += size
+        self.driver.gpu(0, used=self.used)
+
+    def holds(self, server: Any) -> Any:
+        """What `server` loads is on this card from now on."""
+        server.on_load = lambda model: self.add(server.sizes[model])
+        server.on_unload = lambda model: self.add(-server.sizes[model])
+        return server

@@ -1,0 +1,50 @@
+"""Whom not to count on: models whose last unload was refused, or gave too little back."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+
+from collectors.reading import Seconds
+
+from .core.explain import size
+from .core.plan import Load
+from .core.record import Outcome
+from .core.snapshot import ModelRef
+from .core.watch import Finding, Kind, Severity
+from .executor import kept_its_promise
+
+# For this long: nobody is evicted in vain twice. Afterwards it is tried again, for engines do
+# recover.
+DISTRUST = Seconds(300.0)
+
+
+@dataclass(slots=True)
+class Distrust:
+    """Times on the monotonic clock."""
+
+    _findings: dict[ModelRef, Finding] = field(default_factory=dict)
+
+    @property
+    def refs(self) -> Set[ModelRef]:
+        return self._findings.keys()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(self._findings.values())
+
+    def judge(self, outcome: Outcome, now: Seconds) -> None:
+        if isinstance(outcome.action, Load) or kept_its_promise(outcome):
+            return
+        ref, judgement = outcome.action.ref, outcome.judgement
+        detail = outcome.detail
+        if judgement is not None:
+            back, promised = size(max(0, judgement.returned)), size(judgement.promised)
+            detail = f"gave back {back} of {promised}"
+        found = Finding(Kind.INEFFECTIVE, str(ref), now, Severity.WARNING, detail, 0.0, ref)
+        self._findings[ref] = found
+
+    def forget(self, now: Seconds) -> None:
+        for ref, finding in list(self._findings.items()):
+            if now - finding.since >= DISTRUST:
+                del self._findings[ref]

@@ -1,0 +1,97 @@
+"""Looks for engines: those that were named without a kind, and those on the usual ports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx
+
+from collectors.reading import Seconds
+
+from .config import EngineConfig
+from .core.snapshot import EngineId, EngineState
+from .engines import ENGINES
+from .engines.base import Engine, EngineDown, EngineError
+from .engines.detect import Found, identify, usual
+from .events import EnginesFound
+
+log = logging.getLogger("ullage.scout")
+
+# Whoever answers on a usual port and is no engine has its own work, and an access log.
+STRANGER = Seconds(60.0)
+
+
+@dataclass(slots=True)
+class Scout:
+    """`engines` are those that are known, by whatever way. Its tasks post, and change nothing."""
+
+    client: httpx.AsyncClient
+    named: Sequence[EngineConfig]
+    search: bool  # the usual ports too
+    engines: Mapping[EngineId, Engine]
+    post: Callable[[EnginesFound], None]
+    clock: Callable[[], float] = time.monotonic
+    _strangers: dict[str, float] = field(default_factory=dict)  # url → when to ask again
+    _said: bool = False
+
+    async def look(self) -> None:
+        """Once round. Bounded by the deadline of one question, for all are asked at once."""
+        unknown = [e for e in self.named if e.id not in self.engines]
+        ports = [url for url in usual() if self._worth_asking(url)] if self.search else []
+        answers = await asyncio.gather(
+            *(self._ask(e.url, e.id, e.key) for e in unknown),
+            *(self._ask(url, EngineId(url), None) for url in ports),
+        )
+        found: list[Engine] = []
+        missing: list[EngineState] = []
+        for engine, answer in zip(unknown, answers, strict=False):
+            if isinstance(answer, Found):
+                found.append(ENGINES[answer.kind](engine.id, engine.url, self.client, engine.key))
+            else:
+                fault = f"{answer.message}; looking again"
+                missing.append(EngineState(engine.id, "not known yet", engine.url, fault=fault))
+        for url, answer in zip(ports, answers[len(unknown) :], strict=True):
+            if isinstance(answer, Found):
+                id = self._name_for(answer.kind, url, found)
+                found.append(ENGINES[answer.kind](id, url, self.client, None))
+            elif not isinstance(answer, EngineDown):
+                self._strangers[url] = self.clock() + STRANGER
+        self.post(EnginesFound(tuple(found), tuple(missing)))
+        if not self._said and not found and not self.engines and not missing:
+            self._said = True
+            log.warning("%s", self._nobody())
+
+    async def _ask(self, url: str, id: EngineId, key: str | None) -> Found | EngineError:
+        try:
+            return await identify(self.client, url, id, key)
+        except EngineError as error:
+            return error
+
+    def _worth_asking(self, url: str) -> bool:
+        known = {e.url for e in self.engines.values()} | {e.url for e in self.named}
+        rests = self._strangers.get(url, 0.0) > self.clock()
+        return not rests and url not in known and not _same_port(url, known)
+
+    def _name_for(self, kind: str, url: str, found: Iterable[Engine]) -> EngineId:
+        taken = set(self.engines) | {e.id for e in found} | {e.id for e in self.named}
+        return EngineId(kind if kind not in taken else f"{kind}-{urlsplit(url).port}")
+
+    def _nobody(self) -> str:
+        if not self.search:
+            return "no engine is named, and detect is off: there is nothing to look after"
+        return (
+            "no engine found on this machine's usual ports; still looking. "
+            "Name one with --engine NAME=URL, or see `ullage demo`"
+        )
+
+
+def _same_port(url: str, urls: Iterable[str]) -> bool:
+    """Is the engine at `url` known already by another name of this machine?"""
+    port = urlsplit(url).port
+    local = ("localhost", "127.0.0.1", "::1")
+    return any(urlsplit(u).hostname in local and urlsplit(u).port == port for u in urls)

@@ -1,0 +1,146 @@
+"""Engines are found wherever they were named or usually are, and strangers are left in peace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from supervisor import scout as module
+from supervisor.config import EngineConfig
+from supervisor.core.snapshot import EngineId
+from supervisor.engines.wire import client
+from supervisor.events import EnginesFound
+from supervisor.scout import STRANGER, Scout
+from tests.engines.fake import FakeLlamaRouter, FakeOllama
+
+
+class House:
+    """A scout, and what it has posted; it knows no engine yet."""
+
+    def __init__(self, http: Any, *named: EngineConfig, search: bool = False) -> None:
+        self.posted: list[EnginesFound] = []
+        self.engines: dict[EngineId, Any] = {}
+        self.now = 0.0
+        self.scout = Scout(http, named, search, self.engines, self.posted.append, lambda: self.now)
+
+    async def look(self) -> EnginesFound:
+        await self.scout.look()
+        self.engines |= {e.id: e for e in self.posted[-1].engines}
+        return self.posted[-1]
+
+
+def named(id: str, url: str, key: str | None = None) -> EngineConfig:
+    return EngineConfig(EngineId(id), None, url, key)
+
+
+def test_a_named_engine_is_missing_with_its_reason_until_it_is_there() -> None:
+    async def story() -> None:
+        async with FakeOllama() as server, client() as http:
+            await server.stop()
+            house = House(http, named("main", server.url))
+            found = await house.look()
+            ((engine,), ()) = found.missing, found.engines
+            assert (engine.id, engine.up) == ("main", False)
+            assert engine.fault == "Connection refused; looking again"
+            await server.start()
+            found = await house.look()
+            assert [(e.id, e.kind) for e in found.engines] == [("main", "ollama")]
+            assert found.missing == ()
+            server.requests.clear()
+            assert (await house.look()).engines == ()
+            assert server.requests == []  # whoever is known is not asked who it is
+
+    asyncio.run(story())
+
+
+def test_what_is_no_engine_and_what_wants_a_key_are_told_apart() -> None:
+    class Locked(FakeLlamaRouter):
+        def answer(self, call: str, query: Any, body: Any) -> Any:
+            return 400, {"error": "no"}
+
+    async def story() -> None:
+        async with FakeOllama() as web, FakeLlamaRouter() as stuck, client() as http:
+            web.fault, stuck.fault = "garbage", "error"
+            house = House(http, named("web", web.url), named("stuck", stuck.url))
+            faults = {e.id: e.fault for e in (await house.look()).missing}
+            assert faults["web"] == "what answers is no engine that we know; looking again"
+
+    asyncio.run(story())
+
+
+def test_an_engine_of_another_machine_needs_no_kind_and_its_key_is_sent() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Far:
+        @staticmethod
+        async def identify(http: Any, url: str, id: EngineId, key: str | None) -> Any:
+            asked.append((url, key))
+            return module.Found("ollama", url)
+
+    async def story() -> None:
+        async with client() as http:
+            house = House(http, named("far", "http://192.0.2.7:11434", "sk"))
+            (engine,) = (await house.look()).engines
+            assert engine.id == "far"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "identify", Far.identify)
+        asyncio.run(story())
+    assert asked == [("http://192.0.2.7:11434", "sk")]
+
+
+def test_a_stranger_on_a_usual_port_is_asked_once_a_minute_and_a_silent_port_each_time() -> None:
+    async def story() -> None:
+        async with FakeOllama() as stranger, FakeLlamaRouter() as late, client() as http:
+            stranger.fault = "garbage"
+            await late.stop()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "usual", lambda: [stranger.url, late.url])
+                house = House(http, search=True)
+                await house.look()
+                asked = len(stranger.requests)
+                assert asked > 0
+                await late.start()
+                (engine,) = (await house.look()).engines
+                assert (engine.id, engine.url) == ("llamacpp", late.url)
+                assert len(stranger.requests) == asked
+                house.now += STRANGER
+                stranger.fault = None
+                (engine,) = (await house.look()).engines
+                assert engine.id == "ollama"
+
+    asyncio.run(story())
+
+
+def test_the_usual_port_of_an_engine_that_has_a_name_already_is_not_asked() -> None:
+    async def story() -> None:
+        async with FakeOllama() as server, client() as http:
+            other = server.url.replace("127.0.0.1", "localhost")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "usual", lambda: [server.url])
+                house = House(http, named("mine", other), search=True)
+                assert [e.id for e in (await house.look()).engines] == ["mine"]
+                assert (await house.look()).engines == ()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("search", "words"), [(True, "ullage demo"), (False, "detect is off")])
+def test_finding_nobody_is_said_once(
+    search: bool, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with client() as http:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "usual", list)
+                house = House(http, search=search)
+                for _ in range(3):
+                    await house.look()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(story())
+    (record,) = caplog.records
+    assert words in record.getMessage()

@@ -14,7 +14,7 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 
-from supervisor.asking import names
+from supervisor.asking import names, word
 from supervisor.cli import cli
 from tests.canned import BUSY, Daemon, nobody_at, running, state, ullage
 
@@ -201,3 +201,16 @@ def test_bash_completes_a_name_with_a_colon_in_it(daemon, tmp_path):
         check=True,
     )
     assert out.stdout == "qwen3:8b\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "positional"),
+    [
+        ("qwen3:8b", "qwen3:8b"),
+        ("two words", "'two words'"),
+        ("-rf", "-- -rf"),
+        ("a\x1b[2J", "'a\\x1b[2J'"),
+    ],
+)
+def test_a_name_in_an_advice_can_be_pasted_into_a_shell(name, positional):
+    assert word(name) == positional

@@ -161,3 +161,19 @@ def test_a_pid_that_the_engine_tells_needs_no_search() -> None:
     machine.look(EngineModel(ModelId("a"), State.LOADED, process=Process(pid=7)))
     assert machine.attribution.pid_of(A) == 7
     assert machine.listed == 0
+
+
+def test_of_a_model_whose_process_has_ended_that_is_known_until_it_is_found_again() -> None:
+    machine = Machine()
+    machine.start(7, *CHILD)
+    machine.look(loaded())
+    assert not machine.attribution.has_ended(A)
+    del machine.running[7]
+    machine.look(loaded(), up=False)
+    assert machine.attribution.has_ended(A)
+    machine.start(8, *CHILD)
+    machine.look(loaded())
+    assert not machine.attribution.has_ended(A)
+    del machine.running[8]
+    machine.look(loaded(state=None))  # the engine says itself that it is not loaded
+    assert not machine.attribution.has_ended(A)

@@ -6,6 +6,8 @@ import asyncio
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Card, Daemon, config
+from tests.daemon import ROOT, Card, Daemon, config
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 from tests.nvml.fake_nvml import GIB
 
@@ -341,3 +343,21 @@ def test_on_a_full_disk_it_works_and_says_once_that_it_cannot_write(tmp_path: Pa
                 assert len(await daemon.decisions()) == 1
 
     run(story())
+
+
+def test_a_thread_that_hangs_for_ever_does_not_keep_the_program_from_ending() -> None:
+    script = """
+import asyncio, threading
+from supervisor import app, config
+
+async def serve(_):
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+    return 3
+
+app.build, app.serve = lambda _: None, serve
+raise SystemExit(app.run(config.load(None, {}, {}, kinds=frozenset(), places=[])))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, timeout=20, capture_output=True, check=False
+    )
+    assert done.returncode == 3, done.stderr

@@ -261,3 +261,19 @@ def test_no_more_decisions_are_kept_than_agreed(begin, path):
     first.close()
     begin(kept_decisions=3).close()
     assert stored(path) == ["d-000004", "d-000005", "d-000006"]
+
+
+def test_a_disk_that_hangs_keeps_nobody_from_acting(path, monkeypatch):
+    monkeypatch.setattr("supervisor.journal.TOLD", 0.05)
+    disk = Disk()
+    with journals(path) as begin:
+        journal = begin(connect=disk.connect)
+        assert record(journal, decision("d-000001")) == [True]
+        disk.gate.clear()
+        try:
+            assert record(journal, decision("d-000002")) == [False]
+            assert ids(journal) == ["d-000002", "d-000001"]
+        finally:
+            disk.gate.set()
+        assert journal.flush()
+    assert stored(path) == ["d-000001", "d-000002"]

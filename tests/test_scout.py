@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+import httpx
 import pytest
 
 from supervisor import scout as module
@@ -56,17 +57,18 @@ def test_a_named_engine_is_missing_with_its_reason_until_it_is_there() -> None:
     asyncio.run(story())
 
 
-def test_what_is_no_engine_and_what_wants_a_key_are_told_apart() -> None:
-    class Locked(FakeLlamaRouter):
-        def answer(self, call: str, query: Any, body: Any) -> Any:
-            return 400, {"error": "no"}
-
+@pytest.mark.parametrize(
+    ("status", "fault"),
+    [
+        (200, "what answers is no engine that we know; looking again"),
+        (401, "401 no; looking again"),
+    ],
+)
+def test_what_is_no_engine_and_what_wants_a_key_are_told_apart(status: int, fault: str) -> None:
     async def story() -> None:
-        async with FakeOllama() as web, FakeLlamaRouter() as stuck, client() as http:
-            web.fault, stuck.fault = "garbage", "error"
-            house = House(http, named("web", web.url), named("stuck", stuck.url))
-            faults = {e.id: e.fault for e in (await house.look()).missing}
-            assert faults["web"] == "what answers is no engine that we know; looking again"
+        transport = httpx.MockTransport(lambda _: httpx.Response(status, json={"error": "no"}))
+        house = House(httpx.AsyncClient(transport=transport), named("x", "http://127.0.0.1:9"))
+        assert [e.fault for e in (await house.look()).missing] == [fault]
 
     asyncio.run(story())
 

@@ -15,8 +15,8 @@ class Slots:
 
     Loads under way count: a resident that is loading, or a reservation of one that has not
     shown up yet. Models that are leaving do not. Those of an engine that does not answer count
-    against a newcomer, but nobody else has to leave for them. In single-model mode pinned models do not
-    count either, for they may stay beside the one.
+    against a newcomer, but nobody else has to leave for them. In single-model mode pinned models
+    do not count either, for they may stay beside the one.
     """
 
     def __init__(

@@ -6,8 +6,8 @@ EngineError
   EngineConfused   it answered something that cannot be read: our bug, or a new version
 
 An adapter parses at the door: no JSON, no vendor unit goes further in. It never decides,
-never retries, never hides a refusal, and never reads anything that could make the engine
-load or wake a model.
+never asks again for what was answered, never hides a refusal, and never reads anything that
+could make the engine load or wake a model.
 """
 
 from __future__ import annotations

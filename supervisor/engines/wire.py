@@ -38,6 +38,9 @@ def client() -> httpx.AsyncClient:
     )
 
 
+ATTEMPTS = 3  # connections of which each may have been closed just now
+
+
 @dataclass(frozen=True, slots=True)
 class Json:
     """A value of an answer that knows where it stands, so that a complaint can name it.
@@ -185,10 +188,8 @@ class Wire:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if self.key is not None:
             headers["Authorization"] = f"Bearer {self.key}"
-        url = self.url.rstrip("/") + path
-        async with self.client.stream(
-            method, url, json=body, headers=headers, timeout=PATIENCE, follow_redirects=False
-        ) as reply:
+        reply = await self._send(method, self.url.rstrip("/") + path, body, headers)
+        try:
             if reply.is_redirect:
                 there = _one_line(reply.headers.get("location", "").encode()) or "elsewhere"
                 why = f"sends us to {there}; redirects are not followed"
@@ -201,6 +202,28 @@ class Wire:
                 if len(content) > MOST:
                     raise EngineConfused(self.engine, call, f"more than {MOST >> 20} MiB")
             return reply.status_code, bytes(content)
+        finally:
+            await reply.aclose()
+
+    async def _send(
+        self, method: str, url: str, body: Any, headers: dict[str, str]
+    ) -> httpx.Response:
+        """The head of the answer.
+
+        A server may close a connection that it kept open just as we use it again, and then
+        has not seen the request: HTTP has it sent anew (RFC 9112, 9.3.1). llama-server was seen
+        to do so a few times a minute. All that we ask for may be asked for twice.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            request = self.client.build_request(
+                method, url, json=body, headers=headers, timeout=PATIENCE
+            )
+            try:
+                return await self.client.send(request, stream=True, follow_redirects=False)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
 
 
 def _in_words(broken: httpx.HTTPError) -> str:

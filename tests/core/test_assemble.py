@@ -157,3 +157,19 @@ def test_the_reserves_are_what_the_engines_and_the_system_need() -> None:
     unified = MemoryPool(RAM, PoolKind.UNIFIED, gib(128), gib(1))
     assert policy.reserve_of(unified) == int(gib(128) * 0.12)
     assert policy.reserve_of(pool(0, total=0.25)) <= Bytes(1 << 28)
+
+
+def test_what_is_on_a_gpu_that_cannot_be_read_just_now_has_not_moved_to_ram() -> None:
+    models = (
+        SeenModel(ref("told"), State.LOADED, reported=gib(5), reported_gpu=gib(4)),
+        SeenModel(ref("guessed"), State.LOADED, file_size=gib(3)),
+    )
+    seen = SeenMachine((HOST,), blind={GPU: "nvidia: no answer within 2 s"})
+    got = assemble(Seconds(100), seen, {}, (engine(),), models)
+    shares = {r.model: r.shares for r in got.residents}
+    assert shares["told"] == (
+        Share(GPU, gib(4), Source.REPORTED),
+        Share(RAM, gib(1), Source.REPORTED),
+    )
+    assert shares["guessed"] == (Share(GPU, gib(3), Source.ESTIMATED),)
+    assert held(got)[RAM] == gib(1)

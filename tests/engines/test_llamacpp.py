@@ -1,10 +1,12 @@
 """llama-server, by what a real one of build b1-7e4c0a9 answered."""
 
 import asyncio
+import threading
 
 import pytest
 
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.engines import llamacpp
 from supervisor.engines.base import (
     Activity,
     EngineDown,
@@ -242,3 +244,29 @@ def test_a_single_server_that_still_loads_is_known_but_not_up():
 def test_props_without_a_build_are_an_imitators():
     props = b'{"default_generation_settings": {"n_ctx": 8192}, "total_slots": 1}'
     assert asyncio.run(server(always(props)).identify()) is None
+
+
+def test_a_file_on_a_mount_that_is_gone_hides_its_size_and_delays_nothing(monkeypatch):
+    back = threading.Event()
+
+    def size(path):
+        if path == "/gone/m.gguf":
+            back.wait(10)
+        return 300
+
+    monkeypatch.setattr(llamacpp, "_file_size", size)
+    monkeypatch.setattr(llamacpp, "STAT_TIMEOUT", 0.05)
+    near = ("near", "unloaded", ["-", "-m", "/near/m.gguf"])
+    far = ("far", "unloaded", ["-", "-m", "/gone/m.gguf"])
+    router = server(Replay(router_with(near, far)).client())
+
+    async def story():
+        for _ in range(3):
+            async with asyncio.timeout(5):
+                sizes = {m.id: m.file_size for m in await router.list()}
+            assert sizes == {"near": 300, "far": None}
+        back.set()
+        while None in [m.file_size for m in await router.list()]:
+            pass
+
+    asyncio.run(story())

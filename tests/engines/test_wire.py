@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 
 import httpx
 import pytest
@@ -58,10 +59,35 @@ def test_bytes_are_whole_and_not_negative_and_not_a_flag(value):
         json(value).size()
 
 
-@pytest.mark.parametrize("value", ["", "a\nb", "a\x1b[31m", "\ud800"])
-def test_a_name_is_one_line_that_can_be_printed_and_stored(value):
+@pytest.mark.parametrize("value", ["", "a\nb", "a\x1b[31m", "a\x9bb", "a\u2028b", "\ud800"])
+def test_a_name_is_one_line_without_controls_that_can_be_stored(value):
     with pytest.raises(EngineConfused):
         json(value).name()
+
+
+@pytest.mark.parametrize(
+    "value", ["modèle\u00a07b", "می\u200cخواهم", "👩\u200d💻", "\u202ea", "a" * 300]
+)
+def test_a_name_may_have_whatever_people_call_their_files(value):
+    assert json(value).name() == value
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "Connection refused"),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (None, "All connection attempts failed"),
+    ],
+)
+def test_a_connection_that_fails_is_told_in_the_system_s_own_words(cause, words):
+    def fail(request):
+        raise httpx.ConnectError("All connection attempts failed") from cause
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(fail))
+    with pytest.raises(EngineDown) as down:
+        asyncio.run(Wire("ol", "http://127.0.0.1:1", client).get("/x"))
+    assert down.value.message == words
 
 
 @pytest.mark.parametrize(
@@ -144,3 +170,69 @@ def test_a_shortage_of_our_own_connections_is_not_blamed_on_the_engine(monkeypat
 
     with pytest.raises(EngineDown, match="our connections are in use"):
         asyncio.run(ask())
+
+
+# -- connections that were kept open
+
+
+class Closing:
+    """Closes so many connections as they are used; counts the requests."""
+
+    def __init__(self, closes, error=httpx.RemoteProtocolError):
+        self.closes, self.error, self.requests = closes, error, 0
+
+    def __call__(self, request):
+        self.requests += 1
+        if self.requests <= self.closes:
+            raise self.error("Server disconnected without sending a response.")
+        return httpx.Response(200, json={"here": True})
+
+    def get(self):
+        async def story():
+            async with httpx.AsyncClient(transport=httpx.MockTransport(self)) as client:
+                return await Wire("an engine", "http://127.0.0.1:1", client, None).get("/models")
+
+        return asyncio.run(story())
+
+
+@pytest.mark.parametrize("error", [httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError])
+def test_a_request_on_a_connection_that_the_engine_has_just_closed_is_sent_anew(error):
+    server = Closing(2, error)
+    assert server.get()["here"].flag()
+    assert server.requests == 3
+
+
+def test_an_engine_that_closes_every_connection_is_down():
+    server = Closing(99)
+    with pytest.raises(EngineDown, match="disconnected"):
+        server.get()
+    assert server.requests == 3
+
+
+def test_nobody_is_asked_again_who_does_not_listen():
+    server = Closing(99, httpx.ConnectError)
+    with pytest.raises(EngineDown):
+        server.get()
+    assert server.requests == 1
+
+
+def test_an_answer_that_breaks_off_is_not_asked_for_again():
+    async def story():
+        asked = []
+
+        async def half(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            asked.append(1)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(half, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with httpx.AsyncClient(trust_env=False) as client:
+            with pytest.raises(EngineDown):
+                await Wire("an engine", f"http://127.0.0.1:{port}", client, None).get("/models")
+        server.close()
+        return len(asked)
+
+    assert asyncio.run(story()) == 1

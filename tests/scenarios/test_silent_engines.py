@@ -1,0 +1,118 @@
+"""Engines that are gone, stuck, or read by an adapter with a bug: nobody else pays for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from collectors.reading import gib
+from supervisor.core.policy import Policy
+from supervisor.core.snapshot import EngineId, State
+from supervisor.engines.base import EngineModel
+from tests.engines.fake import FakeLlamaRouter
+from tests.scenarios.house import house
+
+
+def states(snapshot: Any) -> dict[str, State]:
+    return {r.model: r.state for r in snapshot.residents}
+
+
+def test_models_whose_process_ended_with_their_engine_are_gone_and_the_others_unknown() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a", "b"]) as server:
+            server.take("a")
+            server.take("b")
+            async with house({"llama": server}) as home:
+                home.children.anonymous = {server.pids["a"]: gib(3), server.pids["b"]: gib(2)}
+                snapshot = await home.tick()
+                assert {r.model: r.size for r in snapshot.residents} == {"a": gib(3), "b": gib(2)}
+                await server.stop()
+                assert states(await home.tick()) == {"a": State.UNKNOWN, "b": State.UNKNOWN}
+                server.loaded.remove("a")  # its process; the engine cannot say so any more
+                snapshot = await home.tick()
+                assert states(snapshot) == {"b": State.UNKNOWN}
+                assert {i.ref.model for i in snapshot.installed} == {"a", "b"}
+                server.loaded.append("a")
+                await server.start()
+                for _ in range(50):
+                    snapshot = await home.tick(0.1)
+                    if State.UNKNOWN not in states(snapshot).values():
+                        break
+                assert states(snapshot) == {"a": State.LOADED, "b": State.LOADED}
+
+    asyncio.run(story())
+
+
+def test_nobody_has_to_leave_because_an_engine_that_is_silent_had_models_too() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a", "b"]) as silent, FakeLlamaRouter(["c"]) as well:
+            silent.take("a")
+            silent.take("b")
+            policy = Policy(max_active=2)
+            async with house({"silent": silent, "well": well}, policy=policy) as home:
+                await home.tick()
+                await silent.stop()
+                await home.tick()
+                well.take("c")
+                await home.tick(times=10)
+                await home.settle()
+                assert well.loaded == ["c"]
+                assert home.decisions() == []
+
+    asyncio.run(story())
+
+
+def test_an_engine_that_went_up_and_down_between_two_looks_is_down() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a"]) as server:
+            server.take("a")
+            async with house({"llama": server}) as home:
+                await home.tick()
+                server.fault = "garbage"
+                await home.tick()
+                server.fault = None
+                while (await home.tick(0.1)).engines[0].fault is not None:
+                    pass
+                server.fault = "garbage"
+                for _ in range(3):
+                    (engine,) = (await home.tick()).engines
+                    assert not engine.up
+
+    asyncio.run(story())
+
+
+def test_a_bug_in_one_adapter_costs_that_engine_and_no_other() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a"]) as broken, FakeLlamaRouter(["b"]) as well:
+            broken.take("a")
+            well.take("b")
+            async with house({"broken": broken, "well": well}) as home:
+                await home.tick()
+                adapter = home.sampler.engines[EngineId("broken")]
+
+                async def bug(*_: object) -> tuple[EngineModel, ...]:
+                    raise KeyError("data")
+
+                adapter.list = bug  # type: ignore[method-assign]
+                snapshot = await home.tick()
+                assert states(snapshot) == {"a": State.UNKNOWN, "b": State.LOADED}
+                assert snapshot.engines[0].fault == "cannot be read: KeyError: 'data'"
+                assert home.loop.counts.failed_samples == 0
+
+    asyncio.run(story())
+
+
+def test_a_bug_in_asking_what_a_model_does_costs_that_answer_alone() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a"]) as server:
+            server.take("a")
+            async with house({"llama": server}) as home:
+
+                async def bug(*_: object) -> object:
+                    raise IndexError
+
+                home.sampler.engines[EngineId("llama")].activity = bug  # type: ignore
+                (resident,) = (await home.tick()).residents
+                assert (resident.state, resident.in_flight) == (State.LOADED, None)
+
+    asyncio.run(story())

@@ -180,7 +180,9 @@ def _key_path(text: str) -> KeyPath:
         return ()  # a line of a longer text that looks like a key
     path: KeyPath = ()
     while isinstance(tree, dict):
-        key, tree = next(iter(tree.items()))
+        if len(tree) != 1:
+            return ()  # a comment, or more than a key
+        ((key, tree),) = tree.items()
         path = (*path, key)
     return path
 

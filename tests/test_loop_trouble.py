@@ -215,6 +215,8 @@ def test_a_wish_whose_asker_is_gone_is_dropped_and_harms_no_plan_under_way() -> 
         assert not run.done.done()  # its end is waited for by others too
         gate.set()
         await run.done
+        while any(t.get_name() == "wait for another plan" for t in asyncio.all_tasks()):
+            await asyncio.sleep(0)
         loop.post(Sampled(loop.snapshot or WORLD))
         await loop.changed()
         assert [d["cause"] for d in loop.journal.decisions(9)] == ["asked to unload ollama/a"]

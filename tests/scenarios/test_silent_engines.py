@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from collectors.reading import gib
@@ -11,6 +12,10 @@ from supervisor.core.snapshot import EngineId, State
 from supervisor.engines.base import EngineModel
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import house
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(story(), 30))
 
 
 def states(snapshot: Any) -> dict[str, State]:
@@ -40,7 +45,7 @@ def test_models_whose_process_ended_with_their_engine_are_gone_and_the_others_un
                         break
                 assert states(snapshot) == {"a": State.LOADED, "b": State.LOADED}
 
-    asyncio.run(story())
+    run(story)
 
 
 def test_nobody_has_to_leave_because_an_engine_that_is_silent_had_models_too() -> None:
@@ -59,7 +64,7 @@ def test_nobody_has_to_leave_because_an_engine_that_is_silent_had_models_too() -
                 assert well.loaded == ["c"]
                 assert home.decisions() == []
 
-    asyncio.run(story())
+    run(story)
 
 
 def test_an_engine_that_went_up_and_down_between_two_looks_is_down() -> None:
@@ -78,7 +83,7 @@ def test_an_engine_that_went_up_and_down_between_two_looks_is_down() -> None:
                     (engine,) = (await home.tick()).engines
                     assert not engine.up
 
-    asyncio.run(story())
+    run(story)
 
 
 def test_a_bug_in_one_adapter_costs_that_engine_and_no_other() -> None:
@@ -99,7 +104,7 @@ def test_a_bug_in_one_adapter_costs_that_engine_and_no_other() -> None:
                 assert snapshot.engines[0].fault == "cannot be read: KeyError: 'data'"
                 assert home.loop.counts.failed_samples == 0
 
-    asyncio.run(story())
+    run(story)
 
 
 def test_a_bug_in_asking_what_a_model_does_costs_that_answer_alone() -> None:
@@ -115,4 +120,4 @@ def test_a_bug_in_asking_what_a_model_does_costs_that_answer_alone() -> None:
                 (resident,) = (await home.tick()).residents
                 assert (resident.state, resident.in_flight) == (State.LOADED, None)
 
-    asyncio.run(story())
+    run(story)

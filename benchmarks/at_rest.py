@@ -76,7 +76,7 @@ async def measure() -> list[tuple[str, str, str]]:
             daemon = ["-m", "supervisor", "run", "--port", "0", "--engine", f"llama={url}"]
             script = Path(folder) / "bare.py"
             script.write_text(BARE)
-            ours = await cost([sys.executable, *daemon, "--set", "detect=false"], env)
+            ours = await cost([sys.executable, *daemon], env)
             bare = await cost([sys.executable, str(script), url], env)
     what = "daemon at rest, one engine, ten models"
     return [

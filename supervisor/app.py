@@ -41,7 +41,7 @@ from .web.site import Site
 log = logging.getLogger("ullage")
 
 # systemd and people wait 10 s for an end; an unload under way settles within 5.
-DRAIN = Seconds(7.0)
+DRAIN = Seconds(6.5)
 LET_GO = Seconds(0.5)
 END = Seconds(9.0)  # for all of it, the last writes to the disk included
 DETECT_EVERY = Seconds(3.0)

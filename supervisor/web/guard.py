@@ -8,6 +8,7 @@ site's page may change nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import logging
@@ -27,6 +28,8 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 FREE = frozenset({"/healthz", "/readyz"})  # need no token: they say nothing of the machine
 LARGEST_BODY = 1024**2  # bytes; the largest honest one is a list of models
 BODY_TIMEOUT = 10.0  # seconds
+LITTLE = 64 * 1024  # bytes of a refused body that are read off
+READ_OFF = 1.0  # seconds
 CLOSE = {"connection": "close"}  # what is still to come of the request is not worth reading
 
 HEADERS = {
@@ -91,7 +94,9 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = refuse(scope, self.rules)
-        if refused is None and scope["method"] not in SAFE:
+        if refused is not None:
+            await _read_off(receive)
+        elif scope["method"] not in SAFE:
             try:
                 async with asyncio.timeout(self.rules.body_timeout):
                     receive = await _read(receive, self.rules.largest_body)
@@ -192,6 +197,14 @@ def _check_body(scope: Scope, headers: Headers, rules: Rules) -> ProblemResponse
     if length.isdecimal() and int(length) > rules.largest_body:
         return problem(413, f"a body is at most {rules.largest_body} bytes", headers=CLOSE)
     return None
+
+
+async def _read_off(receive: Receive) -> None:
+    """Take what a refused client has sent, if it is little: a connection that is closed over
+    unread words is reset, and the answer is lost with it."""
+    with contextlib.suppress(TimeoutError, OverflowError, EOFError):
+        async with asyncio.timeout(READ_OFF):
+            await _read(receive, LITTLE)
 
 
 async def _read(receive: Receive, most: int) -> Receive:

@@ -206,7 +206,7 @@ def test_the_idle_watchdog_unloads_one_after_its_own_timeout(tmp_path: Path) -> 
         async with engine() as clients:
             watch = f'[models.{A}.watchdog]\nidle_timeout = "2s"'
             async with Daemon(tmp_path / "state", config(clients, watch)) as daemon:
-                await clients.load(A, B)
+                await clients.load(B, A)  # A last: its time runs as soon as it is there
                 await daemon.wait_for_models(A, B)
                 await daemon.wait_for_models(B)
                 assert set(clients.children()) == {B}

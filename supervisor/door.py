@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from collectors.reading import Bytes, PoolId
+from collectors.reading import RAM, Bytes, PoolId
 
 from .core.footprint import expect
 from .core.plan import Plan, Trigger, Why, dismiss, plan
@@ -90,16 +90,16 @@ class Door:
             devices = {d.pool for d in snapshot.devices}
             if len(devices) > 1:
                 raise Ambiguous(f"there are several pools; say which: {', '.join(sorted(ids))}")
-            return next(iter(devices), PoolId("ram"))
+            return next(iter(devices), RAM)
         for device in snapshot.devices:
             if name in (device.uuid, str(device.index), f"gpu{device.index}"):
                 return device.pool
+        if name in ids:
+            return PoolId(name)
         begins = [id for id in ids if name and id.lower().startswith(name.lower())]
-        if name not in ids and len(begins) == 1:
+        if len(begins) == 1:
             return begins[0]
-        if name not in ids:
-            raise Unknown("pool", name, tuple(get_close_matches(name, ids, 3, 0.5)) or tuple(ids))
-        return PoolId(name)
+        raise Unknown("pool", name, tuple(get_close_matches(name, ids, 3, 0.5)) or tuple(ids))
 
     # -- changes
 

@@ -34,7 +34,6 @@ SUSPICIOUS = 256 * 1024**2
 class Health:
     """How one source did the last time it was asked. Times on the monotonic clock."""
 
-    asked_at: Seconds = Seconds(0)
     answered_at: Seconds | None = None
     took: Seconds = Seconds(0)
     fault: str | None = None
@@ -316,7 +315,6 @@ class Sampler:
         before = self.health.get(source, Health())
         self.health[source] = replace(
             before,
-            asked_at=Seconds(started),
             answered_at=before.answered_at if fault else Seconds(started),
             took=took,
             fault=fault,

@@ -28,7 +28,6 @@ from .page import POLICY, page
 from .problems import Json, problem
 from .site import Site
 
-Endpoint = Callable[[Request], Awaitable[Response]]
 B = TypeVar("B", bound=BaseModel)
 
 STALE = 10.0  # seconds: a sample that is older says nothing of now

@@ -75,10 +75,10 @@ class World:
             for n in ("host", "nvidia")
         )
         self.health = {
-            "host": Health(Seconds(NOW), Seconds(NOW), Seconds(0.002)),
-            "nvidia": Health(Seconds(NOW), Seconds(990), Seconds(1), "no answer within 1 s", 3),
-            "engine ollama": Health(Seconds(NOW), Seconds(NOW), Seconds(0.01)),
-            "engine llamacpp": Health(Seconds(NOW), None, Seconds(2), "no answer", 7),
+            "host": Health(Seconds(NOW), Seconds(0.002)),
+            "nvidia": Health(Seconds(990), Seconds(1), "no answer within 1 s", 3),
+            "engine ollama": Health(Seconds(NOW), Seconds(0.01)),
+            "engine llamacpp": Health(None, Seconds(2), "no answer", 7),
         }
         self.machine = SimpleNamespace(notes=("no AMD driver on this machine",))
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: planning, status, at_rest. Prints one table; medians."""
+"""`python -m benchmarks [NAME …]`: planning, status, owning, at_rest. Prints one table; medians."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from . import at_rest, planning, status
+from . import at_rest, owning, planning, status
 
 Rows = list[tuple[str, str, str]]
 
 MEASURES: dict[str, tuple[Callable[[], Rows], str]] = {
     "planning": (planning.rows, "plan weighed from scratch at each try"),
     "status": (status.rows, "a Python that does nothing"),
+    "owning": (owning.rows, "a thread of the daemon"),
     "at_rest": (at_rest.rows, "a bare poller of the same engine"),
 }
 

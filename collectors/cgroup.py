@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CollectorError
+from .kept import Kept
 from .reading import Bytes
 
 # v1 says "no limit" as the largest multiple of the page size below 2^63, and page sizes differ.
@@ -45,16 +46,32 @@ _V1 = _Version(
 )
 
 
-def limits(root: Path) -> list[Limit]:
-    """Every memory limit on this process, from its own group up to the topmost one visible.
+class Groups:
+    """The control groups of this process, from its own up to the topmost one visible.
 
-    Raises CollectorError where a limit is set and what it is used for cannot be read.
+    Which there are is found out once; their limits and what is left of them are read each time.
     """
-    found: list[Limit] = []
-    for version, path in _memberships(root):
-        for group in _ancestors(root / version.mount, path):
-            found += _limits_of(root, group, version)
-    return found
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._groups: tuple[_Group, ...] | None = None
+
+    def look_again(self) -> None:
+        """Find out at the next read which groups there are: we may have been moved, or limited."""
+        self._groups = None
+
+    def limits(self) -> list[Limit]:
+        """Every memory limit on this process.
+
+        Raises CollectorError where a limit is set and what it is used for cannot be read.
+        """
+        if self._groups is None:
+            self._groups = tuple(
+                _Group(self._root, folder, version)
+                for version, path in _memberships(self._root)
+                for folder in _ancestors(self._root / version.mount, path)
+            )
+        return [limit for group in self._groups for limit in group.limits()]
 
 
 def parse_membership(text: str) -> list[tuple[bool, str]]:
@@ -73,18 +90,18 @@ def parse_membership(text: str) -> list[tuple[bool, str]]:
 def parse_limit(text: str) -> Bytes | None:
     """A limit file's content, in bytes. None: no limit, or not a number."""
     text = text.strip()
-    if not (text.isascii() and text.isdigit()) or int(text) >= UNLIMITED:
+    if not (text.isascii() and text.isdigit() and len(text) < 20) or int(text) >= UNLIMITED:
         return None
     return Bytes(int(text))
 
 
 def parse_stat(data: bytes, key: bytes) -> Bytes | None:
     """One value of memory.stat, in bytes. The order of the keys is not fixed."""
-    for line in data.splitlines():
-        name, _, value = line.partition(b" ")
-        if name == key and value.isdigit():
-            return Bytes(int(value))
-    return None
+    at = (b"\n" + data).find(b"\n%s " % key)
+    if at < 0:
+        return None
+    value = data[at + len(key) + 1 :].partition(b"\n")[0]
+    return Bytes(int(value)) if value.isdigit() and len(value) < 20 else None
 
 
 def _memberships(root: Path) -> Iterator[tuple[_Version, str]]:
@@ -109,29 +126,38 @@ def _ancestors(mount: Path, path: str) -> Iterator[Path]:
         yield mount.joinpath(*parts[:depth])
 
 
-def _limits_of(root: Path, group: Path, version: _Version) -> Iterator[Limit]:
-    working: int | None = None
-    for name in version.limits:
+class _Group:
+    """One group's files, through descriptors that are kept."""
+
+    def __init__(self, root: Path, folder: Path, version: _Version) -> None:
+        present = (folder / name for name in version.limits if (folder / name).is_file())
+        # The topmost group has no limits.
+        self._limits = [(Kept(p), "/" + p.relative_to(root).as_posix()) for p in present]
+        self._used = Kept(folder / version.usage)
+        self._stat = Kept(folder / "memory.stat")
+        self._inactive = version.inactive
+
+    def limits(self) -> Iterator[Limit]:
+        working: int | None = None
+        for file, name in self._limits:
+            try:
+                limit = parse_limit(file.read().decode(errors="replace"))
+            except OSError:
+                continue
+            if limit is None:
+                continue
+            if working is None:
+                working = self._working_set()
+            yield Limit(limit, Bytes(max(0, limit - working)), name)
+
+    def _working_set(self) -> int:
+        """What the group needs: all that is charged to it, less file pages not in use."""
         try:
-            limit = parse_limit((group / name).read_text())
+            used = int(self._used.read())
+        except (OSError, ValueError) as error:
+            raise CollectorError(f"{self._used.path}: {error}") from error
+        try:
+            idle = parse_stat(self._stat.read(), self._inactive)
         except OSError:
-            continue  # the topmost group has no such file
-        if limit is None:
-            continue
-        if working is None:
-            working = _working_set(group, version)
-        file = "/" + (group / name).relative_to(root).as_posix()
-        yield Limit(limit, Bytes(max(0, limit - working)), file)
-
-
-def _working_set(group: Path, version: _Version) -> int:
-    """What the group needs: all that is charged to it, less file pages that are not in use."""
-    try:
-        used = int((group / version.usage).read_text())
-    except (OSError, ValueError) as error:
-        raise CollectorError(f"{group / version.usage}: {error}") from error
-    try:
-        idle = parse_stat((group / "memory.stat").read_bytes(), version.inactive)
-    except OSError:
-        idle = None
-    return max(0, used - (idle or 0))  # without it less room is seen than there is: safe
+            idle = None
+        return max(0, used - (idle or 0))  # without it less room is seen than there is: safe

@@ -1,124 +1,103 @@
-"""Which collectors fit this machine, a thread for each, and what they say together."""
+"""Which collectors fit this machine, and what they say together."""
 
 from __future__ import annotations
 
-import queue
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as TooLate
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
+from . import amd, apple, intel, npu, nvidia, windows
+from .apart import Apart
 from .host import HostCollector
-from .nvidia import NvidiaCollector
+from .perhaps import Perhaps
 from .reading import (
+    NONE,
     RAM,
     Blind,
+    Bytes,
+    Carveout,
     Collector,
     Device,
+    DeviceKind,
+    Health,
     Holder,
     HostFacts,
+    Incident,
     MemoryPool,
     PoolId,
     PoolKind,
+    Process,
     Reading,
+    Sample,
     Seconds,
+    Tier,
 )
+from .recorded import Replay
+from .rest import Resting
+
+T = TypeVar("T")
+
+HERE = Path("/")
 
 
-def find(root: Path = Path("/")) -> list[Collector]:
-    """The collectors that may have something to say here. Asks no driver yet."""
+def find(root: Path = HERE, *, apart: bool = False, binding: Any | None = None) -> list[Collector]:
+    """The collectors that may have something to say here. Asks no driver yet.
+
+    A `root` other than "/" is a capture of some machine: what is not in it is not asked of this
+    one. `apart`: drivers are read in processes of their own, which a daemon wants and whoever
+    looks once does not. `binding` stands for the NVIDIA driver's.
+    """
+    here = root == HERE
+    if apple.present(root):
+        return [apple.AppleCollector(root)]
     collectors: list[Collector] = [HostCollector(root)]
-    if sys.platform != "darwin":  # the last driver for macOS was for 10.13
-        collectors.append(NvidiaCollector(root))
+    if here and sys.platform == "darwin":  # the last driver for this one was for 10.13
+        return collectors
+    if here and sys.platform == "win32":
+        host = HostCollector(root, memory=windows.memory)
+        return [host, nvidia.NvidiaCollector(root, binding=binding), windows.WindowsCollector()]
+    drivers = (
+        ("nvidia", nvidia.present, "collectors.nvidia:NvidiaCollector", nvidia.NO_DRIVER),
+        ("amd", amd.present, "collectors.amd:AmdCollector", None),
+        ("intel", intel.present, "collectors.intel:IntelCollector", None),
+        ("npu", npu.present, "collectors.npu:NpuCollector", None),
+    )
+    for name, present, target, note in drivers:
+        make = partial(_reader, name, target, root, apart=apart, binding=binding)
+        collectors.append(Perhaps(name, partial(present, root), make, note if here else None))
     return collectors
 
 
-class Owner:
-    """Calls one collector, always from the same thread, and keeps nobody waiting for it.
-
-    A driver can hang for ever inside a call. Then the thread is left alone, every further
-    `ask` is answered at once with a fault, and what the call returns at last is thrown away.
-    The thread is a daemon: the program's end does not wait for it.
-    """
-
-    def __init__(self, collector: Collector, clock: Callable[[], float] = time.monotonic) -> None:
-        self.collector = collector
-        self._clock = clock
-        self._calls: queue.SimpleQueue[tuple[Future[Reading], bool] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._called_at: float | None = None  # None: no call is under way
-
-    def ask(self, holders: bool) -> Future[Reading]:
-        """A reading, or a fault; the future itself never fails. Cancel it to give up waiting.
-
-        While a call is within its deadline, the next one waits behind it.
-        """
-        future: Future[Reading] = Future()
-        now, called_at = self._clock(), self._called_at
-        if called_at is not None and now - called_at > self.collector.deadline:
-            future.set_result(
-                self._fault(called_at, f"has not returned for {now - called_at:.0f} s")
-            )
-            return future
-        if self._thread is None:
-            name = f"collector {self.collector.name}"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
-        self._calls.put((future, holders))
-        return future
-
-    def close(self) -> None:
-        """Let the thread end after what it was asked. Does not wait."""
-        self._calls.put(None)
-
-    def give_up(self, future: Future[Reading], started: float) -> Reading:
-        """The fault to use in place of a reading that did not come in time."""
-        future.cancel()
-        return self._fault(started, f"no answer within {self.collector.deadline:g} s")
-
-    def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            future, holders = call
-            if future.set_running_or_notify_cancel():  # nobody waits for a cancelled one
-                future.set_result(self._read(holders))
-
-    def _read(self, holders: bool) -> Reading:
-        self._called_at = started = self._clock()
-        try:
-            sample = self.collector.read(holders=holders)
-        except Exception as error:
-            return self._fault(started, _line(error))
-        finally:
-            self._called_at = None
-        took = self._clock() - started
-        if took > self.collector.deadline:
-            # Whoever asked has given up; its numbers are of an unknown moment on the way.
-            return self._fault(started, f"answered only after {took:.1f} s")
-        return Reading(self.collector.name, Seconds(started), Seconds(took), sample)
-
-    def _fault(self, started: float, why: str) -> Reading:
-        took = Seconds(self._clock() - started)
-        return Reading(self.collector.name, Seconds(started), took, fault=why)
+def _reader(name: str, target: str, root: Path, *, apart: bool, binding: Any | None) -> Collector:
+    """The collector of one driver. NVIDIA's holds its devices open: it must let them sleep."""
+    if apart:
+        reader = Apart(name, target, root)
+        return Resting(reader, root) if name == "nvidia" else reader
+    if name == "nvidia":
+        recorded = root / "nvml.json"
+        if binding is None and root != HERE and recorded.exists():
+            binding = Replay(recorded)
+        if root != HERE and binding is None:
+            return _Nothing(name)
+        return nvidia.NvidiaCollector(root, binding=binding)
+    if name == "amd":
+        return amd.AmdCollector(root)
+    return intel.IntelCollector(root) if name == "intel" else npu.NpuCollector(root)
 
 
-def read_all(
-    owners: Sequence[Owner], *, holders: bool, clock: Callable[[], float] = time.monotonic
-) -> list[Reading]:
-    """One reading per owner, in their order, asked at once, each waited for until its deadline."""
-    started = clock()
-    asked = [(owner, owner.ask(holders)) for owner in owners]
-    readings = []
-    for owner, future in asked:
-        left = started + owner.collector.deadline - clock()
-        try:
-            readings.append(future.result(timeout=max(0.0, left)))
-        except TooLate:
-            readings.append(owner.give_up(future, started))
-    return readings
+class _Nothing:
+    """A capture has files of a driver, and none of its answers."""
+
+    deadline = Seconds(1.0)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def read(self, tiers: Tier) -> Sample:
+        return Sample(notes=(f"this capture has no answers of the {self.name} driver",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +107,17 @@ class Machine:
     pools: tuple[MemoryPool, ...] = ()
     devices: tuple[Device, ...] = ()
     holders: tuple[Holder, ...] | None = None  # None: not asked for, or nobody could say
+    processes: tuple[Process, ...] | None = None  # None: not asked for, or nobody could say
+    health: Mapping[str, Health] = field(default_factory=dict)  # of whom it was asked this time
     blind: tuple[Blind, ...] = ()
     host: HostFacts | None = None
+    incidents: tuple[Incident, ...] = ()
     notes: tuple[str, ...] = ()
-    faults: dict[str, str] = field(default_factory=dict)  # collector → why it has no data
+    faults: Mapping[str, str] = field(default_factory=dict)  # collector → why it has no data
 
 
 def fold(readings: Iterable[Reading]) -> Machine:
-    """The machine that these readings describe. RAM is unified where a device draws from it.
+    """The machine that these readings describe. RAM is unified where a GPU draws from it.
 
     RAM that nobody could read is blind. Of other pools, a faulted collector cannot say which
     it had: whoever read them before knows.
@@ -143,30 +125,76 @@ def fold(readings: Iterable[Reading]) -> Machine:
     readings = tuple(readings)
     samples = [r.sample for r in readings if r.sample is not None]
     faults = {r.collector: r.fault for r in readings if r.fault is not None}
+    host = next((s.host for s in samples if s.host is not None), None)
     devices = tuple(d for s in samples for d in s.devices)
-    unified = any(d.pool == RAM for d in devices)
     pools: dict[PoolId, MemoryPool] = {}
     for pool in (p for s in samples for p in s.pools):
-        kind = PoolKind.UNIFIED if unified and pool.id == RAM else pool.kind
-        pools.setdefault(pool.id, replace(pool, kind=kind))
+        pools.setdefault(pool.id, pool)
+    if RAM in pools:
+        carveouts = [c for s in samples for c in s.carveouts]
+        pools[RAM] = _shared_out(pools[RAM], host, devices, carveouts)
     blind = {b.pool: b for s in samples for b in s.blind}
     if RAM not in pools and RAM not in blind:
         why = faults.get(HostCollector.name, "no collector reads it")
         blind[RAM] = Blind(RAM, why)
-    listed = [s.holders for s in samples if s.holders is not None]
     return Machine(
         pools=tuple(pools.values()),
         devices=devices,
-        holders=tuple(h for holders in listed for h in holders) if listed else None,
+        holders=_said_once(_joined(s.holders for s in samples)),
+        processes=_joined(s.processes for s in samples),
+        health={uuid: health for s in samples for uuid, health in (s.health or {}).items()},
         blind=tuple(b for b in blind.values() if b.pool not in pools),
-        host=next((s.host for s in samples if s.host is not None), None),
-        notes=tuple(s.note for s in samples if s.note is not None),
+        host=host,
+        incidents=tuple(i for s in samples for i in s.incidents),
+        notes=tuple(n for s in samples for n in s.notes),
         faults=faults,
     )
 
 
-def _line(error: Exception) -> str:
-    """One line for people; the kind of error too, where it is not one that we wrote."""
-    text = " ".join(str(error).split())
-    known = type(error).__module__.startswith("collectors.")
-    return text if known and text else f"{type(error).__name__}: {text}".rstrip(": ")
+def _shared_out(
+    ram: MemoryPool,
+    host: HostFacts | None,
+    devices: Iterable[Device],
+    carveouts: Iterable[Carveout],
+) -> MemoryPool:
+    """RAM as it is when accelerators have their part in it.
+
+    What firmware set aside for a GPU that shares the RAM is added: it is the same memory, and
+    only the kernel does not count it. The memory of an accelerator that the kernel lists as a
+    NUMA node of its own is taken off: it is another pool already.
+    """
+    devices = tuple(devices)
+    own = {d.numa_node for d in devices if d.pool not in (None, RAM)}
+    nodes = [n for n in (host.nodes if host else ()) if n.node in own]
+    total = ram.total
+    if host is not None and host.physical is not None:
+        total = min(total, Bytes(host.physical - sum(n.total for n in nodes)))
+    free = min(total, Bytes(max(0, ram.free - sum(n.free for n in nodes))))
+    gpus = {d.uuid for d in devices if d.pool == RAM and d.kind is DeviceKind.GPU}
+    parts = {c.device: c for c in carveouts if c.device in gpus}.values()
+    limits = [c.limit for c in parts]
+    used = [c.used for c in parts]
+    aside, left = sum(c.total for c in parts), sum(c.free for c in parts)
+    known = bool(parts) and None not in limits
+    told = bool(parts) and None not in used
+    return replace(
+        ram,
+        kind=PoolKind.UNIFIED if gpus else ram.kind,
+        total=Bytes(total + aside),
+        free=Bytes(free + left),
+        device_limit=Bytes(aside + sum(s or NONE for s in limits)) if known else None,
+        device_used=Bytes(aside - left + sum(s or NONE for s in used)) if told else None,
+    )
+
+
+def _said_once(holders: tuple[Holder, ...] | None) -> tuple[Holder, ...] | None:
+    """Where one source hides what a process holds and another one tells, it is told."""
+    told = {(h.pid, h.pool) for h in holders or () if h.size is not None}
+    if holders is None or not told:
+        return holders
+    return tuple(h for h in holders if h.size is not None or (h.pid, h.pool) not in told)
+
+
+def _joined(found: Iterable[tuple[T, ...] | None]) -> tuple[T, ...] | None:
+    told = [items for items in found if items is not None]
+    return tuple(item for items in told for item in items) if told else None

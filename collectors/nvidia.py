@@ -1,98 +1,123 @@
-"""NVIDIA GPUs: one pool each, except where a GPU uses the machine's RAM.
+"""NVIDIA GPUs: one pool each, but for those that MIG splits and those that use the machine's RAM.
 
 Three kinds of trouble are kept apart: no driver at all is a fact (a note), a driver that is
-gone or does not answer is a fault, and one GPU that is lost makes only its own pool blind.
+gone or does not answer is a fault, and one GPU that is lost makes only its own pools blind.
 Everything but memory may be missing alone: it is then None.
 """
 
 from __future__ import annotations
 
+import ctypes
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
-from . import nvml
+from . import nvidia_gpu, nvml, nvml_health
 from .errors import CollectorError
-from .nvml import Health, Nvml, NvmlError
-from .process import name_of
-from .reading import (
-    RAM,
-    Blind,
-    Bytes,
-    Device,
-    Holder,
-    MemoryPool,
-    PoolId,
-    PoolKind,
-    Sample,
-    Seconds,
-)
+from .nvidia_gpu import Found, Gpu, Seen
+from .nvml import Handle, Nvml, NvmlError
+from .nvml_events import EventWatch
+from .reading import Blind, Incident, PoolId, Remedy, Sample, Seconds, Tier
 
 NO_DRIVER = "no NVIDIA driver on this machine"
 NO_GPU = "no NVIDIA GPU on this machine"
 ASK_AGAIN = Seconds(60.0)  # where there is no driver, or one GPU of several is lost
+LONGEST_CALL = Seconds(1.2)  # a wait for events ends after one second
 
-# Parts that share the CPU's memory. Some drivers report all of it as theirs.
-INTEGRATED = ("GB10", "Thor", "Orin", "Xavier", "Tegra")
-
-# The number of the first pid namespace is part of the kernel's ABI (PROC_PID_INIT_INO).
-FIRST_PID_NAMESPACE = "pid:[4026531836]"
-
-
-@dataclass(frozen=True, slots=True)
-class _Gpu:
-    """What does not change while a GPU is there. `pool` is RAM if it has no memory of its own."""
-
-    index: int
-    uuid: str
-    name: str
-    pci: str | None
-    pool: PoolId
-    split: bool  # by MIG
+# What a driver leaves behind on Linux, WSL, a Jetson and Windows; and recorded answers.
+TRACES = (
+    "proc/driver/nvidia/version",
+    "sys/module/nvidia",
+    "dev/nvidiactl",
+    "dev/dxg",
+    "etc/nv_tegra_release",
+    "Windows/System32/nvml.dll",
+    "nvml.json",
+)
+HERE = Path("/")
 
 
-@dataclass(slots=True)
-class _Found:
-    """What one read finds, on its way to a Sample."""
+def present(root: Path) -> bool:
+    """Is there an NVIDIA driver to ask? Opens no device, and wakes none."""
+    if any((root / trace).exists() for trace in TRACES):
+        return True
+    if root != HERE:
+        return False
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")  # in some containers, all there is to be seen
+    except OSError:
+        return False
+    return True
 
-    pools: list[MemoryPool] = field(default_factory=list)
-    devices: list[Device] = field(default_factory=list)
-    holders: list[Holder] | None = None
-    blind: list[Blind] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+
+class Events(Protocol):
+    """What the driver tells of its own accord. None of these raises."""
+
+    def start(self, binding: Any, handles: Mapping[str, Any]) -> None: ...
+    def drain(self) -> list[Incident]: ...
+    def close(self) -> None: ...
+    def left(self, timeout: Seconds) -> bool: ...
 
 
 class NvidiaCollector:
-    """`host_total` gives the bytes of RAM, `clock` monotonic seconds; names come from `root`."""
+    """`host_total` gives the bytes of RAM, as below `root` if it is not given; `clock` monotonic
+    seconds. `binding` answers in place of the driver."""
 
     name = "nvidia"
     deadline = Seconds(2.0)
 
     def __init__(
         self,
-        root: Path = Path("/"),
+        root: Path = HERE,
         clock: Callable[[], float] = time.monotonic,
-        host_total: Callable[[], int] = lambda: psutil.virtual_memory().total,
+        host_total: Callable[[], int | None] | None = None,
+        binding: Any | None = None,
+        events: Events | None = None,
     ) -> None:
-        self._root, self._clock, self._host_total = root, clock, host_total
+        self._root, self._clock, self._binding = root, clock, binding
+        self._host_total = host_total or (lambda: _ram_of(root))
+        self.events: Events = EventWatch() if events is None else events
         self._library: Nvml | None = None
         self._started_at: float | None = None  # None: to be initialised at the next read
+        self._starts = 0
         self._absent: tuple[float, str] | None = None  # since when, and the note that says so
-        self._handles: dict[int, tuple[Any, _Gpu]] = {}  # by index, of this initialisation
-        self._known: dict[str, _Gpu] = {}  # by UUID: every GPU ever read
+        self._handles: dict[int, tuple[Handle, Gpu]] = {}  # by index, of this initialisation
+        self._known: dict[str, Seen] = {}  # by UUID: every GPU ever read
+        self._watched: frozenset[str] = frozenset()  # UUIDs
+        self._incidents: list[Incident] = []  # those that no sample had yet
+        self._condemned: dict[str, tuple[int, str]] = {}  # by UUID: during which start, and why
 
-    def read(self, *, holders: bool) -> Sample:
+    def read(self, tiers: Tier) -> Sample:
         """Raises CollectorError where the driver was there and does not answer now."""
-        now = self._clock()
+        self._listen()
+        try:
+            return self._read(self._clock(), tiers)
+        except CollectorError as error:
+            if not self._incidents:
+                raise
+            # A card that falls off the bus is often the only one: that must not go unheard.
+            return self._sample(self._with_missing(Found(), {}, str(error)), tiers)
+
+    def close(self) -> None:
+        """Let go of the driver. The next read initialises it anew."""
+        self._listen()
+        self.events.close()  # first: it waits inside the library
+        self._watched = frozenset()
+        self._handles.clear()
+        self._started_at = None
+        # To shut the library down while somebody waits in it is to risk a crash.
+        if self._library is not None and self.events.left(LONGEST_CALL):
+            self._library.stop()
+
+    def _read(self, now: float, tiers: Tier) -> Sample:
         if self._absent is not None and now - self._absent[0] < ASK_AGAIN:
-            return Sample(note=self._absent[1])
+            return Sample(notes=(self._absent[1],))
         self._absent = None
         if self._library is None:
-            self._library = Nvml()
+            self._library = Nvml(self._binding)
         try:
             if self._started_at is None:
                 self._start(self._library, now)
@@ -107,23 +132,23 @@ class NvidiaCollector:
             if not self._known:
                 return self._missing(now, NO_GPU)
             raise CollectorError("the driver does not list any GPU now")
-        return self._read_all(self._library, count, now, holders)
+        return self._sample(self._read_all(self._library, count, now, tiers), tiers)
 
     def _start(self, library: Nvml, now: float) -> None:
-        library.stop()  # fails where it was gone already, which is as good
-        self._handles.clear()
+        self.close()
         library.start()
         self._started_at = now
+        self._starts += 1
 
     def _missing(self, now: float, note: str) -> Sample:
         self._absent = (now, note)
-        return Sample(note=note)
+        return Sample(notes=(note,))
 
-    def _read_all(self, library: Nvml, count: int, now: float, holders: bool) -> Sample:
-        found, errors = _Found(), dict[int, NvmlError]()
+    def _read_all(self, library: Nvml, count: int, now: float, tiers: Tier) -> Found:
+        found, errors = Found(), dict[int, NvmlError]()
         for index in range(count):
             try:
-                self._read_gpu(library, index, holders, found)
+                found.add(self._read_gpu(library, index, tiers))
             except NvmlError as error:
                 self._handles.pop(index, None)
                 errors[index] = error
@@ -134,114 +159,83 @@ class NvidiaCollector:
             # To start again disturbs the GPUs that do answer, so it is rare.
             if self._started_at is not None and now - self._started_at >= ASK_AGAIN:
                 self._started_at = None
-        self._name_the_missing(found, errors)
-        return Sample(
-            pools=tuple(found.pools),
-            devices=tuple(sorted(found.devices, key=lambda d: (d.index, d.uuid))),
-            holders=None if found.holders is None else tuple(found.holders),
-            blind=tuple(found.blind),
-            note="; ".join(found.notes) or None,
-        )
+        self._watch(library)
+        return self._with_missing(found, errors, "the driver no longer lists it")
 
-    def _read_gpu(self, library: Nvml, index: int, holders: bool, found: _Found) -> None:
+    def _read_gpu(self, library: Nvml, index: int, tiers: Tier) -> Found:
         if index not in self._handles:
             handle = library.handle(index)
             self._handles[index] = handle, self._identify(library, index, handle)
         handle, gpu = self._handles[index]
-        memory = library.memory(handle)  # asked of every GPU, as it also tells that one is lost
-        if gpu.pool != RAM:
-            if memory is None:  # it had memory a moment ago
-                raise NvmlError(nvml.NOT_SUPPORTED, "its memory cannot be read now")
-            found.pools.append(
-                MemoryPool(
-                    gpu.pool,
-                    PoolKind.DEDICATED,
-                    Bytes(memory.total),
-                    Bytes(memory.free),
-                    Bytes(memory.reserved),
-                )
-            )
-        self._known[gpu.uuid] = gpu
-        found.devices.append(_device(gpu, library.driver, library.health(handle)))
-        if gpu.split:
-            # The GPU's numbers are those of its instances together; which one has room, and
-            # how much it could take alone, they do not say.
-            found.notes.append(f"GPU {index} is split by MIG and shown as one pool")
-        if holders:
-            self._list(library, handle, gpu, found)
+        before = self._known.get(gpu.uuid)
+        found, seen = nvidia_gpu.read(library, handle, gpu, before, tiers, self._root)
+        self._known[gpu.uuid] = seen
+        if gpu.uuid in self._condemned:  # it may still answer, and it will not work
+            found.pools, found.blind = [], []
+            found.cannot_read(seen, self._condemned[gpu.uuid][1])
+        return found
 
-    def _identify(self, library: Nvml, index: int, handle: Any) -> _Gpu:
-        uuid, name = library.uuid(handle), library.name(handle)
-        memory = library.memory(handle)
+    def _identify(self, library: Nvml, index: int, handle: Handle) -> Gpu:
+        uuid = library.uuid(handle)
+        if self._condemned.get(uuid, (self._starts,))[0] != self._starts and (
+            nvml_health.recovery(library, handle) in (None, "none")
+        ):
+            del self._condemned[uuid]  # started anew since, and the driver does not insist
         before = self._known.get(uuid)
-        if before is None:
-            whole = 0 if memory is None else memory.total + memory.reserved
-            pool = RAM if memory is None or self._is_ram(name, whole) else PoolId(uuid)
-        else:
-            pool = before.pool  # a driver that comes back may answer nonsense for a while
-        return _Gpu(index, uuid, name, library.pci(handle), pool, library.is_split(handle))
+        return nvidia_gpu.identify(library, handle, index, uuid, before, self._host_total)
 
-    def _is_ram(self, name: str, total: int) -> bool:
-        """Is the memory that a part reports the machine's RAM?
-
-        A card may well have as much as the host (24 GiB and 24 GiB), so the size alone decides
-        only when it is the same to the MiB, which a card's round number never is.
-        """
-        host = self._host_total()
-        integrated = any(word in name for word in INTEGRATED)
-        return (integrated and total >= 0.9 * host) or abs(total - host) < 1024**2
-
-    def _list(self, library: Nvml, handle: Any, gpu: _Gpu, found: _Found) -> None:
-        sizes = library.processes(handle)
-        if sizes is None:
-            found.notes.append(f"the driver does not list the processes of GPU {gpu.index}")
-            return
-        # In a container, some drivers find the process but not its memory, and say 0.
-        hidden = 0 if not self._in_first_namespace() else None
-        listed = []
-        for pid, size in sorted(sizes.items()):
-            known = None if size is None or size == hidden else Bytes(size)
-            listed.append(Holder(pid, gpu.pool, known, name_of(pid, self._root)))
-        found.holders = [*(found.holders or ()), *listed]
-
-    def _in_first_namespace(self) -> bool:
-        try:
-            return (self._root / "proc/self/ns/pid").readlink().name == FIRST_PID_NAMESPACE
-        except OSError:
-            return False
-
-    def _name_the_missing(self, found: _Found, errors: dict[int, NvmlError]) -> None:
-        """GPUs that were there before, or are counted now, and could not be read."""
+    def _with_missing(self, found: Found, errors: dict[int, NvmlError], otherwise: str) -> Found:
+        """Adds GPUs that were there before, or are counted now, and could not be read."""
         unread = dict(errors)
-        seen = {d.uuid for d in found.devices}
-        for gpu in self._known.values():
-            if gpu.uuid in seen:
-                continue
-            error = unread.pop(gpu.index, None)
-            why = str(error) if error else "the driver no longer lists it"
-            found.devices.append(_device(gpu, None, Health()))
-            if gpu.pool == RAM:
-                found.notes.append(f"GPU {gpu.index}: {why}")  # RAM itself can be read
-            else:
-                found.blind.append(Blind(gpu.pool, why))
+        read = {d.uuid for d in found.devices}
+        for uuid, seen in self._known.items():
+            if uuid not in read:
+                error = unread.pop(seen.gpu.index, None)
+                why = str(error) if error else otherwise
+                found.devices += seen.without_driver()
+                found.cannot_read(seen, self._condemned.get(uuid, (0, why))[1])
         for index, error in unread.items():
             if error.code == nvml.NO_PERMISSION:  # counted, but not this program's to use
                 found.notes.append(f"GPU {index} may not be read by this user")
             else:
                 found.blind.append(Blind(PoolId(f"nvidia:{index}"), str(error)))  # no UUID yet
+        return found
+
+    def _sample(self, found: Found, tiers: Tier) -> Sample:
+        incidents, self._incidents = tuple(self._incidents), []
+        return Sample(
+            pools=tuple(found.pools),
+            devices=found.in_order(),
+            holders=None if found.holders is None else tuple(found.holders),
+            health=found.health if Tier.HEALTH in tiers else None,
+            blind=tuple(found.blind),
+            incidents=incidents,
+            notes=tuple(found.notes),
+        )
+
+    # -- what the driver tells of its own accord
+
+    def _watch(self, library: Nvml) -> None:
+        handles = {gpu.uuid: handle.raw for handle, gpu in self._handles.values()}
+        if handles.keys() - self._watched:  # one that is lost may still have something to tell
+            self._listen()
+            self.events.close()
+            self.events.start(library.binding, handles)
+            self._watched = frozenset(handles)
+
+    def _listen(self) -> None:
+        for incident in self.events.drain():
+            self._incidents.append(incident)
+            if incident.remedy in (Remedy.RESET, Remedy.REBOOT):
+                why = f"{incident.text}: {incident.remedy.value}"
+                self._condemned[incident.device] = self._starts, why
 
 
-def _device(gpu: _Gpu, driver: str | None, health: Health) -> Device:
-    return Device(
-        uuid=gpu.uuid,
-        pool=gpu.pool,
-        name=gpu.name,
-        index=gpu.index,
-        vendor="nvidia",
-        driver=driver,
-        pci=gpu.pci,
-        utilization=health.utilization,
-        temperature=health.temperature,
-        power=health.power,
-        energy=health.energy,
-    )
+def _ram_of(root: Path) -> int | None:
+    """Bytes. MemTotal is the first line."""
+    try:
+        with (root / "proc/meminfo").open() as file:
+            name, size, *_ = file.readline().split()
+        return int(size) * 1024 if name == "MemTotal:" else None
+    except (OSError, ValueError):
+        return psutil.virtual_memory().total if root == HERE else None

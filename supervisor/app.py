@@ -11,10 +11,14 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import httpx
 
-from collectors.machine import Owner, find
+from collectors.cgroup import Groups
+from collectors.errors import CollectorError
+from collectors.machine import find
+from collectors.owner import Owner
 from collectors.reading import Seconds
 
 from . import __version__
@@ -22,12 +26,14 @@ from .attribution import Attribution, Processes
 from .config import Config, effective
 from .core.explain import of_room
 from .core.headroom import rooms
+from .core.pace import Pace
 from .core.patience import Patience
 from .core.snapshot import EngineId
 from .door import Door
 from .engines import ENGINES
 from .engines.base import Engine
 from .engines.wire import client as engine_client
+from .events import Reported
 from .executor import Executor
 from .jobs import Jobs
 from .journal import Journal
@@ -35,6 +41,8 @@ from .lock import Lock, Taken
 from .loop import Loop
 from .sampler import Sampler
 from .scout import Scout
+from .sources import PERIODS, Sources
+from .stalls import MACHINE, Stalls
 from .web.server import ListenError, Server
 from .web.site import Site
 
@@ -60,6 +68,7 @@ class App:
     client: httpx.AsyncClient
     scout: Scout
     lock: Lock
+    stalls: Stalls
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
@@ -76,10 +85,12 @@ class App:
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
         self._tasks.append(asyncio.create_task(self.scout.look(), name="find engines"))
         self.jobs.start()
+        self.stalls.start()
 
     async def stop(self) -> None:
         """Finish the action under way, write the state, let go. Bounded by END."""
         started = time.monotonic()
+        self.stalls.close()
         await self.jobs.stop()
         await self.loop.drain(DRAIN)
         await self.server.stop()
@@ -87,9 +98,17 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.loop.sampler.close()
+        await asyncio.to_thread(self._end_readers)
         await self.client.aclose()
         self.journal.close(max(0.5, END - (time.monotonic() - started)))
         self.lock.free()
+
+    def _end_readers(self) -> None:
+        """Ends the processes that read drivers. One that hangs in its driver is left behind."""
+        for owner in self.loop.sampler.sources.owners:
+            close = getattr(owner.collector, "close", None)
+            if close is not None:
+                close()
 
 
 def build(
@@ -103,10 +122,13 @@ def build(
         if e.kind is not None
     }
     sampler = Sampler(
-        owners=tuple(owners) if owners is not None else tuple(Owner(c) for c in find()),
+        sources=Sources(
+            tuple(owners) if owners is not None else tuple(Owner(c) for c in find(apart=True)),
+            processes_interval=config.holders_interval,
+            fresh=Seconds(PERIODS * config.sample_interval),
+        ),
         engines=engines,
         attribution=Attribution(processes or Processes()),
-        holders_interval=config.holders_interval,
         busy_while_fresh=config.policy.busy_while_fresh,
     )
     journal = Journal(config.state_dir / "journal.db")
@@ -130,11 +152,25 @@ def build(
         bound_host=config.listen_host,
     )
     server = Server(site, config.listen_host, config.listen_port, config.socket)
-    jobs = Jobs(loop.post, config.sample_interval)
+    loop.pace = Pace(config.sample_interval)
+    sampler.sources.incident = lambda incident: loop.post(Reported(incident))
+    jobs = Jobs(loop.post, config.sample_interval, period=lambda: loop.period)
     scout = Scout(client, config.engines, config.detect, sampler.engines, loop.post)
     jobs.every["find engines"] = (DETECT_EVERY, scout.look)
     lock = Lock(config.state_dir)
-    return App(config, loop, door, jobs, server, journal, client, scout, lock)
+    stalls = Stalls(loop.post, pressure_files())
+    return App(config, loop, door, jobs, server, journal, client, scout, lock, stalls)
+
+
+def pressure_files() -> list[str]:
+    """What the kernel raises an alarm by: for the machine, and for the group that limits us."""
+    try:
+        lowest = min(Groups(Path("/")).limits(), key=lambda found: found.limit, default=None)
+    except CollectorError:
+        lowest = None
+    if lowest is None:
+        return [MACHINE]
+    return [MACHINE, str(Path(lowest.file).with_name("memory.pressure"))]
 
 
 async def serve(app: App) -> int:

@@ -1,16 +1,24 @@
-"""Which process holds which model, and what those processes hold of RAM."""
+"""Which processes hold which model, and what those processes hold of RAM.
+
+An engine is known by the process that listens on its port, a model by the engine's word or by
+the command line of its process; descent, and the control group, tell the rest (core/kinship).
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from urllib.parse import urlsplit
 
-from collectors.process import list_commands, read_processes, read_times
-from collectors.reading import Bytes, ProcessMemory, ProcessTimes, Seconds
+from collectors.process import cgroup_of, list_commands, listener, read_processes, read_times
+from collectors.reading import Bytes, Process, ProcessMemory, ProcessTimes, Seconds, mib
+from collectors.table import descendants
 
 from .aside import Aside
+from .core.kinship import NOBODY, Kinship, kinship
 from .core.snapshot import EngineId, ModelRef
 from .engines.base import EngineModel
 from .engines.base import Process as Hint
@@ -23,6 +31,13 @@ DEADLINE = Seconds(1.0)
 MEMORY_INTERVAL = Seconds(15.0)
 WORKED = Seconds(0.02)
 
+# Who listens on a port is searched for among all open files of all processes: rarely.
+ROOTS_INTERVAL = Seconds(60.0)
+LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::")
+
+# The control group is asked of processes that are worth it: most hold next to nothing.
+LARGE = mib(64)
+
 
 @dataclass(frozen=True, slots=True)
 class Processes:
@@ -31,6 +46,8 @@ class Processes:
     read: Callable[[Iterable[int]], dict[int, ProcessMemory]] = read_processes
     commands: Callable[[], dict[int, tuple[str, ...]]] = list_commands
     times: Callable[[Iterable[int]], Mapping[int, ProcessTimes | ProcessMemory]] = read_times
+    listener: Callable[[int], int | None] = listener
+    group: Callable[[int], str | None] = cgroup_of
 
 
 @dataclass(slots=True)
@@ -38,6 +55,7 @@ class Attribution:
     processes: Processes = field(default_factory=Processes)
     clock: Callable[[], float] = time.monotonic
     aside: Aside = field(default_factory=lambda: Aside("read processes"))
+    kin: Kinship = NOBODY
     _hints: dict[ModelRef, Hint] = field(default_factory=dict)
     _pids: dict[ModelRef, tuple[int, float]] = field(default_factory=dict)  # pid, started
     # Processes that held a model which their engine no longer lists, and have not ended.
@@ -46,11 +64,19 @@ class Attribution:
     _memory: dict[int, ProcessMemory] = field(default_factory=dict)
     _cpu: dict[int, Seconds] = field(default_factory=dict)  # as their memory was read
     _read_at: float | None = None
+    _members: frozenset[int] = frozenset()  # further processes that hold models
+    _roots: dict[EngineId, int] = field(default_factory=dict)
+    _roots_at: dict[EngineId, float] = field(default_factory=dict)
+    _table: tuple[Process, ...] = ()  # what `kin` was worked out from
+    _kin_of: object = None
 
-    def pid_of(self, ref: ModelRef) -> int | None:
-        """The process that holds this model, and nothing else. None where it cannot be told."""
-        found = self._pids.get(ref)
-        return None if found is None else found[0]
+    def pids_of(self, ref: ModelRef) -> tuple[int, ...]:
+        """The processes that hold this model and nothing else, the first of them first. Empty
+        where it cannot be told."""
+        main = self._pids.get(ref)
+        first = () if main is None else (main[0],)
+        others = self.kin.models.get(ref, frozenset()) - set(first)
+        return (*first, *sorted(p for p in others if p in self._memory))
 
     def has_ended(self, ref: ModelRef) -> bool:
         """The process that held this model was known, and is gone."""
@@ -67,20 +93,23 @@ class Attribution:
     async def read(
         self,
         listed: Mapping[ModelRef, EngineModel],
-        up: Collection[EngineId],
+        up: Mapping[EngineId, str],
+        table: tuple[Process, ...] = (),
         *,
         thorough: bool,
     ) -> dict[int, ProcessMemory]:
         """What the loaded models' processes hold, by pid; a few seconds old unless `thorough`.
 
-        Raises TimeoutError when the kernel does not answer in time, OSError when it refuses.
+        `up` are the engines that answer, and their URLs; `table` is every process. Raises
+        TimeoutError when the kernel does not answer in time, OSError when it refuses.
         """
-        return await self.aside.call(partial(self._read, listed, up, thorough), DEADLINE)
+        return await self.aside.call(partial(self._read, listed, up, table, thorough), DEADLINE)
 
     def _read(
         self,
         listed: Mapping[ModelRef, EngineModel],
-        up: Collection[EngineId],
+        up: Mapping[EngineId, str],
+        table: tuple[Process, ...],
         thorough: bool,
     ) -> dict[int, ProcessMemory]:
         """Runs in a thread of its own, one call at a time. What is read on the loop meanwhile is
@@ -104,6 +133,12 @@ class Attribution:
         if thorough or self._read_at is None or now - self._read_at >= MEMORY_INTERVAL:
             self._read_at = now
             moved = {pid for pid, _ in (*self._pids.values(), *self._lingering.values())}
+            moved |= self._members
+        pids = {r: pid for r, (pid, _) in self._pids.items()} | found
+        loaded = [r for r, m in listed.items() if m.state is not None]
+        kin = self._kinship(table, up, pids, loaded)
+        members = frozenset(p for pids in kin.models.values() for p in pids) - set(pids.values())
+        moved |= members - self._members
         if fresh := moved | set(found.values()):
             self._memory = self._memory | self.processes.read(fresh)
             self._cpu = self._cpu | {p: self._memory[p].cpu for p in fresh if p in self._memory}
@@ -111,17 +146,62 @@ class Attribution:
             r: (p, self._memory[p].started) for r, p in found.items() if p in self._memory
         }
         self._ended -= self._pids.keys()
+        self._members, self.kin = members, kin
         return dict(self._memory)
+
+    def _kinship(
+        self,
+        table: tuple[Process, ...],
+        up: Mapping[EngineId, str],
+        held: Mapping[ModelRef, int],
+        loaded: Collection[ModelRef],
+    ) -> Kinship:
+        if not up and not held:
+            return NOBODY
+        now = self.clock()
+        key = (dict(held), tuple(loaded), dict(up))
+        settled = all(e in self._roots or not self._due(e, now) for e in up)
+        if settled and table is self._table and key == self._kin_of:
+            return self.kin
+        self._table, self._kin_of = table, key
+        # Whoever started an engine may have started us: we are nobody's, and hold no model.
+        ours = descendants(os.getpid(), table) | {os.getpid()}
+        table = tuple(p for p in table if p.pid not in ours)
+        there = {p.pid for p in table}
+        for engine, url in up.items():
+            if self._roots.get(engine) not in there and self._due(engine, now):
+                self._roots_at[engine] = now
+                port = _local_port(url)
+                pid = None if port is None else self.processes.listener(port)
+                self._roots = {e: p for e, p in self._roots.items() if e != engine}
+                if pid is not None:
+                    self._roots[engine] = pid
+        roots = {e: p for e, p in self._roots.items() if e in up}
+        asked = {p.pid for p in table if p.anonymous >= LARGE} if roots else set()
+        asked |= set(roots.values())
+        groups = {pid: g for pid in asked if (g := self.processes.group(pid)) is not None}
+        return kinship(table, roots, held, loaded, groups)
+
+    def _due(self, engine: EngineId, now: float) -> bool:
+        """Is it time to search for the engine's process?"""
+        at = self._roots_at.get(engine)
+        return at is None or now - at >= ROOTS_INTERVAL
 
     def _look_after(self) -> set[int]:
         """Drop processes that have ended, or whose pid is somebody else's now. Returns the pids
         that have worked since their memory was read."""
         known = (*self._pids.values(), *self._lingering.values())
-        times = self.processes.times({pid for pid, _ in known})
+        times = self.processes.times({*(pid for pid, _ in known), *self._members})
         alive = {(pid, t.started) for pid, t in times.items()}
         self._pids = {r: p for r, p in self._pids.items() if p in alive}
         self._lingering = {r: p for r, p in self._lingering.items() if p in alive}
         kept = {pid for pid, _ in (*self._pids.values(), *self._lingering.values())}
+        kept |= {
+            p
+            for p in self._members
+            if p in times and p in self._memory and times[p].started == self._memory[p].started
+        }
+        self._members &= kept
         self._cpu = {p: cpu for p, cpu in self._cpu.items() if p in kept}
         self._memory = {
             p: replace(m, cpu=times[p].cpu) for p, m in self._memory.items() if p in kept
@@ -150,3 +230,12 @@ def _matches(argv: tuple[str, ...], hint: Hint) -> bool:
         any(argv[i : i + len(run)] == run for i in range(len(argv) - len(run) + 1))
         for run in hint.argv
     )
+
+
+def _local_port(url: str) -> int | None:
+    """The port of an engine on this machine. None: it is elsewhere, or says nothing of it."""
+    try:
+        parts = urlsplit(url)
+        return parts.port if parts.hostname in LOCAL else None
+    except ValueError:
+        return None

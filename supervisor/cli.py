@@ -100,13 +100,15 @@ def run(ctx: click.Context, /, config: Path | None, others: tuple[str, ...], **g
 
 @cli.command(epilog=examples(
     "ullage status",
+    "ullage status --wide                    # where every byte is, and how the devices feel",
     "ullage status --watch",
     "ullage status --json | jq '.pools[] | {name, headroom}'",
 ))  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is.")
 @click.option("--watch", is_flag=True, help="Look again every 2 s, until Ctrl-C.")
+@click.option("--wide", is_flag=True, help="Where every byte is, and how the devices feel.")
 @asks()
-def status(client: Client, as_json: bool, watch: bool) -> None:
+def status(client: Client, as_json: bool, watch: bool, wide: bool) -> None:
     """Show pools, models, engines that are down, and what is wrong."""
     if as_json and watch:
         raise click.UsageError("--watch is for people; ask with --json as often as you like")
@@ -116,11 +118,12 @@ def status(client: Client, as_json: bool, watch: bool) -> None:
     from . import bars, show
 
     if not watch:
-        return _draw(show.status(answer.document, bars.screen()))
+        return _draw(show.status(answer.document, bars.screen(), wide=wide))
 
     def draw() -> str:
         try:
-            return show.status(client.get("/api/v1/state").document, bars.screen())
+            document = client.get("/api/v1/state").document
+            return show.status(document, bars.screen(), wide=wide)
         except ClientError as error:
             return f"{printable(error.what)}; still asking\n"
 
@@ -209,6 +212,32 @@ def unpin(client: Client, model: str) -> None:
     """Take a pin back."""
     name = client.post("/api/v1/unpin", model=model).document.get("unpinned", model)
     click.echo(f"{printable(name)} is no longer pinned")
+
+
+@cli.command(epilog=examples(
+    "ullage release && sudo nvidia-smi --gpu-reset; ullage resume",
+    "ullage release --for 30m",
+))  # fmt: skip
+@click.option("--for", "period", metavar="TIME", default="10m", show_default=True,
+              help="Take them back after this long.")  # fmt: skip
+@asks()
+def release(client: Client, period: str) -> None:
+    """Let go of the GPUs, so that they can be reset or split anew.
+
+    Their memory is not read meanwhile: nothing is loaded there and nobody evicted for it.
+    """
+    found = client.post("/api/v1/release", period=period).document
+    names = ", ".join(printable(n) for n in found["released"])
+    until = time.strftime("%H:%M:%S", time.localtime(found["until"]))
+    click.echo(f"released: {names}, until {until}; `ullage resume` takes them back sooner")
+
+
+@cli.command(epilog=examples("ullage resume"))
+@asks()
+def resume(client: Client) -> None:
+    """Take the GPUs back that were released."""
+    found = client.post("/api/v1/resume").document["resumed"]
+    click.echo(f"resumed: {', '.join(map(printable, found)) or 'nothing was released'}")
 
 
 @cli.command(epilog=examples(

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from collectors.reading import RAM, Bytes, PoolId
+from collectors.reading import RAM, Bytes, PoolId, Seconds
 
 from .core.footprint import expect
 from .core.plan import Plan, Trigger, Why, dismiss, plan
@@ -87,12 +87,13 @@ class Door:
         snapshot = self.snapshot()
         ids = [p.id for p in snapshot.pools]
         if name is None:
-            devices = {d.pool for d in snapshot.devices}
+            devices = {d.pool for d in snapshot.devices if d.pool is not None}
             if len(devices) > 1:
                 raise Ambiguous(f"there are several pools; say which: {', '.join(sorted(ids))}")
             return next(iter(devices), RAM)
         for device in snapshot.devices:
-            if name in (device.uuid, str(device.index), f"gpu{device.index}"):
+            names = (device.uuid, str(device.index), f"gpu{device.index}")
+            if name in names and device.pool is not None:
                 return device.pool
         if name in ids:
             return PoolId(name)
@@ -100,6 +101,31 @@ class Door:
         if len(begins) == 1:
             return begins[0]
         raise Unknown("pool", name, tuple(get_close_matches(name, ids, 3, 0.5)) or tuple(ids))
+
+    # -- devices
+
+    async def release(self, period: Seconds) -> list[str]:
+        """Let go of the accelerators for so many seconds. The names of the sources that did.
+
+        Raises DoorError where there are none to let go of.
+        """
+        loop = self.loop
+        names = loop.sampler.sources.release(Seconds(loop.clock() + period))
+        if not names:
+            raise DoorError("no device is held open here: there is nothing to let go of")
+        await loop.look()  # they are closed after this read
+        if still := loop.sampler.sources.still_open():
+            raise DoorError(
+                f"{', '.join(still)}: the driver does not let go; look at `ullage status`"
+            )
+        return names
+
+    async def resume(self) -> list[str]:
+        """Take back what was let go of. The names of the sources that did."""
+        names = self.loop.sampler.sources.resume()
+        if names:
+            await self.loop.look()
+        return names
 
     # -- changes
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
-from collectors.reading import PoolId
+from collectors.reading import Incident, PoolId
 
 from .core.plan import Action, Load, Plan
 from .core.policy import Policy
@@ -111,6 +111,18 @@ class ClockStepped:
 
 
 @dataclass(slots=True)
+class Pressed:
+    """The kernel says that work stands still for want of RAM: look now."""
+
+
+@dataclass(slots=True)
+class Reported:
+    """A driver reported something once."""
+
+    incident: Incident
+
+
+@dataclass(slots=True)
 class EnginesFound:
     """`missing` are those that were named, and of which nobody knows yet what they are."""
 
@@ -127,5 +139,7 @@ Event = (
     | Wanted
     | PinsChanged
     | ClockStepped
+    | Pressed
+    | Reported
     | EnginesFound
 )

@@ -27,11 +27,12 @@ STEP = Seconds(2.0)
 @dataclass(slots=True)
 class Jobs:
     """`every` maps a job's name to its period in seconds and what it does: post, or start
-    something that posts."""
+    something that posts. `period` tells how long until the next tick; without it, `interval`."""
 
     post: Callable[[Event], None]
     interval: Seconds
     every: dict[str, tuple[Seconds, Callable[[], Awaitable[None]]]] = field(default_factory=dict)
+    period: Callable[[], Seconds] | None = None
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -43,6 +44,7 @@ class Jobs:
         )
     )
     _pace: asyncio.Task[None] | None = None
+    _offset: float = 0.0
 
     def start(self) -> None:
         """Needs a running event loop."""
@@ -59,18 +61,29 @@ class Jobs:
             await asyncio.gather(self._pace, return_exceptions=True)
 
     async def pace(self) -> None:
-        """Post a tick each interval, on the monotonic clock, until cancelled."""
-        offset = self.wall() - self.clock()
+        """Post a tick each period, on the monotonic clock, until cancelled."""
+        self._offset = self.wall() - self.clock()
         due_at = self.clock()
         while True:
             self.post(Tick(due_at))
-            due_at = max(due_at + self.interval, self.clock())
-            await self.sleep(max(0.0, due_at - self.clock()))
-            step = (self.wall() - self.clock()) - offset
-            if abs(step) > STEP:
-                offset += step
-                self.post(ClockStepped(step))
-                self.repair()
+            last, posted_at, left = due_at, self.clock(), 1.0
+            while left > 0:
+                left = max(0.0, max(last + self._period(), posted_at) - self.clock())
+                # A long rest is slept in pieces: what is begun meanwhile may end it.
+                await self.sleep(min(left, self.interval / 4) if self.period else left)
+                self._look_at_clock()
+                due_at = max(last + self._period(), posted_at)
+                left = due_at - self.clock()
+
+    def _period(self) -> Seconds:
+        return self.interval if self.period is None else self.period()
+
+    def _look_at_clock(self) -> None:
+        step = (self.wall() - self.clock()) - self._offset
+        if abs(step) > STEP:
+            self._offset += step
+            self.post(ClockStepped(step))
+            self.repair()
 
     def repair(self) -> None:
         """Count every job's next run from now, by the clock as it is now."""

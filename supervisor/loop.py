@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Set
+from collections.abc import Callable, Coroutine, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from collectors.reading import Bytes, PoolId, Seconds
+from collectors.reading import PoolId, Seconds
 
+from .alarms import Alarms
 from .core.explain import of_outcome
 from .core.headroom import rooms
+from .core.pace import Pace
 from .core.patience import Patience, Said
-from .core.plan import Evict, Load, Plan, Trigger, dismiss, limit, relieve
+from .core.plan import Evict, Load, Plan, Trigger, limit
 from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome, Result
 from .core.rows import outcome_row
-from .core.snapshot import ModelRef, Reservation, Share, Snapshot, State
+from .core.snapshot import ModelRef, Reservation, Snapshot
 from .core.watch import Finding, Kind, due, watch
 from .distrust import Distrust
 from .events import (
@@ -34,7 +36,9 @@ from .events import (
     Happened,
     NotNow,
     PinsChanged,
+    Pressed,
     Replan,
+    Reported,
     Run,
     Sampled,
     SampleFailed,
@@ -43,7 +47,9 @@ from .events import (
 )
 from .executor import Executor
 from .journal import Journal
+from .learned import Learned
 from .sampler import Sampler
+from .standing import dismissal, relief
 from .tally import Counts
 
 log = logging.getLogger("ullage.loop")
@@ -56,9 +62,6 @@ STOPPING = "the daemon is stopping"
 
 # A turn of the loop, at the daemon's end.
 LAST_TURN = Seconds(0.5)
-
-# A model's footprint is written down again when it has grown by this much.
-GROWN = 1.01
 
 
 @dataclass(slots=True)
@@ -77,14 +80,21 @@ class Loop:
     runs: list[Run] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     distrust: Distrust = field(default_factory=Distrust)
+    pace: Pace = field(default_factory=lambda: Pace(Seconds(1.0)))
+    period: Seconds = Seconds(1.0)  # until the next tick, as the latest snapshot asks for it
+    alarms: Alarms = field(default_factory=Alarms)
+    learned: Learned = field(init=False)
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _sampling: bool = False
     _failing: bool = False
+    _look_again: bool = False  # an alarm came while a sample was under way: look once more
     _said: Said = field(default_factory=Said)
     _resting: dict[PoolId, Seconds] = field(default_factory=dict)
-    _learned: dict[ModelRef, Bytes] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.learned = Learned(self.journal)
 
     # -- the door
 
@@ -108,8 +118,14 @@ class Loop:
 
     async def look(self) -> Snapshot:
         """A thorough sample, now, with what is promised and who is leaving."""
+        return await self._sampled(thorough=True)
+
+    async def _sampled(self, *, thorough: bool) -> Snapshot:
         return await self.sampler.sample(
-            thorough=True, reservations=self.reservations, leaving=self.leaving
+            thorough=thorough,
+            reservations=self.reservations,
+            leaving=self.leaving,
+            incidents=self.alarms.recent(Seconds(self.clock())),
         )
 
     async def changed(self) -> None:
@@ -146,12 +162,17 @@ class Loop:
         match event:
             case Tick(due_at):
                 self.counts.lag = max(0.0, self.clock() - due_at)
-                if not self._sampling:
-                    self._sampling = True
-                    self._start("sample", self._sample())
+                self._begin_sample()
+            case Pressed():
+                self.alarms.ring(Seconds(self.clock()))
+                self._look_again = self._sampling
+                self._begin_sample()
             case Sampled(snapshot, ticked):
                 self._sampling = self._sampling and not ticked
                 self._see(snapshot)
+                if self._look_again and not self._sampling:
+                    self._look_again = False
+                    self._begin_sample()
             case SampleFailed(error):
                 self._sampling = False
                 self.counts.failed_samples += 1
@@ -172,9 +193,16 @@ class Loop:
                     if engine.url not in {e.url for e in self.sampler.engines.values()}:
                         log.info("found %s at %s", engine.kind, engine.url)
                         self.sampler.engines[engine.id] = engine
+            case Reported(incident):
+                self.alarms.hear(incident)
             case ClockStepped(by):
                 self.counts.clock_steps += 1
                 log.warning("the wall clock stepped by %+.1f s", by)
+
+    def _begin_sample(self) -> None:
+        if not self._sampling:
+            self._sampling = True
+            self._start("sample", self._sample())
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)
@@ -183,9 +211,7 @@ class Loop:
 
     async def _sample(self) -> None:
         try:
-            snapshot = await self.sampler.sample(
-                reservations=self.reservations, leaving=self.leaving
-            )
+            snapshot = await self._sampled(thorough=False)
         except Exception as error:
             log.debug("sampling", exc_info=True)
             self.post(SampleFailed(error))
@@ -200,53 +226,31 @@ class Loop:
         if self._failing:
             self._failing = False
             log.info("sampling works again")
-        self._learn(snapshot)
+        self.learned.see(snapshot)
         self.distrust.forget(snapshot.taken_at)
         self._note_findings(watch(snapshot, self.policy, self.findings))
         if self.mode is not Mode.OBSERVE and not self.executor.stopping:
             self._decide(snapshot)
+        self.period = self.pace.next(snapshot, rooms(snapshot, self.policy), busy=bool(self.runs))
         self._changed.set()
         self._changed = asyncio.Event()
-
-    def _learn(self, snapshot: Snapshot) -> None:
-        """Remember what each model holds, for the next time that it is to be loaded."""
-        listed = {i.ref for i in snapshot.installed}
-        self._learned = {r: size for r, size in self._learned.items() if r in listed}
-        for resident in snapshot.residents:
-            if resident.state is not State.LOADED:
-                continue
-            if resident.size > self._learned.get(resident.ref, 0) * GROWN:
-                self._learned[resident.ref] = resident.size
-                shares = tuple(Share(p, resident.holds(p)) for p in sorted(resident.pools))
-                self.journal.remember(resident.ref, shares)
 
     # -- deciding by oneself
 
     def _decide(self, snapshot: Snapshot) -> None:
         """What the findings call for. Asked at every snapshot; asking twice is harmless."""
-        needy = due(self.findings, self.policy, snapshot.taken_at, self._resting)
+        alarmed = self.alarms.pools(Seconds(self.clock()))
+        needy = due(self.findings, self.policy, snapshot.taken_at, self._resting, alarmed)
         cause = f"{', '.join(sorted(needy))}: headroom is gone"
-        self._propose("relief", bool(needy), cause, self._relief(needy))
+        self._propose("relief", bool(needy), cause, relief(needy))
         over = any(f.kind is Kind.OVER_LIMIT for f in self.findings)
         self._propose("limit", over, "more models are active than allowed", limit)
         for kind, trigger in ((Kind.IDLE, Trigger.IDLE), (Kind.STUCK, Trigger.BUSY)):
             found = [f for f in self.findings if f.kind is kind]
             cause = "; ".join(f"{f.subject} is {f.detail}" for f in found)
-            self._propose(trigger.value, bool(found), cause, self._dismissal(kind, trigger))
-
-    def _relief(self, pools: Collection[PoolId]) -> Replan:
-        return lambda snapshot, policy, doubt: relieve(snapshot, policy, pools, doubt)
-
-    def _dismissal(self, kind: Kind, trigger: Trigger) -> Replan:
-        """Unload those of whom the finding is still true when it is looked at again."""
-
-        def replan(snapshot: Snapshot, policy: Policy, doubt: Set[ModelRef]) -> Plan:
-            found = watch(snapshot, policy, self.findings)
-            refs = [f.ref for f in found if f.kind is kind and f.ref is not None]
-            refs = [r for r in refs if r not in doubt]
-            return dismiss(snapshot, policy, refs, trigger, even_busy=trigger is Trigger.BUSY)
-
-        return replan
+            self._propose(
+                trigger.value, bool(found), cause, dismissal(kind, trigger, lambda: self.findings)
+            )
 
     def _propose(self, key: str, wanted: bool, cause: str, replan: Replan) -> None:
         """Start what `replan` says, unless it is under way, in vain, or was said before."""
@@ -317,6 +321,8 @@ class Loop:
         """What is promised to the loads under way."""
         loads = [a for run in self.runs for a in run.lacks() if isinstance(a, Load)]
         self.reservations = tuple(Reservation(load.ref, load.takes) for load in loads)
+        if loads:
+            self.sampler.sources.wake()
 
     async def _carry_out(self, run: Run) -> None:
         decision, plan = run.decision.id, run.decision.plan

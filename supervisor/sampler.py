@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from collectors.machine import Machine, Owner, fold
-from collectors.reading import RAM, Bytes, Holder, PoolId, ProcessMemory, Reading, Seconds
+from collectors.machine import Machine
+from collectors.reading import RAM, Incident, ProcessMemory, Seconds
 
 from .attribution import Attribution
 from .core.activity import Track, look_due, observe
@@ -22,22 +22,9 @@ from .core.policy import Policy
 from .core.snapshot import Ability, EngineId, EngineState, ModelRef, Reservation, Snapshot, State
 from .engines.base import CALL_TIMEOUT, Activity, Engine, EngineDown, EngineError, EngineModel
 from .probes import Probes
+from .sources import SourceHealth, Sources, hidden
 
 log = logging.getLogger("ullage.sampler")
-
-# Process lists cost the driver milliseconds and its global lock: never each second. An
-# unexplained change of free memory this large is a reason to look earlier.
-SUSPICIOUS = 256 * 1024**2
-
-
-@dataclass(slots=True)
-class Health:
-    """How one source did the last time it was asked. Times on the monotonic clock."""
-
-    answered_at: Seconds | None = None
-    took: Seconds = Seconds(0)
-    fault: str | None = None
-    failures: int = 0
 
 
 @dataclass(slots=True)
@@ -50,20 +37,15 @@ class _Known:
 
 @dataclass(slots=True)
 class Sampler:
-    owners: tuple[Owner, ...]
+    sources: Sources
     engines: dict[EngineId, Engine] = field(default_factory=dict)
     attribution: Attribution = field(default_factory=Attribution)
-    holders_interval: Seconds = Seconds(10)
     busy_while_fresh: Seconds = Policy().busy_while_fresh
     call_timeout: Seconds = CALL_TIMEOUT
     clock: Callable[[], float] = time.monotonic
-    health: dict[str, Health] = field(default_factory=dict)
+    state: dict[str, SourceHealth] = field(default_factory=dict)
     missing: tuple[EngineState, ...] = ()  # named by the operator, and never yet found
     machine: Machine | None = None  # the machine as it was last read, for whoever only shows
-    _holders: dict[str, tuple[Holder, ...]] = field(default_factory=dict)
-    _holders_at: float | None = None
-    _free: dict[PoolId, Bytes] = field(default_factory=dict)
-    _pools_of: dict[str, frozenset[PoolId]] = field(default_factory=dict)
     _known: dict[EngineId, _Known] = field(default_factory=dict)
     _probes: Probes[EngineId, EngineState] = field(default_factory=lambda: Probes("probe"))
     _looks: Probes[ModelRef, Activity | None] = field(default_factory=lambda: Probes("look at"))
@@ -75,10 +57,12 @@ class Sampler:
         thorough: bool = False,
         reservations: tuple[Reservation, ...] = (),
         leaving: Collection[ModelRef] = (),
+        incidents: tuple[Incident, ...] = (),
     ) -> Snapshot:
         """The machine now. `thorough` asks also what is dear: process lists, every activity."""
-        readings, states = await asyncio.gather(self._read(thorough), self._ask_engines())
-        machine = fold(readings)
+        machine, states = await asyncio.gather(
+            self.sources.read(thorough=thorough), self._ask_engines()
+        )
         self.machine = machine
         listed = {
             ModelRef(engine, model.id): model
@@ -86,15 +70,21 @@ class Sampler:
             if engine in states
             for model in known.models
         }
-        memory, unread = await self._memory(listed, states, thorough)
+        memory, fault = await self._memory(listed, states, machine, thorough)
+        if fault is not None:
+            machine = hidden(machine, RAM, f"processes: {fault}")
         await self._look(listed, states, memory, thorough)
         return assemble(
             Seconds(self.clock()),
             SeenMachine(
-                tuple(p for p in machine.pools if p.id not in unread),
+                machine.pools,
                 machine.devices,
-                self._all_holders(),
-                self._blindness(machine, readings) | unread,
+                machine.holders or (),
+                {b.pool: b.why for b in machine.blind},
+                machine.processes,
+                machine.health,
+                machine.host,
+                incidents,
             ),
             memory,
             [*states.values(), *(e for e in self.missing if e.id not in states)],
@@ -102,62 +92,13 @@ class Sampler:
             reservations=reservations,
             leaving=leaving,
             lingering=self.attribution.lingering(),
+            kin=self.attribution.kin,
         )
 
-    # -- the machine
-
-    async def _read(self, thorough: bool) -> list[Reading]:
-        now = self.clock()
-        stale = self._holders_at is None or now - self._holders_at >= self.holders_interval
-        holders = thorough or stale
-        readings = await asyncio.gather(*(self._ask(owner, holders) for owner in self.owners))
-        free = {p.id: p.free for r in readings if r.sample for p in r.sample.pools}
-        moved = any(
-            abs(size - self._free.get(pool, size)) > SUSPICIOUS for pool, size in free.items()
-        )
-        self._free.update(free)
-        if holders:
-            self._holders_at = now
-            for reading in readings:
-                if reading.sample is not None and reading.sample.holders is not None:
-                    unseen = {b.pool for b in reading.sample.blind}
-                    last = self._holders.get(reading.collector, ())
-                    kept = tuple(h for h in last if h.pool in unseen)
-                    self._holders[reading.collector] = (*reading.sample.holders, *kept)
-        elif moved:
-            self._holders_at = None  # look again at the next tick
-        return list(readings)
-
-    async def _ask(self, owner: Owner, holders: bool) -> Reading:
-        started = self.clock()
-        name, deadline = owner.collector.name, owner.collector.deadline
-        try:
-            async with asyncio.timeout(deadline):
-                reading = await asyncio.wrap_future(owner.ask(holders))
-        except TimeoutError:
-            took = Seconds(self.clock() - started)
-            reading = Reading(
-                name, Seconds(started), took, fault=f"no answer within {deadline:g} s"
-            )
-        self._note(name, started, reading.took, reading.fault)
-        if reading.sample is not None:
-            pools = {p.id for p in reading.sample.pools} | {b.pool for b in reading.sample.blind}
-            self._pools_of[name] = frozenset(pools)
-        return reading
-
-    def _blindness(self, machine: Machine, readings: Iterable[Reading]) -> dict[PoolId, str]:
-        """The pools that were there before and could not be read now."""
-        blind = {b.pool: b.why for b in machine.blind}
-        for reading in readings:
-            if reading.fault is not None:
-                for pool in self._pools_of.get(reading.collector, frozenset()):
-                    blind[pool] = f"{reading.collector}: {reading.fault}"
-        return {p: why for p, why in blind.items() if all(m.id != p for m in machine.pools)}
-
-    def _all_holders(self) -> tuple[Holder, ...]:
-        """Who held memory when it was last asked, also of pools that cannot be read just now:
-        what a model holds there is not to be looked for in another pool."""
-        return tuple(h for holders in self._holders.values() for h in holders)
+    @property
+    def health(self) -> dict[str, SourceHealth]:
+        """How every source did the last time: collectors by name, "engine NAME", "processes"."""
+        return {**self.sources.state, **self.state}
 
     # -- the engines
 
@@ -179,6 +120,7 @@ class Sampler:
 
     async def close(self) -> None:
         """End what is still being asked aside."""
+        await self.sources.close()
         await self._probes.close()
         await self._looks.close()
 
@@ -213,14 +155,13 @@ class Sampler:
         if not engine.up and state is not None:
             # Whatever an engine that is gone said last: a process that has ended holds nothing.
             state = None if self.attribution.has_ended(ref) else State.UNKNOWN
-        pid = self.attribution.pid_of(ref)
         return SeenModel(
             ref,
             state,
             model.reported,
             model.reported_gpu,
             model.file_size,
-            () if pid is None else (pid,),
+            self.attribution.pids_of(ref),
             self._tracks.get(ref),
         )
 
@@ -230,22 +171,25 @@ class Sampler:
         self,
         listed: Mapping[ModelRef, EngineModel],
         states: Mapping[EngineId, EngineState],
+        machine: Machine,
         thorough: bool,
-    ) -> tuple[dict[int, ProcessMemory], dict[PoolId, str]]:
+    ) -> tuple[dict[int, ProcessMemory], str | None]:
         """What the models' processes hold. Without it nobody knows what of RAM is theirs: blind."""
         started = self.clock()
         fault: str | None = None
         memory: dict[int, ProcessMemory] = {}
-        up = {id for id, state in states.items() if state.up}
+        up = {id: state.url for id, state in states.items() if state.up}
         try:
-            memory = await self.attribution.read(listed, up, thorough=thorough)
+            memory = await self.attribution.read(
+                listed, up, machine.processes or (), thorough=thorough
+            )
         except TimeoutError:
             fault = "the kernel does not say in time what the models' processes hold"
         except Exception as error:  # refused by the kernel, or our bug
             log.debug("reading processes", exc_info=True)
             fault = str(error) or type(error).__name__
         self._note("processes", started, Seconds(self.clock() - started), fault)
-        return memory, {} if fault is None else {RAM: f"processes: {fault}"}
+        return memory, fault
 
     # -- what the models are doing
 
@@ -267,9 +211,8 @@ class Sampler:
         now = self.clock()
         looks = []
         for ref, model in awake.items():
-            pid = self.attribution.pid_of(ref)
-            process = None if pid is None else memory.get(pid)
-            cpu = None if process is None else process.cpu
+            held = [memory[p] for p in self.attribution.pids_of(ref) if p in memory]
+            cpu = Seconds(sum(m.cpu for m in held)) if held else None
             dear = model.state is State.LOADED and Ability.IN_FLIGHT in states[ref.engine].abilities
             before = self._tracks.get(ref)
             if not dear or thorough or look_due(before, Seconds(now), cpu):
@@ -312,8 +255,8 @@ class Sampler:
             return Activity(None, model.mark)
 
     def _note(self, source: str, started: float, took: Seconds, fault: str | None) -> None:
-        before = self.health.get(source, Health())
-        self.health[source] = replace(
+        before = self.state.get(source, SourceHealth())
+        self.state[source] = replace(
             before,
             answered_at=before.answered_at if fault else Seconds(started),
             took=took,

@@ -212,12 +212,17 @@ class File(Table):
         "1s", forms.INTERVAL, "How long to wait in between.", at="lru_eviction_retry_interval"
     )
     sample_interval: Seconds = _setting(
-        "1s", forms.INTERVAL, "How often to measure.", at="sample_interval"
+        "1s",
+        forms.INTERVAL,
+        "How often to measure while models are loaded; up to four times as often while memory is"
+        " short or moves, and a third as often while nothing is loaded.",
+        at="sample_interval",
     )
     holders_interval: Seconds = _setting(
         "10s",
         forms.INTERVAL,
-        "How often to ask the drivers which process holds what, which costs them more.",
+        "How often to list who holds what, which costs drivers more; at once when memory moves"
+        " and nobody knows why.",
         at="holders_interval",
     )
     relief_grace: Seconds = _setting(

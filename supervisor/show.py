@@ -30,8 +30,8 @@ COLOURS = {"critical": "bold red", "warning": "yellow", "info": "default"}
 # -- whole answers
 
 
-def status(state: Row, on: Screen) -> str:
-    """The state, as `GET /api/v1/state` has it."""
+def status(state: Row, on: Screen, *, wide: bool = False) -> str:
+    """The state, as `GET /api/v1/state` has it. `wide`: with all that is known of every byte."""
     label = labels(p["id"] for p in state["pools"])
     parts: list[RenderableType] = [_header(state), ""]
     if state["sample_age"] is None:
@@ -39,6 +39,8 @@ def status(state: Row, on: Screen) -> str:
         return _drawn(parts, on)
     for pool in pools(state, on):
         parts += [pool, ""]
+    if wide:
+        parts += _wide(state, on)
     if state["models"]:
         parts += [_models(state["models"], label), ""]
     else:
@@ -46,6 +48,17 @@ def status(state: Row, on: Screen) -> str:
     parts.append(_wrong(state, label))
     parts += _rest(state)
     return _drawn(parts, on)
+
+
+def _wide(state: Row, on: Screen) -> Iterable[RenderableType]:
+    from . import wide
+
+    for tree in wide.trees(state, on):
+        yield from (tree, "")
+    if state["devices"]:
+        yield from (wide.devices(state["devices"]), "")
+    if state["host"] is not None and (line := wide.host(state["host"])):
+        yield from (line, "")
 
 
 def models(answer: Row, on: Screen) -> str:

@@ -30,7 +30,7 @@ def decision(id="d-000001", at=1000.0, victim="gemma", wanted="qwen"):
     evict = Evict(ref(victim), (share(7),), Why.MAKES_ROOM)
     notes = (Note(ref(victim), Why.MAKES_ROOM), Note(ref(wanted), Why.WANTED))
     plan = Plan(Trigger.DEMAND, (evict, Load(ref(wanted), (share(5),))), notes)
-    room = Room(VRAM, *(Bytes(n) for n in (9, 1, 1)), None, *(Bytes(n) for n in (7, 0, 1)), -1)
+    room = Room(VRAM, *(Bytes(n) for n in (9, 1, 1)), None, *(Bytes(n) for n in (7, 0, 1)), -1, -1)
     return Decision(id, at, Mode.ENFORCE, "somebody wants qwen", plan, (room,))
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from collectors.reading import Bytes, ProcessMemory, Seconds, gib
+from collectors.reading import Process as Listed
 from supervisor.attribution import MEMORY_INTERVAL, Attribution, Processes
 from supervisor.core.snapshot import EngineId, ModelId, State
 from supervisor.engines.base import EngineModel, Process
@@ -13,6 +14,7 @@ from tests.builders import ref
 
 LLAMA = EngineId("llama")
 A = ref("a", "llama")
+URL = "http://127.0.0.1:8080"
 
 
 class Machine:
@@ -25,8 +27,11 @@ class Machine:
         self.cpu: dict[int, float] = {}
         self.read: list[set[int]] = []  # whose memory was read, call by call
         self.listed = 0
+        self.ports: dict[int, int] = {}  # who listens on which
+        self.groups: dict[int, str] = {}
         self.attribution = Attribution(
-            Processes(self._memory, self._commands, self._times), lambda: self.now
+            Processes(self._memory, self._commands, self._times, self.ports.get, self.groups.get),
+            lambda: self.now,
         )
 
     def start(self, pid: int, *argv: str, started: float = 1.0) -> None:
@@ -34,13 +39,17 @@ class Machine:
         self.size.setdefault(pid, gib(1))
 
     def look(
-        self, *models: EngineModel, up: bool = True, thorough: bool = False
+        self,
+        *models: EngineModel,
+        up: bool = True,
+        thorough: bool = False,
+        table: tuple[Listed, ...] = (),
     ) -> dict[int, ProcessMemory]:
         self.now += 1
         self.read.append(set())
         listed = {ref(m.id, "llama"): m for m in models}
-        engines = {LLAMA} if up else set()
-        return asyncio.run(self.attribution.read(listed, engines, thorough=thorough))
+        engines = {LLAMA: URL} if up else {}
+        return asyncio.run(self.attribution.read(listed, engines, table, thorough=thorough))
 
     def _commands(self) -> dict[int, tuple[str, ...]]:
         self.listed += 1
@@ -72,7 +81,7 @@ def test_a_process_is_found_by_its_words_in_any_order() -> None:
     machine.start(8, "llama-server", "--alias", "b", "--port", "40000")
     machine.start(9, "vim", "--alias a --port 40000")
     assert machine.look(loaded())[7].anonymous == gib(1)
-    assert machine.attribution.pid_of(A) == 7
+    assert machine.attribution.pids_of(A) == (7,)
 
 
 def test_once_found_it_is_followed_without_a_sweep_of_all_processes() -> None:
@@ -120,7 +129,7 @@ def test_a_later_process_with_the_same_pid_is_another() -> None:
     machine.look(loaded())
     machine.start(7, "bash", started=50.0)
     assert machine.look(loaded()) == {}
-    assert machine.attribution.pid_of(A) is None
+    assert machine.attribution.pids_of(A) == ()
 
 
 def test_a_model_that_was_loaded_again_is_looked_for_again() -> None:
@@ -130,7 +139,7 @@ def test_a_model_that_was_loaded_again_is_looked_for_again() -> None:
     del machine.running[7]
     machine.start(8, "llama-server", "--alias", "a", "--port", "41000")
     machine.look(loaded(port="41000"))
-    assert machine.attribution.pid_of(A) == 8
+    assert machine.attribution.pids_of(A) == (8,)
 
 
 def test_a_process_that_outlives_its_model_lingers_until_it_ends() -> None:
@@ -139,7 +148,7 @@ def test_a_process_that_outlives_its_model_lingers_until_it_ends() -> None:
     machine.look(loaded())
     assert machine.attribution.lingering() == {}
     machine.look(loaded(state=None))
-    assert machine.attribution.pid_of(A) is None
+    assert machine.attribution.pids_of(A) == ()
     assert machine.attribution.lingering() == {A: gib(1)}
     machine.cpu[7], machine.size[7] = 1.0, gib(0.25)
     machine.look(loaded(state=None))
@@ -159,7 +168,7 @@ def test_a_pid_that_the_engine_tells_needs_no_search() -> None:
     machine = Machine()
     machine.start(7, "anything")
     machine.look(EngineModel(ModelId("a"), State.LOADED, process=Process(pid=7)))
-    assert machine.attribution.pid_of(A) == 7
+    assert machine.attribution.pids_of(A) == (7,)
     assert machine.listed == 0
 
 

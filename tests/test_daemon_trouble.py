@@ -168,11 +168,11 @@ def test_a_gpu_that_cannot_be_read_is_shown_as_such_and_the_end_does_not_wait_fo
             text = config({"llama": server}, ram='reserve = 0\nbudget = "1MiB"')
             async with Daemon(tmp_path / "s", text, card.env) as daemon:
                 await daemon.wait(lambda s: len(s["pools"]) == 2 and bool(s["models"]))
-                card.add(22 * GIB)  # and while there is hardly anything left of it
                 if trouble == "hangs":
                     card.driver.hang()
                 else:
                     card.driver.fault(LOST)
+                card.add(22 * GIB)  # and meanwhile there is hardly anything left of it
                 seen = await daemon.wait(lambda s: any(p["blind"] for p in s["pools"]))
                 ram, gpu = sorted(seen["pools"], key=lambda p: p["id"], reverse=True)
                 assert (ram["blind"], gpu["free"], gpu["headroom"]) == (None, None, None)
@@ -180,7 +180,7 @@ def test_a_gpu_that_cannot_be_read_is_shown_as_such_and_the_end_does_not_wait_fo
                 assert await slowest_answer(daemon) < 1
                 _, out, _ = await daemon.cli("status")
                 assert "GPU-aaaa\n  cannot be read: nvidia: " in out
-                assert server.loaded == ["a"]
+                assert server.loaded == ["a"], daemon.log
                 assert daemon.log.count("blind GPU-aaaa") == 1
                 began = time.monotonic()
                 assert await daemon.stop() == 0

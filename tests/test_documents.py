@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
+from collectors.__main__ import _parser as collectors
 from deploy import tables
 from supervisor import __version__, asking, client
 from supervisor.cli import EPILOG, cli
@@ -163,7 +164,7 @@ def test_the_readme_has_every_command_with_flags_that_it_takes():
     )
     shown = {words[0] for words in commands(README)}
     assert shown == set(cli.commands)
-    assert {spans(row)[0].split()[1] for row, _ in rows} == shown - {"run", "unpin"}
+    assert {spans(row)[0].split()[1] for row, _ in rows} == shown - {"run", "unpin", "resume"}
     for row, text in rows:
         takes = flags_of(cli.commands[spans(row)[0].split()[1]])
         assert {w for s in spans(text) for w in s.split() if w.startswith("-")} <= takes
@@ -172,6 +173,7 @@ def test_the_readme_has_every_command_with_flags_that_it_takes():
 @pytest.mark.parametrize("path", GUIDES, ids=name)
 def test_every_flag_that_stands_alone_exists(path):
     known = set().union(*map(flags_of, cli.commands.values()), flags_of(cli))
+    known |= set(collectors().format_help().split())
     alone = {s.split()[0] for s in spans(path.read_text()) if s.startswith("--")}
     assert alone <= known
 
@@ -179,7 +181,7 @@ def test_every_flag_that_stands_alone_exists(path):
 def test_what_prints_data_takes_json():
     assert "Every command that prints data takes `--json`." in prose(README)
     without = {n for n, command in cli.commands.items() if "--json" not in flags_of(command)}
-    assert without == {"run", "demo", "completion", "pin", "unpin"}
+    assert without == {"run", "demo", "completion", "pin", "unpin", "release", "resume"}
 
 
 def test_every_module_that_is_to_be_run_exists():

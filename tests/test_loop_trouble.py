@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ class World:
     unloads: Callable[[str], Awaitable[None]] | None = None
     fails: Exception | None = None
     missing: tuple[Any, ...] = ()
+    sources: Any = field(default_factory=lambda: SimpleNamespace(wake=lambda: None))
 
     async def sample(self, **_: Any) -> Snapshot:
         if self.fails is not None:
@@ -283,6 +285,6 @@ def test_models_that_no_engine_lists_any_more_are_not_remembered_for_ever() -> N
             seen = machine(resident(name, 1, state=State.LOADED), free=9)
             loop.post(Sampled(seen))
             await loop.changed()
-        assert len(loop._learned) <= 1
+        assert len(loop.learned._sizes) <= 1
 
     play(loop, story)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from collectors.reading import (
     NONE,
     RAM,
     Bytes,
     Device,
+    Health,
     Holder,
+    HostFacts,
+    Incident,
     MemoryPool,
     PoolId,
     PoolKind,
+    Process,
     ProcessMemory,
     Seconds,
 )
 
 from .activity import Track
+from .kinship import NOBODY, Kinship
 from .snapshot import (
     EngineState,
     Foreign,
@@ -53,12 +58,17 @@ class SeenModel:
 
 @dataclass(frozen=True, slots=True)
 class SeenMachine:
-    """The pools, devices and holders of all collectors together, and what was not readable."""
+    """What all collectors say together, and what was not readable. `processes` is the table of
+    all processes, some seconds old; None where nobody reads one."""
 
     pools: tuple[MemoryPool, ...]
     devices: tuple[Device, ...] = ()
     holders: tuple[Holder, ...] = ()
     blind: Mapping[PoolId, str] | None = None
+    processes: tuple[Process, ...] | None = None
+    health: Mapping[str, Health] = field(default_factory=dict)
+    host: HostFacts | None = None
+    incidents: tuple[Incident, ...] = ()
 
 
 def assemble(
@@ -71,6 +81,7 @@ def assemble(
     reservations: tuple[Reservation, ...] = (),
     leaving: Collection[ModelRef] = (),
     lingering: Mapping[ModelRef, Bytes] | None = None,
+    kin: Kinship = NOBODY,
 ) -> Snapshot:
     """One snapshot. `processes` are those of the models' pids that could be read."""
     seen = sorted(models, key=lambda m: m.ref)
@@ -81,28 +92,43 @@ def assemble(
             if model.ref in leaving and resident.state in (State.LOADED, State.SLEEPING):
                 resident = replace(resident, state=State.LEAVING)
             residents.append(resident)
+    mapped = _mapped(residents)
     return Snapshot(
         taken_at=now,
-        pools=tuple(_effective(p, residents) for p in machine.pools),
+        pools=tuple(_effective(p, mapped.get(p.id, NONE)) for p in machine.pools),
         residents=tuple(residents),
         blind=dict(machine.blind or {}),
         engines=tuple(sorted(engines, key=lambda e: e.id)),
         installed=tuple(Installed(m.ref, m.file_size) for m in seen),
         reservations=reservations,
         devices=machine.devices,
-        foreign=_foreign(machine.holders, residents),
+        foreign=_foreign(machine, residents, kin),
         lingering=dict(lingering or {}),
+        mapped={
+            p.id: Bytes(min(p.free, size)) for p in machine.pools if (size := mapped.get(p.id))
+        },
+        health=machine.health,
+        host=machine.host,
+        incidents=machine.incidents,
     )
 
 
-def _effective(pool: MemoryPool, residents: Iterable[Resident]) -> MemoryPool:
+def _mapped(residents: Iterable[Resident]) -> dict[PoolId, Bytes]:
+    """File pages that models have mapped, by pool; each file once."""
+    files = {(m.pool, m.file): m.size for r in residents for m in r.mapped}
+    sizes: dict[PoolId, Bytes] = {}
+    for (pool, _), size in files.items():
+        sizes[pool] = Bytes(sizes.get(pool, NONE) + size)
+    return sizes
+
+
+def _effective(pool: MemoryPool, mapped: Bytes) -> MemoryPool:
     """What would be left of `pool` without stealing pages from a loaded model.
 
     The kernel calls mapped weights "available": it could drop them, and the model would
     read them back from disk at every token. So they count as held.
     """
-    files = {m.file: m.size for r in residents for m in r.mapped if m.pool == pool.id}
-    return replace(pool, free=Bytes(max(0, pool.free - sum(files.values()))))
+    return replace(pool, free=Bytes(max(0, pool.free - mapped)))
 
 
 def _resident(
@@ -140,7 +166,7 @@ def _measured(
             own[RAM] = own.get(RAM, 0) + memory.anonymous
             files.update({m.file: m.size for m in memory.mapped})
     for holder in machine.holders:
-        if holder.pid in model.pids:
+        if holder.pid in model.pids or any(pid in model.pids for pid in holder.sharers):
             if holder.size is None:
                 unsaid = True
             else:
@@ -187,11 +213,27 @@ def _accelerator(machine: SeenMachine) -> PoolId | None:
     return min((p for p in machine.blind or {} if p != RAM), default=None)
 
 
-def _foreign(holders: Iterable[Holder], residents: Iterable[Resident]) -> tuple[Foreign, ...]:
+def _foreign(
+    machine: SeenMachine, residents: Iterable[Resident], kin: Kinship
+) -> tuple[Foreign, ...]:
+    """What everybody else holds, process by process: of RAM what is the process's own, and the
+    pages that a driver took for it."""
     ours = {pid for r in residents for pid in r.pids}
+    sizes: dict[tuple[PoolId, int], int] = {}
+    names: dict[int, str] = {}
+    for process in machine.processes or ():
+        names[process.pid] = process.name
+        if process.pid not in ours:
+            sizes[RAM, process.pid] = process.anonymous
+    for holder in machine.holders:
+        if holder.size and ours.isdisjoint((holder.pid, *holder.sharers)):
+            key = holder.pool, holder.pid
+            sizes[key] = sizes.get(key, 0) + holder.size
+            if holder.name:
+                names.setdefault(holder.pid, holder.name)
     found = [
-        Foreign(h.pool, h.pid, h.name or f"pid {h.pid}", h.size)
-        for h in holders
-        if h.pid not in ours and h.size
+        Foreign(pool, pid, names.get(pid, f"pid {pid}"), Bytes(size), kin.engines.get(pid))
+        for (pool, pid), size in sizes.items()
+        if size
     ]
     return tuple(sorted(found, key=lambda f: (f.pool, -f.size, f.pid)))

@@ -16,7 +16,11 @@ Wanted = tuple[Share, ...]
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One pool, seen by whoever decides. All in bytes; `headroom` may be negative."""
+    """One pool, seen by whoever decides. All in bytes; `headroom` may be negative.
+
+    `free` and `headroom` leave the mapped weights of loaded models alone; `hard` is the headroom
+    if the kernel dropped those, at the price of reading them back at every token.
+    """
 
     pool: PoolId
     total: Bytes
@@ -27,6 +31,8 @@ class Room:
     promised: Bytes  # granted, and not yet measured as used
     foreign: Bytes  # used, and held by no model
     headroom: int
+    hard: int
+    device_spare: int | None = None  # what accelerators may still take of a unified pool
 
 
 def held(snapshot: Snapshot) -> dict[PoolId, Bytes]:
@@ -71,9 +77,15 @@ def _room(snapshot: Snapshot, policy: Policy, pool: MemoryPool, used_by_models: 
     reserve = policy.reserve_of(pool)
     budget = policy.budget_of(pool)
     granted = promised(snapshot, pool.id)
-    spare = pool.free - reserve
+    bounds = []
     if budget is not None:
-        spare = min(spare, budget - used_by_models)
+        bounds.append(budget - used_by_models)
+    device_spare = None
+    if pool.device_limit is not None and pool.device_used is not None:
+        device_spare = pool.device_limit - pool.device_used
+        bounds.append(device_spare)
+    spare = pool.free - reserve
+    mapped = snapshot.mapped.get(pool.id, NONE)
     return Room(
         pool=pool.id,
         total=pool.total,
@@ -83,7 +95,9 @@ def _room(snapshot: Snapshot, policy: Policy, pool: MemoryPool, used_by_models: 
         held=used_by_models,
         promised=granted,
         foreign=Bytes(max(0, pool.used - used_by_models)),
-        headroom=spare - granted,
+        headroom=min([spare, *bounds]) - granted,
+        hard=min([spare + mapped, *bounds]) - granted,
+        device_spare=device_spare,
     )
 
 
@@ -196,18 +210,26 @@ class Tally:
         spare = min(known.total, known.free + freed) - known.reserve
         if known.budget is not None:
             spare = min(spare, known.budget - known.held + freed)
+        if known.device_spare is not None:
+            spare = min(spare, known.device_spare + freed)
         return spare - known.promised
 
 
 def without(snapshot: Snapshot, victims: Collection[ModelRef]) -> Snapshot:
     """The snapshot as it would be with those residents gone."""
-    pools = tuple(
-        replace(p, free=Bytes(min(p.total, p.free + frees(snapshot, victims, p.id))))
-        for p in snapshot.pools
-    )
+    pools = tuple(_given_back(p, frees(snapshot, victims, p.id)) for p in snapshot.pools)
     leaving = set(victims)
     kept = tuple(r for r in snapshot.residents if r.ref not in leaving)
     return replace(snapshot, pools=pools, residents=kept)
+
+
+def _given_back(pool: MemoryPool, size: Bytes) -> MemoryPool:
+    used = pool.device_used
+    return replace(
+        pool,
+        free=Bytes(min(pool.total, pool.free + size)),
+        device_used=None if used is None else Bytes(max(0, used - size)),
+    )
 
 
 def _by_pool(wanted: Iterable[Share]) -> dict[PoolId, Bytes]:

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, NewType
 
-from collectors.reading import NONE, Bytes, Device, MemoryPool, PoolId, Seconds
+from collectors.reading import (
+    NONE,
+    Bytes,
+    Device,
+    Health,
+    HostFacts,
+    Incident,
+    MemoryPool,
+    PoolId,
+    Seconds,
+)
 
 ModelId = NewType("ModelId", str)
 EngineId = NewType("EngineId", str)
@@ -153,12 +163,14 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Bytes of a pool held by a process that is no model of ours."""
+    """Bytes of a pool held by a process that is no model of ours. `engine`: whose process it is,
+    where it is an engine's and holds none of its models alone."""
 
     pool: PoolId
     pid: int
     name: str
     size: Bytes
+    engine: EngineId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +178,10 @@ class Snapshot:
     """Everything a decision may depend on. If it is not here, it was not known.
 
     `pools` carry effective free bytes: what would be left without stealing pages from a
-    loaded model. `blind` names the pools that could not be read this time, and why.
+    loaded model; `mapped` is what was taken off for that, by pool. `blind` names the pools
+    that could not be read this time, and why.
     `lingering` has the RAM of processes that held a model which their engine no longer lists.
+    `health` is by Device.uuid; `incidents` are the recent ones, the oldest first.
     """
 
     taken_at: Seconds
@@ -180,6 +194,10 @@ class Snapshot:
     devices: tuple[Device, ...] = ()
     foreign: tuple[Foreign, ...] = ()
     lingering: Mapping[ModelRef, Bytes] = field(default_factory=dict)
+    mapped: Mapping[PoolId, Bytes] = field(default_factory=dict)
+    health: Mapping[str, Health] = field(default_factory=dict)
+    host: HostFacts | None = None
+    incidents: tuple[Incident, ...] = ()
 
     def __post_init__(self) -> None:
         both = self.blind.keys() & {p.id for p in self.pools}

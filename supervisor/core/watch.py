@@ -6,11 +6,11 @@ when it is not; what to do about it is decided elsewhere (see `due`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from collectors.reading import PoolId, Seconds
+from collectors.reading import Incident, PoolId, Remedy, Seconds
 
 from .headroom import Room, rooms
 from .limits import Slots
@@ -26,12 +26,23 @@ class Kind(Enum):
     ENGINE_DOWN = "engine_down"
     BLIND = "blind"  # a pool could not be read
     INEFFECTIVE = "ineffective"  # an unload did not give back what it promised
+    DEVICE = "device"  # an accelerator reported an error
 
 
 class Severity(Enum):
     INFO = "info"
     WARNING = "warning"
     CRITICAL = "critical"
+
+
+# How much each remedy disturbs: the most disturbing one is worth saying.
+GRAVITY = {
+    Remedy.NOTHING: 0,
+    Remedy.INSPECT: 1,
+    Remedy.RESTART: 2,
+    Remedy.RESET: 3,
+    Remedy.REBOOT: 4,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ def watch(
         *(f for r in snapshot.residents for f in _model(r, policy)),
         *_engines(snapshot),
         *_blind(snapshot),
+        *_devices(snapshot),
     ]
     return tuple(
         Finding(f.kind, f.subject, since.get(f.key, now), f.severity, f.detail, f.amount, f.ref)
@@ -75,10 +87,12 @@ def due(
     policy: Policy,
     now: Seconds,
     resting: Mapping[PoolId, Seconds] | None = None,
+    alarmed: Collection[PoolId] = (),
 ) -> frozenset[PoolId]:
     """The pools that need relief now: below the reserve for the grace period, or below half.
 
-    `resting` are pools that memory is still coming back to, and until when to wait for it.
+    `resting` are pools that memory is still coming back to, and until when to wait for it. In
+    those that are `alarmed` work stands still already: they are not given the grace period.
     """
     until = resting or {}
     return frozenset(
@@ -86,7 +100,9 @@ def due(
         for f in findings
         if f.kind is Kind.PRESSURE
         and now >= until.get(PoolId(f.subject), now)
-        and (f.severity is Severity.CRITICAL or now - f.since >= policy.grace)
+        and (
+            f.severity is Severity.CRITICAL or f.subject in alarmed or now - f.since >= policy.grace
+        )
     )
 
 
@@ -140,6 +156,22 @@ def _engines(snapshot: Snapshot) -> Iterator[Finding]:
 def _blind(snapshot: Snapshot) -> Iterator[Finding]:
     for pool, why in sorted(snapshot.blind.items()):
         yield _found(Kind.BLIND, pool, Severity.WARNING, why)
+
+
+def _devices(snapshot: Snapshot) -> Iterator[Finding]:
+    """The gravest of each device's recent incidents, and the latest of those."""
+    gravest: dict[str, Incident] = {}
+    for incident in snapshot.incidents:
+        known = gravest.get(incident.device)
+        if known is None or GRAVITY[incident.remedy] >= GRAVITY[known.remedy]:
+            gravest[incident.device] = incident
+    for device, incident in sorted(gravest.items()):
+        grave = incident.remedy in (Remedy.RESET, Remedy.REBOOT)
+        severity = Severity.CRITICAL if grave else Severity.WARNING
+        if incident.remedy is Remedy.NOTHING:
+            severity = Severity.INFO
+        remedy = "" if incident.remedy is Remedy.NOTHING else f": {incident.remedy.value}"
+        yield _found(Kind.DEVICE, device, severity, f"{incident.text}{remedy}")
 
 
 def _found(

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from collectors.machine import Owner
+from collectors.owner import Owner
 from collectors.reading import (
     NONE,
     RAM,
@@ -28,6 +28,7 @@ from collectors.reading import (
     Reading,
     Sample,
     Seconds,
+    Tier,
     gib,
 )
 from supervisor.aside import Aside
@@ -133,7 +134,9 @@ class DemoMachine:
 
     def processes(self) -> Processes:
         """The machine's processes, as the sampler reads them."""
-        return Processes(self._memory, self._commands, self._memory)
+        return Processes(
+            self._memory, self._commands, self._memory, lambda port: None, lambda pid: None
+        )
 
     def _memory(self, pids: Iterable[int]) -> dict[int, ProcessMemory]:
         now, tenants = self.clock(), self.tenants
@@ -163,7 +166,7 @@ class DemoCollector:
     name: str = "demo"
     deadline: Seconds = Seconds(2.0)
 
-    def read(self, *, holders: bool) -> Sample:
+    def read(self, tiers: Tier) -> Sample:
         self.machine.answers.wait()
         if self.machine.fault is not None:
             raise RuntimeError(self.machine.fault)
@@ -176,7 +179,7 @@ class DemoCollector:
                 for i, p in enumerate(p for p in self.machine.totals if p != RAM)
                 if p in pools
             ),
-            holders=self._holders(pools) if holders else None,
+            holders=self._holders(pools) if Tier.PROCESSES in tiers else None,
             blind=tuple(Blind(p, why) for p, why in lost.items()),
         )
 
@@ -200,11 +203,11 @@ class DemoCollector:
 class InlineOwner(Owner):
     """Reads on the spot: stepped time leaves none in which another thread could."""
 
-    def ask(self, holders: bool) -> Future[Reading]:
+    def ask(self, tiers: Tier) -> Future[Reading]:
         future: Future[Reading] = Future()
         collector = self.collector
         if not isinstance(collector, DemoCollector) or collector.machine.answers.is_set():
-            future.set_result(self._read(holders))
+            future.set_result(self._read(tiers))
         return future  # of a driver that hangs nothing is heard
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import httpx
 
-from collectors.machine import Owner, find
+from collectors.machine import find
+from collectors.owner import Owner
 from collectors.reading import RAM, Bytes, Seconds
 from supervisor.core import explain
 from supervisor.core.policy import Amount, Policy, PoolPolicy

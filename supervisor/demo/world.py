@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from collectors.machine import Owner
+from collectors.owner import Owner
 from collectors.reading import Seconds
 from supervisor.aside import Aside
 from supervisor.attribution import Attribution, Processes
@@ -19,6 +19,7 @@ from supervisor.jobs import Jobs
 from supervisor.journal import Journal
 from supervisor.loop import Loop
 from supervisor.sampler import Sampler
+from supervisor.sources import Sources
 
 from .clock import Clock, SteppedLoop
 from .machine import DemoCollector, DemoMachine, InlineAside, InlineOwner
@@ -84,7 +85,7 @@ def assemble(
     """Put the daemon's parts together as app.build does, with time as an argument."""
     owners, by_id = tuple(owners), {e.id: e for e in engines}
     sampler = Sampler(
-        owners=owners,
+        sources=Sources(owners, clock=clock),
         engines=by_id,
         attribution=Attribution(processes or Processes(), clock, aside or Aside("read processes")),
         busy_while_fresh=policy.busy_while_fresh,

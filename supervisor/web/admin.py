@@ -61,6 +61,8 @@ def routes(site: Site) -> list[Route]:
                 ("pin", admin.pin),
                 ("unpin", admin.unpin),
                 ("plan", admin.plan),
+                ("release", admin.release),
+                ("resume", admin.resume),
             )
         ),
     ]
@@ -179,6 +181,18 @@ class Admin:
     async def unpin(self, request: Request) -> Response:
         body = await _body(request, bodies.Pin)
         return Json({"unpinned": await self._site.door.unpin(body.model)})
+
+    @queried()
+    async def release(self, request: Request) -> Response:
+        body = await _body(request, bodies.Release)
+        names = await self._site.door.release(body.period)
+        until = self._site.loop.wall() + body.period
+        return Json({"released": names, "until": until})
+
+    @queried()
+    async def resume(self, request: Request) -> Response:
+        await _body(request, bodies.Resume)
+        return Json({"resumed": await self._site.door.resume()})
 
     @queried()
     async def plan(self, request: Request) -> Response:

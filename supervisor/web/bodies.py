@@ -7,12 +7,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from collectors.reading import Bytes
-from supervisor.units import parse_size
+from collectors.reading import Bytes, Seconds
+from supervisor.units import parse_duration, parse_size
 
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=1000)]
 Size = Annotated[Bytes, BeforeValidator(parse_size)]
+Period = Annotated[Seconds, BeforeValidator(parse_duration), Field(gt=0, le=86400)]
 
 
 class Body(BaseModel):
@@ -71,6 +72,14 @@ class Load(Body):
 
 class Pin(Body):
     model: Name
+
+
+class Release(Body):
+    period: Period
+
+
+class Resume(Body):
+    pass
 
 
 def mistakes(error: ValidationError, body: type[BaseModel]) -> list[str]:

@@ -11,7 +11,8 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from collectors.reading import PoolId, PoolKind
+from collectors.reading import PoolKind
+from supervisor.core.account import Account, Owner, account
 from supervisor.core.headroom import rooms
 from supervisor.core.plan import Trigger
 from supervisor.core.record import Result
@@ -21,6 +22,7 @@ from supervisor.core.watch import Kind, Severity
 from supervisor.loop import Loop
 from supervisor.tally import LOAD_BUCKETS, UNLOAD_BUCKETS, Durations
 
+from .hardware import ages, hardware
 from .site import Site
 
 Fact = tuple[str, tuple[str, ...], float | Durations]
@@ -38,12 +40,13 @@ def facts(site: Site, most: int = MOST_MODELS) -> Iterator[Fact]:
     yield "build_info", (site.version, platform.python_version()), 1
     yield from _process(loop)
     yield from _sources(loop)
+    yield from ages(loop)
     snapshot = loop.snapshot
     if snapshot is None:
         return
     yield "sample_timestamp_seconds", (), _wall(loop, snapshot.taken_at)
     yield from _memory(loop, snapshot)
-    yield from _devices(snapshot)
+    yield from hardware(loop, snapshot)
     for engine in snapshot.engines:
         yield "engine_up", (engine.id,), engine.up
     yield from _models(loop, snapshot, most)
@@ -60,6 +63,8 @@ def _process(loop: Loop) -> Iterator[Fact]:
     yield "samples_total", (), counts.samples
     yield "sample_failures_total", (), counts.failed_samples
     yield "clock_steps_total", (), counts.clock_steps
+    yield "host_memory_alarms_total", (), loop.alarms.rung
+    yield "sample_interval_seconds", (), loop.period
     yield "event_loop_lag_seconds", (), counts.lag
     yield "journal_persistent", (), loop.journal.persistent
     yield "journal_lag", (), loop.journal.lag
@@ -76,7 +81,7 @@ def _process(loop: Loop) -> Iterator[Fact]:
 
 def _sources(loop: Loop) -> Iterator[Fact]:
     """How collectors and engines did when they were last asked."""
-    deadlines = {o.collector.name: o.collector.deadline for o in loop.sampler.owners}
+    deadlines = {o.collector.name: o.collector.deadline for o in loop.sampler.sources.owners}
     for source, health in sorted(loop.sampler.health.items()):
         engine = source.removeprefix("engine ")
         if engine != source:
@@ -94,7 +99,7 @@ def _sources(loop: Loop) -> Iterator[Fact]:
 
 def _memory(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
     severities = {f.subject: f.severity for f in loop.findings if f.kind is Kind.PRESSURE}
-    owners = _attributed(snapshot)
+    accounts = {a.pool: a for a in account(snapshot)}
     found = zip(snapshot.pools, rooms(snapshot, loop.policy), strict=True)
     for pool, room in found:
         labels = (pool.id, KINDS[pool.kind])
@@ -102,49 +107,44 @@ def _memory(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
         yield "memory_free_bytes", labels, pool.free
         yield "memory_reserved_bytes", labels, pool.reserved
         yield "memory_headroom_bytes", labels, room.headroom
+        yield "memory_hard_headroom_bytes", labels, room.hard
+        yield "memory_mapped_bytes", labels, snapshot.mapped.get(pool.id, 0)
+        if pool.device_limit is not None:
+            yield "memory_device_limit_bytes", labels, pool.device_limit
+        if pool.device_used is not None:
+            yield "memory_device_used_bytes", labels, pool.device_used
         yield "memory_reserve_bytes", (pool.id,), room.reserve
         if room.budget is not None:
             yield "memory_budget_bytes", (pool.id,), room.budget
         yield "memory_promised_bytes", (pool.id,), room.promised
-        external = sum(f.size for f in snapshot.foreign if f.pool == pool.id)
-        unknown = max(0, room.foreign - external)
+        owners = _owners(accounts[pool.id])
+        unknown = owners["_unknown"]
         yield "memory_unattributed_bytes", labels, unknown
         for engine in snapshot.engines:
-            yield "memory_attributed_bytes", (pool.id, engine.id), owners[pool.id, engine.id]
-        yield "memory_attributed_bytes", (pool.id, "_external"), external
-        yield "memory_attributed_bytes", (pool.id, "_unknown"), unknown
+            yield "memory_attributed_bytes", (pool.id, engine.id), owners[engine.id]
+        for owner in sorted(o for o in owners if o.startswith("_")):
+            yield "memory_attributed_bytes", (pool.id, owner), owners[owner]
         severity = severities.get(pool.id)
         level = 0 if severity is None else 2 if severity is Severity.CRITICAL else 1
         yield "pressure", (pool.id,), level
 
 
-def _attributed(snapshot: Snapshot) -> Counter[tuple[PoolId, str]]:
-    """What each engine's models hold of each pool; a file mapped by several counts once."""
-    owners: Counter[tuple[PoolId, str]] = Counter()
-    files: set[tuple[PoolId, str]] = set()
-    for resident in snapshot.residents:
-        for share in resident.shares:
-            owners[share.pool, resident.engine] += share.size
-        for mapped in resident.mapped:
-            if (mapped.pool, mapped.file) not in files:
-                files.add((mapped.pool, mapped.file))
-                owners[mapped.pool, resident.engine] += mapped.size
+def _owners(account: Account) -> Counter[str]:
+    """Bytes by owner: an engine by its name, everybody else by a word with a line before it."""
+    owners: Counter[str] = Counter({"_external": 0, "_unknown": 0})
+    for part in account.parts:
+        owners[_WORDS.get(part.owner) or part.engine or "_unknown"] += part.size
     return owners
 
 
-def _devices(snapshot: Snapshot) -> Iterator[Fact]:
-    for device in snapshot.devices:
-        labels = (device.pool, device.uuid)
-        facts = (device.name, device.pci or "", device.driver or "", device.vendor)
-        yield "device_info", (*labels, *facts), 1
-        for name, value in (
-            ("device_utilization_ratio", device.utilization),
-            ("device_temperature_celsius", device.temperature),
-            ("device_power_watts", device.power),
-            ("device_energy_joules_total", device.energy),
-        ):
-            if value is not None:
-                yield name, labels, value
+_WORDS = {
+    Owner.FOREIGN: "_external",
+    Owner.SHARED: "_shared",
+    Owner.KERNEL: "_kernel",
+    Owner.HUGE: "_huge_pages",
+    Owner.COMPRESSED: "_compressed",
+    Owner.UNACCOUNTED: "_unknown",
+}
 
 
 def _models(loop: Loop, snapshot: Snapshot, most: int) -> Iterator[Fact]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
+from enum import Enum
 from typing import Any
 
-from collectors.reading import RAM, Device, PoolId, Seconds
+from collectors.reading import RAM, Bytes, Device, Health, HostFacts, PoolId, Seconds, mib
+from supervisor.core.account import Account, Owner, Part, account
 from supervisor.core.headroom import Room, rooms
 from supervisor.core.plan import Plan
 from supervisor.core.policy import Policy
@@ -38,31 +41,119 @@ def of_snapshot(snapshot: Snapshot, policy: Policy) -> Json:
             }
             for e in snapshot.engines
         ],
-        "foreign": [
-            {"pool": f.pool, "pid": f.pid, "name": f.name, "size": f.size}
-            for f in sorted(snapshot.foreign, key=lambda f: (f.pool, -f.size, f.pid))
-        ],
+        "foreign": foreign(snapshot),
+        "devices": [device(d, snapshot.health.get(d.uuid)) for d in snapshot.devices],
+        "host": None if snapshot.host is None else host(snapshot.host),
     }
 
 
-NOTHING: Json = {"pools": [], "models": [], "installed": [], "engines": [], "foreign": []}
+NOTHING: Json = {
+    "pools": [],
+    "models": [],
+    "installed": [],
+    "engines": [],
+    "foreign": [],
+    "devices": [],
+    "host": None,
+}
+
+# A machine has hundreds of processes: of each pool the largest are named, the others counted.
+NAMED = 8
+SMALL = mib(1)
+
+
+def foreign(snapshot: Snapshot) -> list[Json]:
+    """The largest processes of each pool that are no model's, the largest first."""
+    rows = []
+    for pool in sorted({f.pool for f in snapshot.foreign}):
+        mine = [f for f in snapshot.foreign if f.pool == pool]
+        rows += [
+            {"pool": f.pool, "pid": f.pid, "name": f.name, "size": f.size, "engine": f.engine}
+            for f in sorted(mine, key=lambda f: (-f.size, f.pid))[:NAMED]
+        ]
+    return rows
+
+
+def parts(account: Account) -> list[Json]:
+    """Where the used bytes of a pool are. The sizes add up to `used`."""
+    strangers = [p for p in account.parts if p.owner is Owner.FOREIGN]
+    named = [p for p in strangers[:NAMED] if p.size >= SMALL]
+    rest = strangers[len(named) :]
+    rows = []
+    for part in account.parts:
+        if part.owner is not Owner.FOREIGN or part in named:
+            rows.append(_part(part))
+        elif part == rest[0]:
+            word = "1 other process" if len(rest) == 1 else f"{len(rest)} other processes"
+            size = Bytes(sum(p.size for p in rest))
+            rows.append(_part(Part(Owner.FOREIGN, word, size)))
+    return rows
+
+
+def _part(part: Part) -> Json:
+    return {
+        "owner": part.owner.value,
+        "name": part.name,
+        "size": part.size,
+        "pid": part.pid,
+        "engine": part.engine,
+    }
+
+
+def device(device: Device, health: Health | None) -> Json:
+    """One accelerator, and how it feels; what it cannot tell is null."""
+    return {**_plain(device), "health": None if health is None else _plain(health)}
+
+
+def host(facts: HostFacts) -> Json:
+    """What is known of RAM besides its pool, in bytes; what cannot be told is null."""
+    return _plain(facts)
+
+
+def _plain(value: Any) -> Json:
+    """A dataclass as JSON, enums by their values."""
+
+    def made(items: list[tuple[str, Any]]) -> Json:
+        return {k: v.value if isinstance(v, Enum) else v for k, v in items}
+
+    return asdict(value, dict_factory=made)
 
 
 def pools(snapshot: Snapshot, policy: Policy) -> list[Json]:
     """Every pool, read or not. Of one that could not be read the numbers are null."""
-    kinds = {p.id: p.kind.value for p in snapshot.pools}
+    accounts = {a.pool: a for a in account(snapshot)}
     seen = [
-        {**_row_of_room(room), "kind": kinds[room.pool], "blind": None}
-        for room in rooms(snapshot, policy)
+        {
+            **_row_of_room(room),
+            "kind": pool.kind.value,
+            "device_limit": pool.device_limit,
+            "device_used": pool.device_used,
+            "mapped": snapshot.mapped.get(pool.id, 0),
+            "parts": parts(accounts[pool.id]),
+            "overlap": accounts[pool.id].overlap,
+            "blind": None,
+        }
+        for pool, room in zip(snapshot.pools, rooms(snapshot, policy), strict=True)
     ]
-    unseen = [
-        {**dict.fromkeys(_NUMBERS), "id": pool, "kind": None, "blind": why}
+    unseen: list[Json] = [
+        {**dict.fromkeys(_UNSEEN), "id": pool, "parts": [], "blind": why}
         for pool, why in sorted(snapshot.blind.items())
     ]
     return [{**row, "name": name_of(row["id"], snapshot.devices)} for row in (*seen, *unseen)]
 
 
-_NUMBERS = ("total", "free", "reserve", "budget", "held", "promised", "foreign", "headroom")
+_NUMBERS = (
+    "total",
+    "free",
+    "reserve",
+    "budget",
+    "held",
+    "promised",
+    "foreign",
+    "headroom",
+    "hard",
+)
+_UNSEEN = (*_NUMBERS, "kind", "device_limit", "device_used", "mapped", "overlap")
 
 
 def _row_of_room(room: Room) -> Json:

@@ -1,17 +1,33 @@
-"""RAM within control groups, on file trees as the kernel lays them out."""
+"""RAM and its limits, on file trees as the kernel lays them out."""
 
+import os
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from collectors.cgroup import parse_limit, parse_membership, parse_stat
 from collectors.errors import CollectorError
-from collectors.host import HostCollector
-from collectors.reading import RAM, HostFacts, MemoryPool, PoolKind, Sample, gib, mib
+from collectors.host import INVENTORY, HostCollector
+from collectors.reading import (
+    RAM,
+    HostFacts,
+    MemoryPool,
+    PoolKind,
+    Pressure,
+    Sample,
+    Seconds,
+    Tier,
+    gib,
+    mib,
+)
+from collectors.table import descendants
+
+from .conftest import Clock
+
+CAPTURES = Path(__file__).parent.parent / "captures"
 
 NO_LIMIT = "9223372036854771712"  # v1, pages of 4 KiB
 V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/memory"
@@ -52,10 +68,16 @@ def v1(root: Path, group: str, limit: object, used: int, idle: int = 0) -> None:
     )
 
 
+def meminfo(root: Path, total: int = gib(64), available: int = gib(40), more: str = "") -> None:
+    rows = {"MemTotal": total, "MemFree": gib(1), "MemAvailable": available}
+    rows |= {"SwapTotal": gib(8), "SwapFree": gib(7)}
+    text = "".join(f"{key}: {size // 1024:9} kB\n" for key, size in rows.items())
+    write(root, {"proc/meminfo": text + more})
+
+
 def read(root: Path, total: int = gib(64), available: int = gib(40)) -> Sample:
-    memory = SimpleNamespace(total=total, available=available)
-    swap = SimpleNamespace(total=gib(8), free=gib(7))
-    return HostCollector(root, lambda: memory, lambda: swap).read(holders=False)
+    meminfo(root, total, available)
+    return HostCollector(root).read(Tier.MEMORY)
 
 
 def ram(root: Path, **machine: int) -> tuple[int, int]:
@@ -73,7 +95,7 @@ def limited_by(root: Path) -> str | None:
 def test_without_control_groups_ram_is_what_the_kernel_says(tmp_path: Path) -> None:
     assert read(tmp_path) == Sample(
         pools=(MemoryPool(RAM, PoolKind.HOST, gib(64), gib(40)),),
-        host=HostFacts(swap_total=gib(8), swap_free=gib(7)),
+        host=HostFacts(swap_total=gib(8), swap_free=gib(7), physical=gib(64)),
     )
 
 
@@ -188,34 +210,151 @@ def test_a_legacy_limit_counts_with_all_groups_below_it(legacy: Path) -> None:
     assert limited_by(legacy) == "/sys/fs/cgroup/memory/a/memory.limit_in_bytes"
 
 
-def test_controllers_that_share_a_hierarchy_are_found() -> None:
-    text = "5:cpu,cpuacct:/c\n4:memory,hugetlb:/m:odd\n1:name=systemd:/s\n"
-    assert parse_membership(text) == [(False, "/m:odd")]
+def test_where_there_is_no_meminfo_the_system_is_asked(tmp_path: Path) -> None:
+    memory = SimpleNamespace(total=gib(16), available=gib(6))
+    swap = SimpleNamespace(total=gib(2), free=gib(1))
+    sample = HostCollector(tmp_path, lambda: memory, lambda: swap).read(Tier.ALL)
+    assert sample.pools == (MemoryPool(RAM, PoolKind.HOST, gib(16), gib(6)),)
+    assert sample.host == HostFacts(swap_total=gib(2), swap_free=gib(1), physical=gib(16))
+    assert sample.processes is None
 
 
-def test_a_broken_line_is_no_membership() -> None:
-    assert parse_membership("\nnonsense\n0::\n0::relative\n1::/not-zero\n") == []
+def test_another_machines_files_are_never_answered_from_this_one(tmp_path: Path) -> None:
+    with pytest.raises(CollectorError, match="proc/meminfo: No such file"):
+        HostCollector(tmp_path).read(Tier.MEMORY)
 
 
-@given(st.integers(min_value=0, max_value=1 << 61))
-def test_every_number_below_the_sentinel_is_a_limit(n: int) -> None:
-    assert parse_limit(f"{n}\n") == n
+@pytest.mark.parametrize("text", ["", "MemTotal: 0 kB", "MemTotal: much", "\0\xff"])
+def test_a_meminfo_that_says_nothing_is_an_error(tmp_path: Path, text: str) -> None:
+    write(tmp_path, {"proc/meminfo": text})
+    with pytest.raises(CollectorError, match="how much RAM"):
+        HostCollector(tmp_path).read(Tier.MEMORY)
 
 
-@given(st.text())
-def test_any_other_text_is_no_limit(text: str) -> None:
-    limit = parse_limit(text)
-    assert limit is None or str(limit) == text.strip().lstrip("0") or limit == 0
+def test_swap_compressed_on_zram_and_before_a_device_is_ram(tmp_path: Path) -> None:
+    meminfo(tmp_path, more="Zswap: 1024 kB\nZswapped: 4096 kB\n")
+    swaps = "Filename Type\n/dev/zram0 partition 8 0 100"
+    write(tmp_path, {"proc/swaps": swaps, "sys/block/zram0/mm_stat": f"9 8 {mib(3)} 0"})
+    host = HostCollector(tmp_path).read(Tier.MEMORY).host
+    assert host is not None
+    assert host.zram == mib(4)
 
 
-@given(st.dictionaries(st.from_regex(rb"[a-z_]{1,12}", fullmatch=True), st.integers(0, 1 << 62)))
-def test_a_key_of_memory_stat_is_found_wherever_it_stands(stat: dict[bytes, int]) -> None:
-    data = b"".join(b"%s %d\n" % row for row in stat.items())
-    for key, value in stat.items():
-        assert parse_stat(data, key) == value
-    assert parse_stat(data, b"Missing") is None
+def test_huge_pages_are_noted_because_engines_misread_them(tmp_path: Path) -> None:
+    meminfo(tmp_path, more="HugePages_Total: 512\nHugePages_Free: 100\nHugepagesize: 2048 kB\n")
+    sample = HostCollector(tmp_path).read(Tier.MEMORY)
+    assert sample.host is not None
+    assert (sample.host.huge, sample.host.huge_free) == (gib(1), mib(200))
+    [note] = sample.notes
+    assert note.startswith("1024 MiB are set aside as huge pages")
+
+
+def test_huge_pages_of_other_sizes_are_counted_where_there_are_some(tmp_path: Path) -> None:
+    more = "HugePages_Total: 1\nHugePages_Free: 1\nHugepagesize: 2048 kB\nHugetlb: 2099200 kB\n"
+    meminfo(tmp_path, more=more)
+    pages = "sys/kernel/mm/hugepages"
+    collector = HostCollector(tmp_path)
+    host = collector.read(Tier.MEMORY).host
+    assert host is not None
+    assert (host.huge, host.huge_free) == (gib(2) + mib(2), None)
+    write(tmp_path, {f"{pages}/hugepages-2048kB/free_hugepages": 1})
+    write(tmp_path, {f"{pages}/hugepages-1048576kB/free_hugepages": 1})
+    host = collector.read(Tier.MEMORY).host
+    assert host is not None
+    assert host.huge_free == gib(1) + mib(2)
+
+
+def test_what_there_is_to_read_is_looked_up_once_a_minute(tmp_path: Path, clock: Clock) -> None:
+    meminfo(tmp_path)
+    write(tmp_path, {"proc/swaps": "Filename Type", "proc/self/cgroup": "0::/a"})
+    v2(tmp_path, "a", gib(60), used=gib(1))
+    collector = HostCollector(tmp_path, clock=clock)
+
+    def seen() -> tuple[object, ...]:
+        host = collector.read(Tier.MEMORY).host
+        assert host is not None
+        return host.limit, host.zram, [(node.node, node.free) for node in host.nodes]
+
+    assert seen() == (gib(60), 0, [])
+    (tmp_path / "proc/self/cgroup").write_text("0::/b\n")
+    v2(tmp_path, "a", gib(50), used=gib(1))
+    v2(tmp_path, "b", gib(40), used=gib(1))
+    node = "sys/devices/system/node/node1"
+    swaps = "Filename Type\n/dev/zram0 partition 8 0 100"
+    memory = "Node 1 MemTotal: 2048 kB\nNode 1 MemFree: {} kB"
+    write(tmp_path, {"proc/swaps": swaps, "sys/block/zram0/mm_stat": "9 8 4096 0 0"})
+    write(tmp_path, {f"{node}/cpulist": "", f"{node}/meminfo": memory.format(1024)})
+    clock.now += INVENTORY - 1
+    assert seen() == (gib(50), 0, []), "a limit itself is read each time"
+    clock.now += 1
+    assert seen() == (gib(40), 4096, [(1, mib(1))])
+    write(tmp_path, {f"{node}/meminfo": memory.format(512), "sys/block/zram0/mm_stat": "9 8 8192"})
+    assert seen() == (gib(40), 8192, [(1, mib(0.5))]), "and so are their numbers"
+
+
+@pytest.mark.parametrize("name", ["vmstat", "pressure/memory", "swaps"])
+def test_what_cannot_be_read_takes_nothing_else_with_it(tmp_path: Path, name: str) -> None:
+    shutil.copytree(CAPTURES / "no-gpu", tmp_path / "machine")
+    (tmp_path / "machine/proc" / name).unlink()
+    before = HostCollector(CAPTURES / "no-gpu").read(Tier.ALL)
+    sample = HostCollector(tmp_path / "machine").read(Tier.ALL)
+    assert (sample.pools, sample.processes) == (before.pools, before.processes)
+    assert sample.host is not None
+    assert before.host is not None
+    lost = {
+        "vmstat": {"swapped", "oom_kills", "refaults"},
+        "pressure/memory": {"pressure"},
+        "swaps": {"zram"},
+    }[name]
+    told, expected = asdict(sample.host), asdict(before.host)
+    assert {key for key in told if told[key] != expected[key]} == lost
+    assert all(told[key] is None for key in lost)
+
+
+def test_a_home_server_without_a_gpu() -> None:
+    sample = HostCollector(CAPTURES / "no-gpu").read(Tier.ALL)
+    [pool] = sample.pools
+    assert (pool.total, pool.free) == (32703020 * 1024, 29774364 * 1024)
+    host = sample.host
+    assert host is not None
+    assert (host.limit, host.zram, host.shared) == (None, mib(384), 41220 * 1024)
+    assert (host.swapped, host.oom_kills, host.refaults) == (412014, 1, 88214)
+    assert host.pressure == Pressure(some=Seconds(18.42211), full=Seconds(15.320044))
+    # Page tables are in both what processes hold and what the kernel does.
+    tables = 20776 * 1024
+    assert sample.processes is not None
+    assert host.anonymous == sum(p.anonymous for p in sample.processes) - tables
+    names = [p.name for p in sample.processes if p.file > gib(1)]
+    assert names == ["ollama", "llama-server"]
+    assert not sample.notes
+
+
+def test_a_container_has_what_its_limit_leaves_and_the_machine_is_known_behind_it() -> None:
+    sample = HostCollector(CAPTURES / "container-cgroup-v2").read(Tier.ALL)
+    [pool] = sample.pools
+    host = sample.host
+    assert host is not None
+    assert (pool.total, host.limit, host.limited_by) == (
+        gib(20),
+        gib(20),
+        "/sys/fs/cgroup/memory.max",
+    )
+    assert pool.free == gib(20) - (17368580096 - 1781760000)
+    assert host.physical == 65728896 * 1024
+    assert sample.processes is not None
+    [locked] = [p for p in sample.processes if p.name == "llama-server"]
+    assert locked.anonymous > gib(10), "locked weights are not available"
+    assert locked.file < mib(5)
+    assert descendants(1, sample.processes) == {7, 22, 95, 131}
+
+
+def test_processes_are_listed_only_when_asked_for() -> None:
+    assert HostCollector(CAPTURES / "no-gpu").read(Tier.MEMORY | Tier.HEALTH).processes is None
 
 
 def test_this_machine_can_be_read() -> None:
-    [pool] = HostCollector().read(holders=True).pools
+    sample = HostCollector().read(Tier.ALL)
+    [pool] = sample.pools
     assert mib(1) < pool.total <= psutil.virtual_memory().total
+    assert sample.processes is not None
+    assert os.getpid() in {p.pid for p in sample.processes}

@@ -9,8 +9,9 @@ import pytest
 
 from collectors.errors import CollectorError
 from collectors.host import HostCollector
-from collectors.machine import Machine, Owner, find, fold, read_all
+from collectors.machine import Machine, find, fold
 from collectors.nvidia import NvidiaCollector
+from collectors.owner import Owner, read_all
 from collectors.reading import (
     RAM,
     Blind,
@@ -24,6 +25,7 @@ from collectors.reading import (
     Reading,
     Sample,
     Seconds,
+    Tier,
     gib,
     mib,
 )
@@ -45,11 +47,11 @@ class Scripted:
         self.answer: Sample | Exception = Sample(pools=(RAM_POOL,))
         self.entered, self.gate = threading.Event(), threading.Event()
         self.gate.set()
-        self.asked: list[bool] = []
+        self.asked: list[Tier] = []
         self.threads: set[int] = set()
 
-    def read(self, *, holders: bool) -> Sample:
-        self.asked.append(holders)
+    def read(self, tiers: Tier) -> Sample:
+        self.asked.append(tiers)
         self.threads.add(threading.get_ident())
         self.entered.set()
         assert self.gate.wait(SOON)
@@ -65,9 +67,9 @@ class Entered:
         self.name, self.deadline, self._inner = inner.name, inner.deadline, inner
         self.entered = threading.Event()
 
-    def read(self, *, holders: bool) -> Sample:
+    def read(self, tiers: Tier) -> Sample:
         self.entered.set()
-        return self._inner.read(holders=holders)
+        return self._inner.read(tiers)
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def result(future: Future[Reading]) -> Reading:
 
 def hang(collector: Scripted, owner: Owner) -> Future[Reading]:
     collector.gate.clear()
-    future = owner.ask(False)
+    future = owner.ask(Tier.MEMORY)
     assert collector.entered.wait(SOON)
     return future
 
@@ -104,17 +106,17 @@ def test_a_reading_is_stamped_with_its_start_and_its_duration(
     assert result(future) == Reading("scripted", Seconds(1000.0), Seconds(1.5), sample)
 
 
-def test_the_wish_for_holders_reaches_the_collector(collector: Scripted, owner: Owner) -> None:
-    for holders in (True, False):
-        result(owner.ask(holders))
-    assert collector.asked == [True, False]
+def test_what_is_asked_for_reaches_the_collector(collector: Scripted, owner: Owner) -> None:
+    for tiers in (Tier.ALL, Tier.MEMORY):
+        result(owner.ask(tiers))
+    assert collector.asked == [Tier.ALL, Tier.MEMORY]
 
 
 def test_a_collector_is_always_called_from_the_same_thread(
     collector: Scripted, owner: Owner
 ) -> None:
     for _ in range(3):
-        result(owner.ask(False))
+        result(owner.ask(Tier.MEMORY))
     assert len(collector.threads) == 1
     assert collector.threads != {threading.get_ident()}
 
@@ -131,9 +133,9 @@ def test_an_error_becomes_a_fault_of_one_line_and_the_next_call_is_made(
     collector: Scripted, owner: Owner, error: Exception, fault: str
 ) -> None:
     collector.answer = error
-    assert result(owner.ask(False)).fault == fault
+    assert result(owner.ask(Tier.MEMORY)).fault == fault
     collector.answer = Sample(pools=(RAM_POOL,))
-    assert result(owner.ask(False)).fault is None
+    assert result(owner.ask(Tier.MEMORY)).fault is None
 
 
 def test_while_a_call_is_overdue_every_other_is_refused_at_once(
@@ -141,7 +143,7 @@ def test_while_a_call_is_overdue_every_other_is_refused_at_once(
 ) -> None:
     hang(collector, owner)
     clock.now += 7
-    refused = owner.ask(False)
+    refused = owner.ask(Tier.MEMORY)
     assert refused.done()
     assert result(refused).fault == "has not returned for 7 s"
     assert len(collector.asked) == 1
@@ -152,11 +154,11 @@ def test_a_call_within_its_deadline_lets_the_next_one_wait_behind_it(
 ) -> None:
     first = hang(collector, owner)
     clock.now += 1
-    second = owner.ask(True)
+    second = owner.ask(Tier.ALL)
     assert not second.done()
     collector.gate.set()
     assert (result(first).fault, result(second).fault) == (None, None)
-    assert collector.asked == [False, True]
+    assert collector.asked == [Tier.MEMORY, Tier.ALL]
 
 
 def test_what_comes_too_late_is_thrown_away_and_the_next_reading_is_good(
@@ -166,18 +168,18 @@ def test_what_comes_too_late_is_thrown_away_and_the_next_reading_is_good(
     clock.now += 3
     collector.gate.set()
     assert (result(late).sample, result(late).fault) == (None, "answered only after 3.0 s")
-    assert result(owner.ask(False)).sample == Sample(pools=(RAM_POOL,))
+    assert result(owner.ask(Tier.MEMORY)).sample == Sample(pools=(RAM_POOL,))
 
 
 def test_a_question_that_nobody_waits_for_any_more_is_not_asked(
     collector: Scripted, owner: Owner
 ) -> None:
     hang(collector, owner)
-    assert owner.ask(True).cancel()
-    last = owner.ask(False)
+    assert owner.ask(Tier.ALL).cancel()
+    last = owner.ask(Tier.MEMORY)
     collector.gate.set()
     result(last)
-    assert collector.asked == [False, False]
+    assert collector.asked == [Tier.MEMORY, Tier.MEMORY]
 
 
 def test_the_threads_never_keep_the_program_from_ending(collector: Scripted, owner: Owner) -> None:
@@ -191,7 +193,7 @@ def test_all_are_asked_at_once_and_each_keeps_its_own_deadline() -> None:
     slow.gate.clear()
     broken.answer = CollectorError("no")
     owners = [Owner(slow), Owner(good), Owner(broken)]
-    readings = read_all(owners, holders=True)
+    readings = read_all(owners, Tier.ALL)
     slow.gate.set()
     for owner in owners:
         owner.close()
@@ -207,29 +209,29 @@ def test_whoever_gives_up_waiting_takes_the_question_back(
 ) -> None:
     collector.deadline = Seconds(0.02)
     hang(collector, owner)
-    [given_up] = read_all([owner], holders=True)
+    [given_up] = read_all([owner], Tier.ALL)
     assert given_up.fault == "no answer within 0.02 s"
     collector.gate.set()
-    result(owner.ask(False))
-    assert collector.asked == [False, False]
+    result(owner.ask(Tier.MEMORY))
+    assert collector.asked == [Tier.MEMORY, Tier.MEMORY]
 
 
 def test_a_driver_that_hangs_is_a_fault_and_recovers(driver: State, clock: Clock) -> None:
     collector = Entered(NvidiaCollector(clock=clock))
     owner = Owner(collector, clock)
-    assert result(owner.ask(False)).fault is None
+    assert result(owner.ask(Tier.MEMORY)).fault is None
 
     collector.entered.clear()
     driver.hang("nvmlDeviceGetMemoryInfo_v2", 1)
-    stuck = owner.ask(False)
+    stuck = owner.ask(Tier.MEMORY)
     assert collector.entered.wait(SOON)
     clock.now += 30
-    assert result(owner.ask(False)).fault == "has not returned for 30 s"
+    assert result(owner.ask(Tier.MEMORY)).fault == "has not returned for 30 s"
     assert not stuck.done()
 
     driver.drop("hang")
     assert result(stuck).fault == "answered only after 30.0 s"
-    sample = result(owner.ask(False)).sample
+    sample = result(owner.ask(Tier.MEMORY)).sample
     owner.close()
     assert sample is not None
     assert [p.id for p in sample.pools] == ["GPU-aaaa", "GPU-bbbb"]
@@ -251,7 +253,7 @@ HOST = reading("host", Sample(pools=(RAM_POOL,), host=FACTS))
 
 def test_readings_fold_into_one_machine() -> None:
     holder = Holder(42, GPU, gib(4), "engine")
-    gpu = Sample(pools=(GPU_POOL,), devices=(device(GPU),), holders=(holder,), note="a note")
+    gpu = Sample(pools=(GPU_POOL,), devices=(device(GPU),), holders=(holder,), notes=("a note",))
     assert fold([HOST, reading("nvidia", gpu)]) == Machine(
         pools=(RAM_POOL, GPU_POOL),
         devices=(device(GPU),),
@@ -312,6 +314,6 @@ def test_this_machine_has_collectors_and_ram(tmp_path: Path) -> None:
     collectors = find()
     assert isinstance(collectors[0], HostCollector)
     owners = [Owner(collectors[0])]
-    machine = fold(read_all(owners, holders=False))
+    machine = fold(read_all(owners, Tier.MEMORY))
     owners[0].close()
     assert machine.pools[0].total > mib(1)

@@ -1,14 +1,19 @@
 """The NVIDIA collector through the real nvidia-ml-py, on a scripted driver."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from collectors.nvidia import FIRST_PID_NAMESPACE, NvidiaCollector
+from collectors.nvidia import TRACES, NvidiaCollector, present
+from collectors.nvidia_gpu import FIRST_PID_NAMESPACE
 from collectors.nvml import garbles_lists
-from collectors.reading import RAM, MemoryPool, PoolKind, Sample, gib
+from collectors.reading import RAM, Device, MemoryPool, PoolId, PoolKind, Sample, Tier, gib
 from tests.collectors.conftest import Clock
 from tests.nvml.fake_nvml import GIB, State
+from tests.nvml.told import Told
 
 HOST_TOTAL = 125 * GIB + 12_345_344
 NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION, UNKNOWN = 3, 4, 13, 25, 999
@@ -29,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def collector(driver: State, clock: Clock, root: Path) -> NvidiaCollector:
-    return NvidiaCollector(root, clock, lambda: HOST_TOTAL)
+    return NvidiaCollector(root, clock, lambda: HOST_TOTAL, events=Told())
 
 
 def pool_ids(sample: Sample) -> list[str]:
@@ -37,14 +42,14 @@ def pool_ids(sample: Sample) -> list[str]:
 
 
 def holders(collector: NvidiaCollector) -> list[tuple[int, str, int | None]]:
-    return [(h.pid, h.pool, h.size) for h in collector.read(holders=True).holders or ()]
+    return [(h.pid, h.pool, h.size) for h in collector.read(Tier.ALL).holders or ()]
 
 
 # -- memory
 
 
 def test_each_gpu_is_a_pool_without_the_bytes_the_driver_keeps(collector: NvidiaCollector) -> None:
-    assert collector.read(holders=False).pools == (
+    assert collector.read(Tier.MEMORY).pools == (
         MemoryPool("GPU-aaaa", PoolKind.DEDICATED, gib(23.5), gib(21.5), gib(0.5)),
         MemoryPool("GPU-bbbb", PoolKind.DEDICATED, gib(80), gib(79)),
     )
@@ -53,9 +58,9 @@ def test_each_gpu_is_a_pool_without_the_bytes_the_driver_keeps(collector: Nvidia
 def test_memory_that_changes_is_seen_at_the_next_read(
     collector: NvidiaCollector, driver: State
 ) -> None:
-    collector.read(holders=False)
+    collector.read(Tier.MEMORY)
     driver.gpu(0, used=9 * GIB)
-    assert collector.read(holders=False).pools[0].free == gib(14.5)
+    assert collector.read(Tier.MEMORY).pools[0].free == gib(14.5)
 
 
 @pytest.mark.parametrize("code", [FUNCTION_NOT_FOUND, ARGUMENT_VERSION, NOT_SUPPORTED])
@@ -63,7 +68,7 @@ def test_an_old_driver_answers_the_first_version_with_the_same_free_bytes(
     collector: NvidiaCollector, driver: State, code: int
 ) -> None:
     driver.fault(code, "nvmlDeviceGetMemoryInfo_v2")
-    pool = collector.read(holders=False).pools[0]
+    pool = collector.read(Tier.MEMORY).pools[0]
     assert (pool.total, pool.free, pool.reserved) == (gib(24), gib(21.5), 0)
 
 
@@ -71,7 +76,7 @@ def test_a_gpu_that_uses_the_machines_ram_has_no_pool_of_its_own(
     collector: NvidiaCollector, driver: State
 ) -> None:
     driver.gpu(0, name="NVIDIA GB10", total=0)
-    sample = collector.read(holders=False)
+    sample = collector.read(Tier.MEMORY)
     assert pool_ids(sample) == ["GPU-bbbb"]
     assert [(d.uuid, d.pool) for d in sample.devices] == [
         ("GPU-aaaa", RAM),
@@ -94,82 +99,96 @@ def test_reported_memory_that_is_really_ram_makes_no_pool(
     collector: NvidiaCollector, driver: State, name: str, total: int, unified: bool
 ) -> None:
     driver.gpu(0, name=name, total=total, used=0, reserved=0)
-    sample = collector.read(holders=False)
+    sample = collector.read(Tier.MEMORY)
     assert ("GPU-aaaa" not in pool_ids(sample)) == unified
     assert (sample.devices[0].pool == RAM) == unified
 
 
-def test_a_gpu_split_by_mig_is_one_pool_and_says_so(
-    collector: NvidiaCollector, driver: State
+def test_the_size_of_ram_is_read_below_the_root(driver: State, clock: Clock, root: Path) -> None:
+    driver.gpu(0, name="NVIDIA GB10", total=120 * GIB, used=0, reserved=0)
+    (root / "proc/meminfo").write_text(f"MemTotal: {122 * 1024**2} kB\nMemFree: 1 kB\n")
+    assert NvidiaCollector(root, clock, events=Told()).read(Tier.MEMORY).devices[0].pool == RAM
+
+
+@pytest.mark.parametrize(("name", "unified"), [("NVIDIA GB10", True), ("NVIDIA RTX 4090", False)])
+def test_where_the_size_of_ram_is_unknown_the_name_decides(
+    driver: State, clock: Clock, root: Path, name: str, unified: bool
 ) -> None:
-    driver.gpu(1, mig=1)
-    sample = collector.read(holders=False)
-    assert sample.pools[1].free == gib(79)
-    assert sample.devices[1].utilization is None
-    assert sample.note == "GPU 1 is split by MIG and shown as one pool"
+    driver.gpu(0, name=name)
+    sample = NvidiaCollector(root, clock, events=Told()).read(Tier.MEMORY)
+    assert (sample.devices[0].pool == RAM) == unified
+
+
+def test_this_machines_own_ram_is_known_without_being_told(driver: State, clock: Clock) -> None:
+    driver.gpu(0, total=psutil.virtual_memory().total, used=0, reserved=0)
+    assert NvidiaCollector(clock=clock, events=Told()).read(Tier.MEMORY).devices[0].pool == RAM
+
+
+def test_a_gpu_once_known_to_use_ram_stays_so(collector: NvidiaCollector, driver: State) -> None:
+    driver.gpu(0, name="NVIDIA GB10", total=0)
+    collector.read(Tier.MEMORY)
+    collector.close()
+    driver.gpu(0, total=24 * GIB)
+    sample = collector.read(Tier.MEMORY)
+    assert (pool_ids(sample), sample.devices[0].pool) == (["GPU-bbbb"], RAM)
+    assert sample.carveouts == ()
 
 
 def test_free_bytes_that_the_driver_rounded_up_stay_within_the_total(
     collector: NvidiaCollector, driver: State
 ) -> None:
     driver.gpu(0, used=0, free=24 * GIB - 1)
-    pool = collector.read(holders=False).pools[0]
+    pool = collector.read(Tier.MEMORY).pools[0]
     assert (pool.free, pool.total) == (gib(23.5), gib(23.5))
 
 
-# -- who it is and how it feels
+# -- who it is
 
 
-def test_a_device_is_named_and_measured_in_base_units(collector: NvidiaCollector) -> None:
-    device = collector.read(holders=False).devices[0]
-    assert (device.uuid, device.pool, device.name, device.index) == (
-        "GPU-aaaa",
-        "GPU-aaaa",
-        "NVIDIA RTX 4090",
-        0,
+def test_a_device_is_named_by_its_uuid_and_by_its_place_on_the_bus(
+    collector: NvidiaCollector,
+) -> None:
+    assert collector.read(Tier.MEMORY).devices[0] == Device(
+        uuid="GPU-aaaa",
+        pool=PoolId("GPU-aaaa"),
+        name="NVIDIA RTX 4090",
+        index=0,
+        vendor="nvidia",
+        driver="580.82.07",
+        pci="0000:01:00.0",
     )
-    assert (device.vendor, device.driver, device.pci) == ("nvidia", "580.82.07", "0000:01:00.0")
-    assert (device.utilization, device.temperature) == (0.12, 41.0)
-    assert (device.power, device.energy) == (65.0, 7000.5)
 
 
 @pytest.mark.parametrize(
     ("function", "field"),
-    [
-        ("nvmlDeviceGetUtilizationRates", "utilization"),
-        ("nvmlDeviceGetPowerUsage", "power"),
-        ("nvmlDeviceGetTotalEnergyConsumption", "energy"),
-        ("nvmlDeviceGetPciInfo_v3", "pci"),
-        ("nvmlSystemGetDriverVersion", "driver"),
-    ],
+    [("nvmlDeviceGetPciInfo_v3", "pci"), ("nvmlSystemGetDriverVersion", "driver")],
 )
 @pytest.mark.parametrize("code", [NOT_SUPPORTED, FUNCTION_NOT_FOUND, NO_PERMISSION, UNKNOWN])
-def test_an_optional_reading_fails_alone(
+def test_an_optional_part_of_the_name_is_missed_alone(
     collector: NvidiaCollector, driver: State, function: str, field: str, code: int
 ) -> None:
     driver.fault(code, function)
-    sample = collector.read(holders=False)
+    sample = collector.read(Tier.MEMORY)
     assert pool_ids(sample) == ["GPU-aaaa", "GPU-bbbb"]
-    optional = ("utilization", "power", "energy", "pci", "driver", "temperature")
-    assert {f for f in optional if getattr(sample.devices[0], f) is None} == {field}
+    assert {f for f in ("pci", "driver") if getattr(sample.devices[0], f) is None} == {field}
 
 
-def test_an_older_driver_tells_the_temperature_by_the_older_name(
+def test_a_gpu_whose_memory_the_kernel_lists_too_names_the_node(
     collector: NvidiaCollector, driver: State
 ) -> None:
-    driver.fault(FUNCTION_NOT_FOUND, "nvmlDeviceGetTemperatureV")
-    assert collector.read(holders=False).devices[0].temperature == 41.0
+    driver.gpu(1, name="NVIDIA GH200", numa=4)
+    assert [d.numa_node for d in collector.read(Tier.MEMORY).devices] == [None, 4]
 
 
 # -- who holds it
 
 
 def test_holders_are_none_when_nobody_asked(collector: NvidiaCollector) -> None:
-    assert collector.read(holders=False).holders is None
+    assert collector.read(Tier.MEMORY).holders is None
 
 
 def test_nobody_holding_anything_is_not_the_same_as_not_asked(collector: NvidiaCollector) -> None:
-    assert collector.read(holders=True).holders == ()
+    assert collector.read(Tier.ALL).holders == ()
 
 
 def test_a_process_in_several_lists_counts_once_with_its_largest_size(
@@ -202,7 +221,8 @@ def test_zero_bytes_seen_from_a_container_are_unknown(
     driver: State, clock: Clock, tmp_path: Path, first: bool, size: int | None
 ) -> None:
     driver.proc(0, "C", 77, 0)
-    collector = NvidiaCollector(processes_below(tmp_path / "c", first=first), clock)
+    root = processes_below(tmp_path / "c", first=first)
+    collector = NvidiaCollector(root, clock, events=Told())
     assert holders(collector) == [(77, "GPU-aaaa", size)]
 
 
@@ -219,7 +239,7 @@ def test_a_holder_has_the_name_of_its_program(
     (root / "proc/4242/comm").write_text("llama-server\n")
     driver.proc(0, "C", 4242, GIB)
     driver.proc(0, "C", 4243, GIB)
-    named = {h.pid: h.name for h in collector.read(holders=True).holders or ()}
+    named = {h.pid: h.name for h in collector.read(Tier.ALL).holders or ()}
     assert named == {4242: "llama-server", 4243: None}
 
 
@@ -238,10 +258,23 @@ def test_a_driver_without_any_process_list_leaves_the_holders_unknown(
     for kind in ("Compute", "Graphics", "MPSCompute"):
         for version in ("v2", "v3"):
             driver.fault(FUNCTION_NOT_FOUND, f"nvmlDeviceGet{kind}RunningProcesses_{version}")
-    sample = collector.read(holders=True)
+    sample = collector.read(Tier.ALL)
     assert sample.holders is None
-    assert "does not list the processes of GPU 0" in (sample.note or "")
+    assert "the driver does not list the processes of GPU 0" in sample.notes
     assert pool_ids(sample) == ["GPU-aaaa", "GPU-bbbb"]
+
+
+def test_a_list_that_fails_now_and_then_does_not_look_empty(
+    collector: NvidiaCollector, driver: State
+) -> None:
+    driver.proc(0, "C", 4242, GIB)
+    driver.proc(1, "C", 4243, GIB)
+    driver.fault(UNKNOWN, "nvmlDeviceGetComputeRunningProcesses_v3", 0)
+    sample = collector.read(Tier.ALL)
+    assert [h.pid for h in sample.holders or ()] == [4243]
+    assert sample.notes == ("GPU 0: its processes are unknown: Unknown Error (NVML error 999)",)
+    driver.drop("fault")
+    assert holders(collector)[0] == (4242, "GPU-aaaa", GIB)
 
 
 def test_a_driver_known_to_garble_its_lists_is_not_believed(
@@ -249,7 +282,7 @@ def test_a_driver_known_to_garble_its_lists_is_not_believed(
 ) -> None:
     driver.driver("535.54.03")
     driver.proc(0, "C", 4242, GIB)
-    assert collector.read(holders=True).holders is None
+    assert collector.read(Tier.ALL).holders is None
 
 
 @pytest.mark.parametrize(
@@ -266,3 +299,24 @@ def test_a_driver_known_to_garble_its_lists_is_not_believed(
 )
 def test_only_the_first_535_drivers_garble(version: str | None, garbled: bool) -> None:
     assert garbles_lists(version) == garbled
+
+
+# -- is there anything to ask?
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_each_trace_of_a_driver_is_enough(tmp_path: Path, trace: str) -> None:
+    assert not present(tmp_path)
+    (tmp_path / trace).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / trace).touch()
+    assert present(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the fake driver is for Linux")
+def test_a_library_that_loads_is_enough_on_this_machine(nvml_library: Path, tmp_path: Path) -> None:
+    code = "from pathlib import Path; from collectors.nvidia import present; "
+    code += "print(present(Path('/')))"
+    state = State(tmp_path / "nvml.txt")
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, env=state.env(nvml_library), capture_output=True, text=True)
+    assert found.stdout == "True\n", found.stderr

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from collectors.process import (
     LARGE,
+    cgroup_of,
     list_commands,
     name_of,
     parse_maps,
@@ -179,8 +180,35 @@ def test_a_program_may_have_any_name(name: str) -> None:
 
 
 def test_a_kernel_thread_holds_nothing() -> None:
-    status = parse_status(b"Name:\tkworker\nState:\tI (idle)\n")
-    assert (status.anonymous, status.file) == (0, 0)
+    status = parse_status(b"Name:\tkworker\nState:\tI (idle)\nPPid:\t2\n")
+    assert (status.anonymous, status.file, status.holds, status.parent) == (0, 0, False, 2)
+
+
+def test_page_tables_come_back_with_their_process_and_huge_pages_do_not() -> None:
+    rows = "RssAnon:\t100 kB\nRssFile:\t8 kB\nVmPTE:\t20 kB\nHugetlbPages:\t2048 kB\n"
+    status = parse_status(f"Name:\tx\n{rows}".encode())
+    assert (status.anonymous, status.file, status.holds) == (120 * 1024, 8 * 1024, True)
+
+
+def test_a_kernel_that_does_not_tell_the_parts_apart_counts_all_as_anonymous() -> None:
+    status = parse_status(b"Name:\tx\nVmSize:\t900 kB\nVmRSS:\t300 kB\n")
+    assert (status.anonymous, status.file, status.holds) == (300 * 1024, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("a b", "a b"), (r"a\nb", "a\nb"), (r"a\\nb", r"a\nb"), ("RssAnon:\t5 kB", "RssAnon:\t5 kB")],
+)
+def test_a_name_is_what_the_program_called_itself(written: str, name: str) -> None:
+    status = parse_status(f"Name:\t{written}\nPPid:\t3\n".encode())
+    assert (status.name, status.parent, status.anonymous) == (name, 3, 0)
+
+
+@given(st.binary(max_size=120))
+def test_any_status_can_be_read(data: bytes) -> None:
+    for text in (data, b"Name:\tx\nRssFile:\t5 kB\nVmLck:\t" + data):
+        status = parse_status(text)
+        assert min(status.anonymous, status.file, status.parent) >= 0
 
 
 @given(
@@ -208,7 +236,32 @@ def test_commands_are_split_into_their_words(proc: Proc) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        ("0::/system.slice/ollama.service\n", "/system.slice/ollama.service"),
+        ("0::/\n", "/"),
+        ("9:name=systemd:/x\n4:memory:/docker/0123\n0::/x\n", "/docker/0123"),
+        ("9:name=systemd:/x\n3:cpuset:/y\n", None),
+        ("", None),
+    ],
+)
+def test_the_group_of_a_process_is_the_one_that_pays_for_its_memory(
+    proc: Proc, text: str, group: str | None
+) -> None:
+    pid = proc.add()
+    (proc.root / f"proc/{pid}/cgroup").write_text(text)
+    assert cgroup_of(pid, proc.root) == group
+    assert cgroup_of(pid + 1, proc.root) is None
+
+
 # -- the real thing
+
+
+@on_linux
+def test_this_process_has_a_group() -> None:
+    group = cgroup_of(os.getpid())
+    assert group is None or group.startswith("/")
 
 
 @pytest.fixture

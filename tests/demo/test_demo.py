@@ -76,7 +76,8 @@ def room(total, free, reserve=0.0, promised=0.0):
     sizes = [gib(n) for n in (total, free, reserve, promised)]
     total, free, reserve, promised = sizes
     zero = Bytes(0)
-    return Room(GPU1, total, free, reserve, None, zero, promised, zero, free - reserve)
+    left = free - reserve
+    return Room(GPU1, total, free, reserve, None, zero, promised, zero, left, left)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.machine import Owner
-from collectors.reading import RAM, Blind, Bytes, gib
+from collectors.owner import Owner
+from collectors.reading import RAM, Blind, Bytes, Tier, gib
 from supervisor.demo.clock import Clock, run
 from supervisor.demo.machine import (
     GPU0,
@@ -56,7 +56,7 @@ def test_no_byte_is_lost_or_held_twice_whatever_comes_and_goes(script):
                 machine.end(started[which % len(started)], after)
             case "wait", seconds:
                 hand.now += seconds
-        sample = collector.read(holders=True)
+        sample = collector.read(Tier.ALL)
         for pool in sample.pools:
             holders = sum(h.size for h in sample.holders if h.pool == pool.id)
             held = holders if pool.id != RAM else machine.held(RAM)
@@ -88,14 +88,14 @@ def test_a_process_that_does_not_fit_takes_nothing():
 
 def test_process_lists_are_read_only_when_they_are_asked_for():
     collector = DemoCollector(DemoMachine(Hand()))
-    assert collector.read(holders=False).holders is None
-    assert collector.read(holders=True).holders == ()
+    assert collector.read(Tier.MEMORY).holders is None
+    assert collector.read(Tier.ALL).holders == ()
 
 
 def test_a_lost_gpu_is_blind_and_the_other_one_is_not():
     machine = DemoMachine(Hand())
     machine.lost[GPU1] = "fell off the bus"
-    sample = DemoCollector(machine).read(holders=True)
+    sample = DemoCollector(machine).read(Tier.ALL)
     assert sample.blind == (Blind(GPU1, "fell off the bus"),)
     assert [p.id for p in sample.pools] == [RAM, GPU0]
     assert [(d.pool, d.index) for d in sample.devices] == [(GPU0, 0)]
@@ -152,12 +152,12 @@ def test_a_real_owner_gives_up_on_a_driver_that_hangs():
     machine, hand = DemoMachine(Hand()), Hand()
     machine.answers.clear()
     owner = Owner(DemoCollector(machine), hand)
-    first = owner.ask(False)
+    first = owner.ask(Tier.MEMORY)
     give_up = time.monotonic() + 5
     while owner._called_at is None:  # until its thread is inside the call
         assert time.monotonic() < give_up, "the driver did not hang"
     hand.now += 10
-    assert "has not returned" in owner.ask(False).result(timeout=5).fault
+    assert "has not returned" in owner.ask(Tier.MEMORY).result(timeout=5).fault
     machine.answers.set()
     assert "answered only after" in first.result(timeout=5).fault
     owner.close()

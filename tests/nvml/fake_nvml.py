@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 GIB = 1 << 30
+XID = 0x8  # the event type
 SOURCE = Path(__file__).with_name("fake_nvml.c")
 SONAME = "libnvidia-ml.so.1"
 
@@ -50,6 +51,7 @@ class State:
         self.path = path
         self.head: dict[str, str] = {}
         self.gpus: dict[int, dict[str, object]] = {}
+        self.migs: dict[tuple[int, int], dict[str, object]] = {}
         self.lines: list[str] = []
         self.stamp = 0
         self.write()
@@ -66,16 +68,61 @@ class State:
     def without_gpu(self, index: int) -> None:
         """The GPUs after it move up, as they do in the driver's list."""
         del self.gpus[index]
-        self.gpus = dict(enumerate(self.gpus[i] for i in sorted(self.gpus)))
+        order = {old: new for new, old in enumerate(sorted(self.gpus))}
+        self.gpus = {order[i]: fields for i, fields in self.gpus.items()}
+        self.migs = {(order[i], s): f for (i, s), f in self.migs.items() if i in order}
         self.write()
 
-    def proc(self, index: int, kind: str, pid: int, used: int | None) -> None:
-        """`kind` C, G or M (MPS). `used` None: the driver will not say."""
-        self.add("proc", index, kind, pid, "na" if used is None else used)
+    def mig(self, parent: int, slot: int, **fields: object) -> None:
+        """Add an instance of a GPU that has `mig=1`, or change some of its fields.
 
-    def fault(self, code: int, function: str = "*", index: int | str = "*") -> None:
-        """Calls fail with `code`; 13 imitates a driver that lacks the function."""
-        self.add("fault", function, index, code)
+        For faults and field values, instances count on after the last GPU: with two GPUs, the
+        first instance has index 2.
+        """
+        self.migs.setdefault((parent, slot), {}).update(fields)
+        self.write()
+
+    def without_mig(self, parent: int, slot: int) -> None:
+        del self.migs[parent, slot]
+        self.write()
+
+    def proc(
+        self,
+        index: int,
+        kind: str,
+        pid: int,
+        used: int | None,
+        gi: int | None = None,
+        ci: int | None = None,
+    ) -> None:
+        """`index` of the GPU, `kind` C, G or M (MPS). `used` None: the driver will not say.
+
+        `gi` and `ci` name the instance; `ci` is 0 if only `gi` is given.
+        """
+        ids = [part for part in (gi, ci) if part is not None]
+        self.add("proc", index, kind, pid, "na" if used is None else used, *ids)
+
+    def xid(self, serial: int, index: int, code: int) -> None:
+        """The GPU reports an error. Each `serial` is told once; they go upwards."""
+        self.event(serial, index, XID, code)
+
+    def event(self, serial: int, index: int, kind: int, data: int = 0) -> None:
+        """An event of another `kind`; the GPU must have its bit in `events`."""
+        self.add("event", serial, index, kind, data)
+
+    def field(self, index: int, field: int, value: int) -> None:
+        """What nvmlDeviceGetFieldValues says; an older value of the field is replaced."""
+        self.drop(f"field {index} {field} ")
+        self.add("field", index, field, value)
+
+    def fault(
+        self, code: int, function: str = "*", index: int | str = "*", delay: float = 0.0
+    ) -> None:
+        """Calls fail with `code` after `delay` seconds; with 0 they are only late.
+
+        13 imitates a driver that lacks the function.
+        """
+        self.add("fault", function, index, code, round(delay * 1000))
 
     def hang(self, function: str = "*", index: int | str = "*") -> None:
         """Calls do not return until this is dropped."""
@@ -86,15 +133,14 @@ class State:
         self.write()
 
     def drop(self, prefix: str) -> None:
-        """Forget every proc, fault or hang line that starts with `prefix`."""
+        """Forget every proc, event, field, fault or hang line that starts with `prefix`."""
         self.lines = [line for line in self.lines if not line.startswith(prefix)]
         self.write()
 
     def write(self) -> None:
         rows = [f"{key} {value}" for key, value in self.head.items()]
-        for index, fields in sorted(self.gpus.items()):
-            words = [f"{key}={str(value).replace(' ', '_')}" for key, value in fields.items()]
-            rows.append(" ".join(["gpu", str(index), *words]))
+        rows += [_row("gpu", index, **self.gpus[index]) for index in sorted(self.gpus)]
+        rows += [_row("mig", *slot, **self.migs[slot]) for slot in sorted(self.migs)]
         fresh = self.path.with_suffix(".new")
         fresh.write_text("\n".join(rows + self.lines) + "\n")
         self.stamp = max(time.time_ns(), self.stamp + 1)
@@ -129,3 +175,8 @@ class State:
             cache.clear()
             cache.update(old)
             os.environ.pop("FAKE_NVML_STATE", None)
+
+
+def _row(*words: object, **fields: object) -> str:
+    pairs = [f"{key}={str(value).replace(' ', '_')}" for key, value in fields.items()]
+    return " ".join([*map(str, words), *pairs])

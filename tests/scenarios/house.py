@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from collectors.machine import Owner
+from collectors.owner import Owner
 from collectors.reading import (
     RAM,
     Bytes,
@@ -22,6 +22,7 @@ from collectors.reading import (
     ProcessMemory,
     Sample,
     Seconds,
+    Tier,
     gib,
 )
 from supervisor.attribution import Attribution, Processes
@@ -38,6 +39,7 @@ from supervisor.executor import Executor
 from supervisor.journal import Journal
 from supervisor.loop import Loop
 from supervisor.sampler import Sampler
+from supervisor.sources import Sources
 
 KINDS = {"FakeLlamaRouter": "llamacpp", "FakeOllama": "ollama"}
 
@@ -52,7 +54,7 @@ class Ram:
         self.free = gib(40)
         self.fault: str | None = None
 
-    def read(self, *, holders: bool) -> Sample:
+    def read(self, tiers: Tier) -> Sample:
         if self.fault:
             raise OSError(self.fault)
         pool = MemoryPool(RAM, PoolKind.HOST, gib(64), self.free)
@@ -106,10 +108,17 @@ class House:
             kind = ENGINES[KINDS[type(server).__name__]]
             engines[EngineId(name)] = kind(EngineId(name), server.url, self.client, None)
         self.sampler = Sampler(
-            tuple(Owner(c) for c in collectors),
+            # Threads of a busy machine: what is late in real time is not late in this story.
+            Sources(tuple(Owner(c) for c in collectors), clock=self.clock, soon=Seconds(5.0)),
             engines,
             Attribution(
-                Processes(self.children.read, self.children.commands, self.children.read),
+                Processes(
+                    self.children.read,
+                    self.children.commands,
+                    self.children.read,
+                    lambda port: None,
+                    lambda pid: None,
+                ),
                 self.clock,
             ),
             clock=self.clock,

@@ -11,7 +11,22 @@ from typing import Any
 
 import httpx
 
-from collectors.reading import RAM, Bytes, Device, MemoryPool, PoolKind, Seconds, gib
+from collectors.reading import (
+    RAM,
+    Bytes,
+    Device,
+    Health,
+    HostFacts,
+    Incident,
+    Level,
+    MemoryPool,
+    PoolKind,
+    Pressure,
+    Remedy,
+    Seconds,
+    Tier,
+    gib,
+)
 from supervisor.core.policy import Amount, Policy, PoolPolicy
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import (
@@ -29,7 +44,7 @@ from supervisor.events import Tick
 from supervisor.executor import Executor
 from supervisor.journal import Journal
 from supervisor.loop import Loop
-from supervisor.sampler import Health
+from supervisor.sources import SourceHealth
 from supervisor.web.server import Site, application
 from tests.builders import engine, ref, resident
 
@@ -70,15 +85,12 @@ class World:
         self.foreign = (Foreign(GPU, 99, "blender", gib(2)),)
         self.blind: dict[str, str] = {}
         self.deaf = False  # engines answer, and do nothing
-        self.owners: tuple[Any, ...] = tuple(
-            SimpleNamespace(collector=SimpleNamespace(name=n, deadline=Seconds(1)))
-            for n in ("host", "nvidia")
-        )
+        self.sources = FakeSources()
         self.health = {
-            "host": Health(Seconds(NOW), Seconds(0.002)),
-            "nvidia": Health(Seconds(990), Seconds(1), "no answer within 1 s", 3),
-            "engine ollama": Health(Seconds(NOW), Seconds(0.01)),
-            "engine llamacpp": Health(None, Seconds(2), "no answer", 7),
+            "host": SourceHealth(Seconds(NOW), Seconds(0.002)),
+            "nvidia": SourceHealth(Seconds(990), Seconds(1), "no answer within 1 s", 3),
+            "engine ollama": SourceHealth(Seconds(NOW), Seconds(0.01)),
+            "engine llamacpp": SourceHealth(None, Seconds(2), "no answer", 7),
         }
         self.machine = SimpleNamespace(notes=("no AMD driver on this machine",))
 
@@ -94,10 +106,10 @@ class World:
     def snapshot(self, **extra: Any) -> Snapshot:
         taken = sum(r.holds(GPU) for r in self.residents) + gib(2.5)  # half a GiB is nobody's
         vram = MemoryPool(GPU, PoolKind.DEDICATED, gib(24), Bytes(gib(24) - taken), gib(0.5))
-        ram = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(50))
-        device = Device(
-            GPU, GPU, "RTX 4090", 0, "nvidia", "580.95", "0000:01:00.0", 0.25, 61.0, 212.5, 9000.5
+        ram = MemoryPool(
+            RAM, PoolKind.HOST, gib(64), gib(50), device_limit=gib(60), device_used=gib(10)
         )
+        device = Device(GPU, GPU, "RTX 4090", 0, "nvidia", "580.95", "0000:01:00.0")
         return Snapshot(
             Seconds(NOW),
             tuple(p for p in (vram, ram) if p.id not in self.blind),
@@ -107,8 +119,78 @@ class World:
             tuple(self.installed),
             devices=(device,),
             foreign=self.foreign,
+            mapped={RAM: gib(5)},
+            health={GPU: HEALTH},
+            host=HOST,
             **extra,
         )
+
+
+HEALTH = Health(
+    utilization=0.25,
+    memory_utilization=0.5,
+    temperature=61.0,
+    memory_temperature=70.0,
+    power=212.5,
+    power_limit=450.0,
+    energy=9000.5,
+    clock=2.52e9,
+    memory_clock=10.5e9,
+    throttled=("power cap",),
+    ecc_corrected=2,
+    ecc_uncorrected=0,
+    pcie_generation=4,
+    pcie_width=16,
+    recovery="none",
+)
+HOST = HostFacts(
+    swap_total=gib(8),
+    swap_free=gib(7),
+    limit=gib(64),
+    limited_by="/sys/fs/cgroup/memory.max",
+    physical=gib(128),
+    anonymous=gib(9),
+    shared=gib(1),
+    kernel=gib(2),
+    huge=gib(1),
+    zram=gib(0.5),
+    swapped=12,
+    oom_kills=1,
+    refaults=34,
+    pressure=Pressure(Seconds(1.5), Seconds(0.5)),
+    level=Level.NORMAL,
+)
+
+
+class FakeSources:
+    """Two collectors, of which one holds its devices open."""
+
+    def __init__(self) -> None:
+        self.owners: tuple[Any, ...] = tuple(
+            SimpleNamespace(collector=SimpleNamespace(name=n, deadline=Seconds(1)))
+            for n in ("host", "nvidia")
+        )
+        self.released: Seconds | None = None
+        self.holds = ["nvidia"]
+        self.open: list[str] = []
+        self.woken = False
+
+    def ages(self) -> dict[tuple[str, Tier], Seconds]:
+        return {("host", Tier.MEMORY): Seconds(0.5), ("nvidia", Tier.PROCESSES): Seconds(7)}
+
+    def wake(self) -> None:
+        self.woken = True
+
+    def still_open(self) -> list[str]:
+        return self.open
+
+    def release(self, until: Seconds) -> list[str]:
+        self.released = until
+        return self.holds
+
+    def resume(self) -> list[str]:
+        found, self.released = ([] if self.released is None else self.holds), None
+        return found
 
 
 POLICY = Policy(
@@ -135,6 +217,8 @@ def site(world: World, mode: Mode = Mode.ENFORCE, **rest: Any) -> Site:
         clock=lambda: NOW,
         wall=lambda: EPOCH,
     )
+    xid = Incident(GPU, "xid", 31, Remedy.RESTART, "Xid 31: a page fault of the GPU", Seconds(NOW))
+    loop.alarms.hear(xid)
     return Site(Door(loop, sleep=at_once), "1.2.3", NOW - 77, **rest)
 
 

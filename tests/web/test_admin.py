@@ -41,8 +41,23 @@ def test_the_state_has_everything():
         "promised": 0,
         "foreign": gib(2.5),
         "headroom": gib(5),
+        "hard": gib(5),
+        "mapped": 0,
+        "device_limit": None,
+        "device_used": None,
+        "overlap": 0,
+        "parts": card["parts"],
         "blind": None,
     }
+    assert [(p["owner"], p["name"], p["size"]) for p in card["parts"]] == [
+        ("model", "ollama/llama3:70b", gib(9)),
+        ("model", "ollama/qwen3:8b", gib(6)),
+        ("foreign", "blender", gib(2)),
+        ("unaccounted", "unaccounted", gib(0.5)),
+    ]
+    [device] = state["devices"]
+    assert (device["uuid"], device["kind"], device["health"]["clock"]) == (GPU, "gpu", 2.52e9)
+    assert (state["host"]["level"], state["host"]["pressure"]["some"]) == ("normal", 1.5)
     assert (ram["name"], ram["kind"], ram["budget"]) == ("RAM", "host", None)
     models = {m["name"]: m for m in state["models"]}
     assert models["ollama/qwen3:8b"] == {
@@ -84,7 +99,9 @@ def test_the_state_has_everything():
             "detail": "GET /models: refused",
         }
     ]
-    assert state["foreign"] == [{"pool": GPU, "pid": 99, "name": "blender", "size": gib(2)}]
+    assert state["foreign"] == [
+        {"pool": GPU, "pid": 99, "name": "blender", "size": gib(2), "engine": None}
+    ]
     assert (state["pins"], state["running"]) == ([], [])
     assert state["journal"] == {"lag": 0, "failures": 0, "persistent": False}
     assert state["notes"] == ["no AMD driver on this machine"]
@@ -95,8 +112,8 @@ def test_a_pool_that_could_not_be_read_is_listed_without_numbers():
     world.blind = {GPU: "the driver hangs"}
     card = get(f"{API}/state", world).json()["pools"][-1]
     assert (card["id"], card["name"], card["blind"]) == (GPU, "RTX 4090", "the driver hangs")
-    numbers = set(card) - {"id", "name", "kind", "blind"}
-    assert len(numbers) == 8
+    numbers = set(card) - {"id", "name", "kind", "blind", "parts"}
+    assert len(numbers) == 13
     assert {card[k] for k in numbers} == {None}
 
 

@@ -16,12 +16,13 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from collectors.reading import Seconds, gib
+from collectors.reading import Health, Seconds, gib
 from supervisor.core.plan import Evict, Load, Trigger, Why
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import Reservation, State
 from supervisor.core.verdict import Judgement, Verdict
 from supervisor.core.watch import Kind, Severity, watch
+from supervisor.web.hardware import READINGS
 from supervisor.web.metrics import NAMES, OPENMETRICS, PREFIX, Page, markdown_table
 from supervisor.web.server import Site
 from tests.builders import engine, ref, resident, share
@@ -125,15 +126,14 @@ def test_what_this_machine_cannot_tell_is_absent_and_not_zero():
     world = World()
     of = seen(world)
     snapshot = world.snapshot()
-    bare = replace(snapshot.devices[0], utilization=None, temperature=None, power=None, energy=None)
-    of.loop.snapshot = replace(snapshot, devices=(bare,))
+    of.loop.snapshot = replace(snapshot, health={GPU: Health()}, host=None)
     of.loop.policy = replace(of.loop.policy, pools={})
     page = text(of)
-    for name in ("utilization", "temperature", "power", "energy", "memory_budget"):
+    for name in (*READINGS, "device_throttled", "device_ecc", "device_recovery", "memory_budget"):
         assert name not in page
     assert (
-        f'ullage_device_info{{driver="580.95",name="RTX 4090",pci="0000:01:00.0",pool="{GPU}"'
-        in page
+        'ullage_device_info{device_kind="gpu",driver="580.95",name="RTX 4090",parent="",'
+        f'pci="0000:01:00.0",pool="{GPU}"' in page
     )
     assert 'ullage_model_in_flight{engine="llamacpp"' not in page
     assert 'last_success_timestamp_seconds{collector="host"}' in page
@@ -274,3 +274,23 @@ def test_what_a_model_does_is_told():
     world.hold(resident("a", 1, pool=GPU, state=State.SLEEPING))
     found = samples(seen(world))
     assert found['ullage_model_resident{engine="ollama",model="a",state="sleeping"}'] == 1
+
+
+def test_numbers_of_devices_carry_what_they_are_numbers_of():
+    found = samples(seen(World()))
+    pool, uuid = f'pool="{GPU}"', f'uuid="{GPU}"'
+    assert found[f"ullage_device_clock_hertz{{{pool},{uuid}}}"] == 2.52e9
+    assert found[f'ullage_device_ecc_errors_total{{error="corrected",{pool},{uuid}}}'] == 2
+    assert found[f'ullage_device_throttled{{{pool},reason="power cap",{uuid}}}'] == 1
+    assert found[f'ullage_device_errors_total{{code="31",kind="xid",{pool},{uuid}}}'] == 1
+    assert found['ullage_host_memory_stalled_seconds_total{kind="some"}'] == 1.5
+    assert found['ullage_reading_age_seconds{collector="nvidia",tier="processes"}'] == 7
+
+
+def test_a_device_that_is_not_slowed_says_so():
+    world = World()
+    of = seen(world)
+    calm = {GPU: Health(throttled=())}
+    of.loop.snapshot = replace(world.snapshot(), health=calm)
+    found = {k: v for k, v in samples(of).items() if k.startswith("ullage_device_throttled")}
+    assert found == {f'ullage_device_throttled{{pool="{GPU}",reason="",uuid="{GPU}"}}': 0}

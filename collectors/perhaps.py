@@ -1,0 +1,80 @@
+"""A collector for hardware that may not be there yet: a driver loaded later, a card plugged in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from .reading import Collector, Releasable, Sample, Seconds, Tier
+
+LOOK_AGAIN = Seconds(60.0)  # where there is nothing
+
+
+class Perhaps:
+    """What `make` gives, from the moment that `present` is true. Until then it reads nothing,
+    or says `note`. Once made it stays: hardware that is gone is a fault to be told."""
+
+    def __init__(
+        self,
+        name: str,
+        present: Callable[[], bool],
+        make: Callable[[], Collector],
+        note: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.deadline = Seconds(1.0)
+        self._present, self._make, self._clock = present, make, clock
+        self._nothing = Sample(notes=() if note is None else (note,))
+        self._made: Collector | None = None
+        self._looked_at: float | None = None
+
+    def read(self, tiers: Tier) -> Sample:
+        if self._made is None and self._due() and self._present():
+            self._made = self._make()
+            self.deadline = self._made.deadline
+        return self._nothing if self._made is None else self._made.read(tiers)
+
+    def _due(self) -> bool:
+        now = self._clock()
+        if self._looked_at is not None and now - self._looked_at < LOOK_AGAIN:
+            return False
+        self._looked_at = now
+        return True
+
+    # -- what a collector that holds devices open can do besides
+
+    @property
+    def _holds(self) -> Releasable | None:
+        return self._made if isinstance(self._made, Releasable) else None
+
+    @property
+    def holds(self) -> bool:
+        """Is there anything to let go of?"""
+        return self._holds is not None
+
+    @property
+    def released_until(self) -> Seconds | None:
+        return None if self._holds is None else self._holds.released_until
+
+    @property
+    def closed(self) -> bool:
+        return self._holds is None or self._holds.closed
+
+    def release(self, until: Seconds) -> None:
+        if self._holds is not None:
+            self._holds.release(until)
+
+    def resume(self) -> None:
+        if self._holds is not None:
+            self._holds.resume()
+
+    def wake(self) -> None:
+        if self._holds is not None:
+            self._holds.wake()
+
+    def close(self) -> None:
+        """End what was made, where it has an end: a process of its own."""
+        close = getattr(self._made, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,270 @@
+"""The machine's side of a sample: every collector asked at once, each as often as it is worth.
+
+Memory is read each time, process lists and health when they are due or something is odd. A
+source that is late delays nobody: its last reading counts while it is fresh, then its pools
+are blind. What was read earlier is kept with its age, and let go when it is too old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from collectors.machine import Machine, fold
+from collectors.owner import Owner
+from collectors.reading import (
+    Blind,
+    Bytes,
+    Health,
+    Holder,
+    Incident,
+    PoolId,
+    Process,
+    Reading,
+    Releasable,
+    Sample,
+    Seconds,
+    Tier,
+)
+
+# An unexplained change of free memory this large is a reason to list processes at once.
+SUSPICIOUS = 256 * 1024**2
+
+# Whoever has not answered after this long is left to answer later. Drivers take 20 ms.
+SOON = Seconds(0.1)
+
+PERIODS = 3  # a reading is fresh for so many of its periods
+
+
+@dataclass(slots=True)
+class SourceHealth:
+    """How one source did the last time it was asked. Times on the monotonic clock."""
+
+    answered_at: Seconds | None = None
+    took: Seconds = Seconds(0)
+    fault: str | None = None
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What one collector said last, tier by tier, and when."""
+
+    reading: Reading | None = None
+    answered: Reading | None = None  # the last one with data in it
+    pools: frozenset[PoolId] = frozenset()
+    holders: tuple[Holder, ...] = ()
+    processes: tuple[Process, ...] | None = None
+    health: dict[str, Health] = field(default_factory=dict)
+    taken: dict[str, Bytes] = field(default_factory=dict)  # Carveout.used, by device
+    at: dict[Tier, Seconds] = field(default_factory=dict)
+    pending: asyncio.Task[Reading] | None = None
+    odd: bool = False
+
+
+@dataclass(slots=True)
+class Sources:
+    """`incident` is told of each incident once, as soon as it is read."""
+
+    owners: tuple[Owner, ...]
+    processes_interval: Seconds = Seconds(10)
+    health_interval: Seconds = Seconds(5)
+    fresh: Seconds = Seconds(3)
+    soon: Seconds = SOON
+    clock: Callable[[], float] = time.monotonic
+    incident: Callable[[Incident], None] = lambda incident: None
+    state: dict[str, SourceHealth] = field(default_factory=dict)
+    _kept: dict[str, _Kept] = field(default_factory=dict)
+    _free: dict[PoolId, Bytes] = field(default_factory=dict)
+
+    async def read(self, *, thorough: bool) -> Machine:
+        """The machine now. `thorough` lists processes too, and waits for everybody's deadline."""
+        asked: list[asyncio.Task[Reading]] = []
+        patient = thorough
+        for owner in self.owners:
+            kept = self._kept.setdefault(owner.collector.name, _Kept())
+            if kept.pending is not None and not kept.pending.done():
+                if not thorough:
+                    continue
+                asked.append(kept.pending)  # it may be of a moment before what we want to see
+            kept.pending = asyncio.create_task(
+                self._ask(owner, self._due(kept, thorough), kept.pending),
+                name=f"read {owner.collector.name}",
+            )
+            asked.append(kept.pending)
+            patient = patient or kept.reading is None  # the first time, there is nothing else
+        if asked:
+            await asyncio.wait(asked, timeout=None if patient else self.soon)
+        return self._machine()
+
+    def ages(self) -> dict[tuple[str, Tier], Seconds]:
+        """How old the numbers of each collector are, tier by tier."""
+        now = self.clock()
+        return {
+            (name, tier): Seconds(now - at)
+            for name, kept in self._kept.items()
+            for tier, at in kept.at.items()
+        }
+
+    def release(self, until: Seconds) -> list[str]:
+        """Let go of devices until then, at the next read. The names of those who hold any."""
+        found = self._releasable()
+        for collector in found:
+            collector.release(until)
+        return [c.name for c in found]
+
+    def resume(self) -> list[str]:
+        """Take them back, at the next read. The names of those who had let go."""
+        found = [c for c in self._releasable() if c.released_until is not None]
+        for collector in found:
+            collector.resume()
+        return [c.name for c in found]
+
+    def _releasable(self) -> list[Releasable]:
+        found = (o.collector for o in self.owners if isinstance(o.collector, Releasable))
+        return [c for c in found if getattr(c, "holds", True)]
+
+    def wake(self) -> None:
+        """Devices that rest will soon be used."""
+        for collector in self._releasable():
+            collector.wake()
+
+    def still_open(self) -> list[str]:
+        """Who was told to let go and has a device open yet."""
+        return [c.name for c in self._releasable() if c.released_until is not None and not c.closed]
+
+    async def close(self) -> None:
+        """Wait for nobody any more. The collectors themselves are their owners' to close."""
+        tasks = [k.pending for k in self._kept.values() if k.pending is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- asking
+
+    def _due(self, kept: _Kept, thorough: bool) -> Tier:
+        now, tiers = self.clock(), Tier.MEMORY
+        for tier, interval in (
+            (Tier.PROCESSES, self.processes_interval),
+            (Tier.HEALTH, self.health_interval),
+        ):
+            at = kept.at.get(tier)
+            if at is None or now - at >= interval:
+                tiers |= tier
+        odd = any(k.odd for k in self._kept.values())
+        return tiers | Tier.PROCESSES if thorough or odd else tiers
+
+    async def _ask(
+        self, owner: Owner, tiers: Tier, before: asyncio.Task[Reading] | None
+    ) -> Reading:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        started = self.clock()
+        name, deadline = owner.collector.name, owner.collector.deadline
+        try:
+            async with asyncio.timeout(deadline):
+                reading = await asyncio.wrap_future(owner.ask(tiers))
+        except TimeoutError:
+            took = Seconds(self.clock() - started)
+            fault = f"no answer within {deadline:g} s"
+            reading = Reading(name, Seconds(started), took, fault=fault)
+        self._keep(reading, tiers)
+        return reading
+
+    def _keep(self, reading: Reading, tiers: Tier) -> None:
+        name, sample = reading.collector, reading.sample
+        before = self.state.get(name, SourceHealth())
+        self.state[name] = SourceHealth(
+            before.answered_at if sample is None else reading.taken_at,
+            reading.took,
+            reading.fault,
+            before.failures + (sample is None),
+        )
+        kept = self._kept.setdefault(name, _Kept())
+        kept.reading = reading
+        if sample is None:
+            return
+        # What accelerators hold of RAM is dear to ask on some systems, and not asked each time.
+        kept.taken |= {c.device: c.used for c in sample.carveouts if c.used is not None}
+        carveouts = tuple(
+            replace(c, used=kept.taken.get(c.device)) if c.used is None else c
+            for c in sample.carveouts
+        )
+        sample = replace(sample, carveouts=carveouts)
+        kept.reading = kept.answered = replace(reading, sample=sample)
+        kept.pools = frozenset(p.id for p in sample.pools) | {b.pool for b in sample.blind}
+        kept.at[Tier.MEMORY] = reading.taken_at
+        kept.odd = self._is_odd(sample)
+        if sample.holders is not None:
+            unseen = {b.pool for b in sample.blind}
+            # What a model holds of a pool that cannot be read now has not moved elsewhere.
+            remembered = (h for h in kept.holders if h.pool in unseen)
+            kept.holders = (*sample.holders, *remembered)
+        if sample.processes is not None:
+            kept.processes = sample.processes
+        if sample.health is not None:
+            kept.health = dict(sample.health)
+        for tier in (Tier.PROCESSES, Tier.HEALTH):
+            if tier in tiers:
+                kept.at[tier] = reading.taken_at
+        for incident in sample.incidents:
+            self.incident(incident)
+
+    def _is_odd(self, sample: Sample) -> bool:
+        """Has free memory moved, and nobody listed processes since?"""
+        listed = sample.holders is not None or sample.processes is not None
+        free = {p.id: p.free for p in sample.pools}
+        moved = any(abs(n - self._free.get(pool, n)) > SUSPICIOUS for pool, n in free.items())
+        self._free.update(free)
+        return moved and not listed
+
+    # -- what is known
+
+    def _machine(self) -> Machine:
+        now = self.clock()
+        machine = fold(self._as_of(now, kept) for kept in self._kept.values() if kept.reading)
+        blind = {b.pool: b for b in machine.blind}
+        for name, kept in self._kept.items():
+            if name in machine.faults:
+                why = f"{name}: {machine.faults[name]}"
+                blind |= {pool: Blind(pool, why) for pool in kept.pools}
+        read = {p.id for p in machine.pools}
+        told = [k.processes for k in self._kept.values() if k.processes is not None]
+        oldest = PERIODS * self.health_interval
+        health = {
+            uuid: health
+            for kept in self._kept.values()
+            if now - kept.at.get(Tier.HEALTH, now) <= oldest
+            for uuid, health in kept.health.items()
+        }
+        return replace(
+            machine,
+            blind=tuple(b for b in blind.values() if b.pool not in read),
+            holders=tuple(h for kept in self._kept.values() for h in kept.holders),
+            processes=told[0] if told else None,  # one collector reads RAM, and lists them
+            health=health,
+            incidents=(),
+        )
+
+    def _as_of(self, now: float, kept: _Kept) -> Reading:
+        """The latest reading of one collector; a fault where it is too old to be believed."""
+        assert kept.reading is not None
+        late = kept.pending is not None and not kept.pending.done()
+        if not late or now - kept.reading.taken_at <= self.fresh:
+            return kept.reading
+        age = now - (kept.answered or kept.reading).taken_at
+        fault = f"has not answered for {age:.0f} s"
+        return Reading(kept.reading.collector, kept.reading.taken_at, Seconds(0), fault=fault)
+
+
+def hidden(machine: Machine, pool: PoolId, why: str) -> Machine:
+    """The machine with one pool that cannot be judged."""
+    if pool not in {p.id for p in machine.pools}:
+        return machine
+    return replace(
+        machine,
+        pools=tuple(p for p in machine.pools if p.id != pool),
+        blind=(*machine.blind, Blind(pool, why)),
+    )

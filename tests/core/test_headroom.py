@@ -1,0 +1,61 @@
+"""The arithmetic of one pool: what may be handed out, and what stands in the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from collectors.reading import RAM, Bytes, MemoryPool, PoolKind, Seconds, gib
+from supervisor.core.headroom import Room, rooms, shortfall, without
+from supervisor.core.plan import plan
+from supervisor.core.policy import Amount, Policy, PoolPolicy
+from supervisor.core.snapshot import Snapshot
+from tests.builders import demand, engine, ref, resident, share
+
+UNIFIED = MemoryPool(
+    RAM, PoolKind.UNIFIED, gib(64), gib(40), device_limit=gib(48), device_used=gib(24)
+)
+POLICY = Policy(pools={RAM: PoolPolicy(Amount(size=gib(4)))}, restore_margin=Bytes(0))
+
+
+def mac(*residents: object, pool: MemoryPool = UNIFIED, **facts: object) -> Snapshot:
+    return Snapshot(Seconds(0), (pool,), residents, engines=(engine(),), **facts)  # type: ignore[arg-type]
+
+
+def room(snapshot: Snapshot, policy: Policy = POLICY) -> Room:
+    [found] = rooms(snapshot, policy)
+    return found
+
+
+def test_a_gpu_may_not_take_more_of_unified_memory_than_its_limit() -> None:
+    assert room(mac()).headroom == gib(24), "and not the 36 GiB that are free"
+    assert shortfall(mac(), POLICY, (share(30, RAM),)) == (share(6, RAM),)
+
+
+def test_where_less_is_free_than_the_limit_leaves_the_free_bytes_decide() -> None:
+    assert room(mac(pool=replace(UNIFIED, free=gib(20)))).headroom == gib(16)
+
+
+def test_a_limit_of_which_nobody_knows_the_use_is_no_bound() -> None:
+    assert room(mac(pool=replace(UNIFIED, device_used=None))).headroom == gib(36)
+
+
+def test_what_a_model_gives_back_counts_against_the_devices_limit_too() -> None:
+    leaving = resident("old", 10, pool=RAM, idle=60)
+    wanted = demand("new", 30, RAM)
+    made = plan(mac(leaving), POLICY, wanted)
+    assert [e.ref for e in made.evictions] == [ref("old")]
+    after = without(mac(leaving), [ref("old")])
+    assert shortfall(after, POLICY, wanted.shares) == ()
+
+
+def test_hard_headroom_is_what_there_would_be_without_the_mapped_weights() -> None:
+    host = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(10))
+    found = room(mac(pool=host, mapped={RAM: gib(20)}))
+    assert (found.headroom, found.hard) == (gib(6), gib(26))
+
+
+def test_mapped_weights_do_not_lift_a_budget() -> None:
+    host = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(10))
+    kept = PoolPolicy(Amount(size=gib(4)), Amount(size=gib(3)))
+    found = room(mac(pool=host, mapped={RAM: gib(20)}), Policy(pools={RAM: kept}))
+    assert (found.headroom, found.hard) == (gib(3), gib(3))

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+
+from collectors.reading import Bytes, Process
+from supervisor.core.kinship import LEAST, NOBODY, is_own, kinship
+from supervisor.core.snapshot import EngineId
+from tests.builders import ref
+
+OLLAMA = EngineId("ollama")
+A, B = ref("a"), ref("b")
+DOCKER = "/system.slice/docker-" + "0f" * 32 + ".scope"
+
+
+def table(size: Bytes = LEAST, **parents: int) -> tuple[Process, ...]:
+    """`p7=1`: process 7 is a child of process 1."""
+    return tuple(
+        Process(int(name[1:]), parent, "x", size, Bytes(0)) for name, parent in parents.items()
+    )
+
+
+def test_the_children_of_a_models_process_hold_that_model_too() -> None:
+    found = kinship(table(p7=1, p8=7, p9=8, p10=1), {OLLAMA: 7}, {A: 8}, [A])
+    assert found.models == {A: {8, 9}}
+    assert found.engines == {7: OLLAMA}
+
+
+def test_the_nearest_known_ancestor_decides() -> None:
+    found = kinship(table(p7=1, p8=7, p9=8), {OLLAMA: 7}, {A: 8, B: 9}, [A, B])
+    assert found.models == {A: {8}, B: {9}}
+
+
+def test_children_of_an_engine_with_one_model_hold_that_model() -> None:
+    found = kinship(table(p7=1, p8=7, p9=7), {OLLAMA: 7}, {}, [A])
+    assert found.models == {A: {8, 9}}
+    assert found.engines == {7: OLLAMA}, "what answers for the engine is not the model's"
+
+
+def test_a_child_too_small_for_any_model_holds_none() -> None:
+    found = kinship(table(Bytes(LEAST - 1), p7=1, p8=7), {OLLAMA: 7}, {}, [A])
+    assert (found.models, found.engines) == ({}, {7: OLLAMA, 8: OLLAMA})
+
+
+def test_with_two_models_nobody_guesses_which_child_is_whose() -> None:
+    found = kinship(table(p7=1, p8=7), {OLLAMA: 7}, {}, [A, B])
+    assert found.models == {}
+    assert found.engines == {7: OLLAMA, 8: OLLAMA}
+
+
+def test_a_further_child_of_an_engine_whose_model_is_known_is_the_engines() -> None:
+    found = kinship(table(p7=1, p8=7, p9=7), {OLLAMA: 7}, {A: 8}, [A])
+    assert (found.models, found.engines) == ({A: {8}}, {7: OLLAMA, 9: OLLAMA})
+
+
+def test_a_control_group_of_its_own_ties_a_process_to_its_engine() -> None:
+    groups = {7: DOCKER, 20: DOCKER, 21: "/system.slice/ssh.service"}
+    found = kinship(table(p7=1, p20=1, p21=1), {OLLAMA: 7}, {}, [A, B], groups)
+    assert found.engines == {7: OLLAMA, 20: OLLAMA}
+
+
+def test_a_session_that_holds_everything_a_user_started_ties_nothing() -> None:
+    session = "/user.slice/user-1000.slice/session-2.scope"
+    found = kinship(table(p7=1, p20=1), {OLLAMA: 7}, {}, [A, B], {7: session, 20: session})
+    assert found.engines == {7: OLLAMA}
+
+
+def test_an_engine_on_another_machine_claims_nobody() -> None:
+    assert kinship(table(p7=1), {}, {}, [A]) == NOBODY
+
+
+def test_a_process_of_which_the_table_knows_nothing_yet_still_counts() -> None:
+    assert kinship((), {}, {A: 8}, [A]).models == {A: {8}}
+
+
+def test_pids_that_seem_to_be_each_others_parents_end_the_search() -> None:
+    assert kinship(table(p7=8, p8=7), {OLLAMA: 1}, {}, [A]).models == {}
+
+
+@pytest.mark.parametrize(
+    ("group", "own"),
+    [
+        ("/system.slice/ollama.service", True),
+        (DOCKER, True),
+        ("/docker/" + "ab" * 32, True),
+        ("/machine.slice/libpod-abc.scope", True),
+        ("/", False),
+        ("", False),
+        ("/user.slice/user-1000.slice/session-2.scope", False),
+        ("/user.slice/user-1000.slice/user@1000.service/app.slice/app-llama.scope", False),
+        ("/user.slice/user-1000.slice/user@1000.service", False),
+    ],
+)
+def test_which_groups_hold_one_service_alone(group: str, own: bool) -> None:
+    assert is_own(group) is own

@@ -59,7 +59,8 @@ class _Kept:
     processes: tuple[Process, ...] | None = None
     health: dict[str, Health] = field(default_factory=dict)
     taken: dict[str, Bytes] = field(default_factory=dict)  # Carveout.used, by device
-    at: dict[Tier, Seconds] = field(default_factory=dict)
+    asked: dict[Tier, Seconds] = field(default_factory=dict)
+    at: dict[Tier, Seconds] = field(default_factory=dict)  # of the tiers that it can tell
     pending: asyncio.Task[Reading] | None = None
     odd: bool = False
 
@@ -150,7 +151,7 @@ class Sources:
             (Tier.PROCESSES, self.processes_interval),
             (Tier.HEALTH, self.health_interval),
         ):
-            at = kept.at.get(tier)
+            at = kept.asked.get(tier)
             if at is None or now - at >= interval:
                 tiers |= tier
         odd = any(k.odd for k in self._kept.values())
@@ -195,7 +196,6 @@ class Sources:
         sample = replace(sample, carveouts=carveouts)
         kept.reading = kept.answered = replace(reading, sample=sample)
         kept.pools = frozenset(p.id for p in sample.pools) | {b.pool for b in sample.blind}
-        kept.at[Tier.MEMORY] = reading.taken_at
         kept.odd = self._is_odd(sample)
         if sample.holders is not None:
             unseen = {b.pool for b in sample.blind}
@@ -206,9 +206,13 @@ class Sources:
             kept.processes = sample.processes
         if sample.health is not None:
             kept.health = dict(sample.health)
-        for tier in (Tier.PROCESSES, Tier.HEALTH):
-            if tier in tiers:
-                kept.at[tier] = reading.taken_at
+        kept.asked |= {tier: reading.taken_at for tier in tiers}
+        told = {
+            Tier.MEMORY: bool(sample.pools or sample.blind or sample.host),
+            Tier.PROCESSES: sample.holders is not None or sample.processes is not None,
+            Tier.HEALTH: bool(sample.health),
+        }
+        kept.at |= {tier: reading.taken_at for tier in tiers if told[tier]}
         for incident in sample.incidents:
             self.incident(incident)
 

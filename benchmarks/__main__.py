@@ -1,4 +1,5 @@
-"""`python -m benchmarks [NAME …]`: planning, status, owning, at_rest. Prints one table; medians."""
+"""`python -m benchmarks [NAME …]`: planning, status, owning, sampling, at_rest. Prints one table;
+medians, and of a look at the machine the mean."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from . import at_rest, owning, planning, status
+from . import at_rest, owning, planning, sampling, status
 
 Rows = list[tuple[str, str, str]]
 
@@ -18,6 +19,7 @@ MEASURES: dict[str, tuple[Callable[[], Rows], str]] = {
     "planning": (planning.rows, "plan weighed from scratch at each try"),
     "status": (status.rows, "a Python that does nothing"),
     "owning": (owning.rows, "a thread of the daemon"),
+    "sampling": (sampling.rows, ""),
     "at_rest": (at_rest.rows, "a bare poller of the same engine"),
 }
 
@@ -35,7 +37,7 @@ def main(names: list[str]) -> int:
     for name in names or MEASURES:
         rows, beside = MEASURES[name]
         for what, figure, other in rows():
-            table.add_row(what, figure, f"{other} ({beside})" if other else "")
+            table.add_row(what, figure, f"{other} ({beside})" if other and beside else other)
     Console().print(table)
     return 0
 

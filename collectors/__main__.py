@@ -145,7 +145,7 @@ def _device(device: Device, told: Mapping[str, Health]) -> dict[str, Any]:
 
 def _processes(machine: Machine, top: int) -> Iterable[dict[str, Any]]:
     """The `top` holders of each pool, as they were told: by the drivers, and of RAM besides by
-    the kernel (`file` is what is mapped from files on top of `size`)."""
+    the kernel (`file` is what is mapped from files on top of `size`, `shared` a part of it)."""
     groups: dict[str, list[Holder]] = {}
     for holder in machine.holders or ():
         groups.setdefault(holder.pool, []).append(holder)
@@ -154,7 +154,8 @@ def _processes(machine: Machine, top: int) -> Iterable[dict[str, Any]]:
             yield {**asdict(holder), "by": "driver"}
     for p in sorted(machine.processes or (), key=lambda p: (-p.anonymous, p.pid))[:top]:
         whose = {"pid": p.pid, "pool": RAM, "size": p.anonymous, "name": p.name, "sharers": ()}
-        yield {**whose, "by": "kernel", "parent": p.parent, "file": p.file}
+        rest = {"by": "kernel", "parent": p.parent, "file": p.file, "shared": p.shared}
+        yield {**whose, **rest}
 
 
 def _plain(value: object) -> Any:

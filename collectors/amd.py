@@ -154,6 +154,8 @@ class AmdCollector:
         """
         if any(node.render == card.render and node.cores for node in kfd.nodes(self._root)):
             return True
+        if _bytes(f"{card.path}/mem_info_vram_total") == 0:
+            return True  # not even set aside by firmware, as in an MI300A: RAM is all there is
         if (card.path / "mem_busy_percent").exists():
             return False
         if device in amd_names.INTEGRATED:
@@ -171,7 +173,10 @@ class AmdCollector:
     def _memory(self, card: drm.Card, asleep: bool) -> _Memory:
         """All that it has is free while it sleeps, as what it held is in RAM then."""
         if asleep:
-            return self._sizes.get(card.pci, _Memory())
+            if card.pci not in self._sizes:  # a size alone is told from the driver's notes
+                total = _bytes(f"{card.path}/mem_info_vram_total")
+                return _Memory(total, None if total is None else NONE)
+            return self._sizes[card.pci]
         names = ("vram_total", "vram_used", "gtt_total", "gtt_used")
         memory = _Memory(*(_bytes(f"{card.path}/mem_info_{name}") for name in names))
         if memory.total is not None:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .child import framed, unframed
-from .errors import CollectorError
+from .errors import CollectorError, NoAnswer
 from .reading import Incident, Sample, Seconds, Tier
 
 DEADLINE = Seconds(2.0)
@@ -77,7 +77,7 @@ class Apart:
             child.in_use.release()
         if reply is None:
             with self._lock:
-                raise CollectorError(self._fault(child, ended))
+                raise self._fault(child, ended)
         sample, why = reply
         if sample is None:
             raise CollectorError(why)
@@ -112,7 +112,7 @@ class Apart:
         child = self._child
         if child is not None and child.ending_since is not None:
             if child.process.poll() is None:  # never a second one beside it
-                raise CollectorError(_still_there(child, now - child.ending_since))
+                raise NoAnswer(_still_there(child, now - child.ending_since))
             self._forget(child)
             child = None
         if child is not None:
@@ -139,25 +139,26 @@ class Apart:
         child.ask(tiers, self._clock())
         return child.receive(self._clock, started + self._wait)
 
-    def _fault(self, child: _Child, ended: bool) -> str:
+    def _fault(self, child: _Child, ended: bool) -> CollectorError:
         """Why there is no answer. Kills a child that has kept us waiting for too long."""
         now = self._clock()
         if child.ending_since is not None:
-            return "was closed"
+            return CollectorError("was closed")
         if ended:
             child.ending_since = now
             child.ends_within(FAREWELL)
-            return self._pause(child.obituary())
+            return CollectorError(self._pause(child.obituary()))
         waited = now - (child.asked_at or now)
         if waited <= (GIVE_UP if child.answered else START):
             if not child.answered:
-                return f"is starting ({now - child.started:.0f} s)"
+                return NoAnswer(f"is starting ({now - child.started:.0f} s)")
             if waited <= self.deadline:
-                return f"no answer within {self._wait:g} s"
-            return f"no answer for {waited:.0f} s"
+                return NoAnswer(f"no answer within {self._wait:g} s")
+            return NoAnswer(f"no answer for {waited:.0f} s")
         child.ending_since = now
         self._kill(child.process)
-        return self._pause(f"no answer for {waited:.0f} s: process {child.process.pid} was killed")
+        killed = f"no answer for {waited:.0f} s: process {child.process.pid} was killed"
+        return NoAnswer(self._pause(killed))
 
     def _pause(self, why: str) -> str:
         """Put the next start off. Returns `why`, for the fault."""

@@ -1,19 +1,23 @@
 """A capture of this machine, to attach to a report: what its files and its driver say of memory.
 
 `python -m collectors --root DIR` then shows the same machine anywhere. Only the files named
-here are copied. Of a process its program's name, its sizes and times: no command line, no
-environment, no user. UUIDs, serials and the names of control groups become numbers.
+here are copied. Of a process its program's name, its sizes and times, and which graphics cards
+it has open: no command line, no environment, no user. Of whoever records, what the kernel lets
+them see. UUIDs, serials and the names of control groups become numbers.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import drm
+from . import capture_mac, drm, intel_view
 from .recorded import FILE, Pseudonyms, Recorder
+
+HERE = Path("/")
 
 LARGEST = 128 * 1024  # bytes; nothing that is read here is larger
 
@@ -27,6 +31,7 @@ PATTERNS = (
     "proc/driver/nvidia/version",
     "proc/driver/nvidia/gpus/*/power",
     "proc/[0-9]*/comm",
+    "proc/[0-9]*/statm",
     "sys/block/zram*/mm_stat",
     "sys/block/zram*/disksize",
     "sys/kernel/mm/hugepages/*/*_hugepages",
@@ -35,7 +40,7 @@ PATTERNS = (
     "sys/module/*/parameters/pages_limit",
     "sys/module/amdgpu/version",
     f"{CARD}/gt_*_freq_mhz",
-    f"{CARD}/gt/gt0/throttle_reason_*",
+    f"{CARD}/gt/gt*/throttle_reason_*",
     f"{CARD}/lmem_total_bytes",
     f"{CARD}/device/uevent",
     f"{CARD}/device/vendor",
@@ -71,10 +76,31 @@ PATTERNS = (
     "sys/fs/cgroup/unified/dmem.capacity",
     "sys/fs/cgroup/unified/*/dmem.current",
     "usr/share/libdrm/amdgpu.ids",
+    "etc/nv_tegra_release",
+    "proc/device-tree/model",
+    "sys/class/devfreq/*/cur_freq",
+    "sys/class/devfreq/*/device/load",
+    "sys/class/devfreq/*/device/of_node/name",
+    "sys/class/thermal/thermal_zone[0-9]*/type",
+    "sys/class/thermal/thermal_zone[0-9]*/temp",
+    "sys/kernel/debug/nvmap/iovmm/clients",
 )
 SERIALS = ("unique_id",)
 # To read anything else of a card that sleeps would wake it.
-QUIET = ("uevent", "vendor", "device", "revision", "unique_id", "runtime_status")
+QUIET = (
+    "uevent",
+    "vendor",
+    "device",
+    "revision",
+    "unique_id",
+    "product_name",
+    "vbnv",
+    "mem_info_vram_total",
+    "lmem_total_bytes",
+    "physical_vram_size_bytes",
+    "dev",
+    "runtime_status",
+)
 PCI = "sys/bus/pci/devices/*/class"
 ACCELERATORS = ("0x03", "0x12")  # the PCI classes of displays and of processing accelerators
 OF_PCI = ("class", "vendor", "power/runtime_status", "power/control")
@@ -90,7 +116,9 @@ GROUP_FILES = (
 )
 GROUPS = ("sys/fs/cgroup", "sys/fs/cgroup/memory", "sys/fs/cgroup/unified")  # the mounts
 PLAIN_GROUPS = {"memory", "unified", "system.slice", "user.slice", "init.scope", "machine.slice"}
-NAMESPACE = "proc/self/ns/pid"
+NAMESPACES = ("proc/self/ns/pid", "proc/self/ns/user")
+OWN_STATUS = "proc/self/status"  # of which only one line is anybody's business
+OF_OWN_STATUS = "CapEff:"
 # Of what a process says of itself. All else in status is about users, of stat about addresses.
 STATUS = (
     "Name",
@@ -109,6 +137,7 @@ STATUS = (
 # State, parent, flags, faults, CPU times, threads, start, sizes.
 STAT = (0, 1, 6, 9, 11, 12, 17, 19, 20, 21)
 CLIENT_NAME = "drm-client-name"  # whatever a program called itself
+DEVICE = re.compile(r"/dev/(dri|accel)/[A-Za-z]+[0-9]+")
 
 
 class Capture:
@@ -136,6 +165,9 @@ class Capture:
             self._process(process)
         self._clients()
         self._control_groups()
+        self._rights()
+        for name, text in capture_mac.files(self._root).items():
+            self._write(f"{capture_mac.FOLDER}/{name}", text)
         if recorder.answers:
             recorder.save(self._folder / FILE)
             self.written += 1
@@ -147,10 +179,10 @@ class Capture:
         if text is not None:
             if path.name in SERIALS:
                 text = self._pseudonyms.serial(text) + "\n"
-            self._write(self._place(path), text)
+            self._write(self.place(path), text)
 
     def _process(self, folder: Path) -> None:
-        place = self._place(folder)
+        place = self.place(folder)
         stat, status = _text(folder / "stat"), _text(folder / "status")
         if stat is None or status is None:
             return  # it has ended
@@ -160,12 +192,16 @@ class Capture:
     def _clients(self) -> None:
         """What processes hold of cards, as fdinfo tells it. A card that sleeps is not asked."""
         awake = {_pci(card) for card in _cards(self._root) if card not in self._asleep}
-        for n, client in enumerate(drm.clients(self._root, only=awake)):
+        clients = drm.clients(self._root, only=awake)
+        for n, client in enumerate(clients):
             fields = client.fields.items()
             text = "".join(f"{k}:\t{v}\n" for k, v in fields if k != CLIENT_NAME)
             for pid in client.pids:
                 self._write(f"proc/{pid}/fd/{n}", "")
                 self._write(f"proc/{pid}/fdinfo/{n}", text)
+        for pid in drm.all_pids(self._root):  # who has one open that sleeps, only links tell
+            for n, link in enumerate(_devices(self._root / f"proc/{pid}/fd"), len(clients)):
+                self._link(f"proc/{pid}/fd/{n}", link)
 
     def _control_groups(self) -> None:
         """Ours and all above it, under other names."""
@@ -183,15 +219,21 @@ class Capture:
                         for name in GROUP_FILES:
                             self._copy(self._root.joinpath(mount, *names[first:last], name))
         self._write("proc/self/cgroup", "\n".join(lines) + "\n")
-        try:
-            link = os.readlink(self._root / NAMESPACE)
-        except OSError:
-            return
-        (self._folder / NAMESPACE).parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(link, self._folder / NAMESPACE)
 
-    def _place(self, path: Path) -> str:
-        """Where it lies below the root, with other names for control groups."""
+    def _rights(self) -> None:
+        """What this process may see: where that is not all, some sums tell nothing."""
+        status = _text(self._root / OWN_STATUS) or ""
+        kept = [f"{line}\n" for line in status.splitlines() if line.startswith(OF_OWN_STATUS)]
+        if kept:
+            self._write(OWN_STATUS, "".join(kept))
+        for namespace in NAMESPACES:
+            try:
+                self._link(namespace, os.readlink(self._root / namespace))
+            except OSError:
+                continue
+
+    def place(self, path: Path) -> str:
+        """Where a file of the root lies in the capture: control groups have other names."""
         place = path.relative_to(self._root)
         if place.parts[:3] != ("sys", "fs", "cgroup"):
             return place.as_posix()
@@ -210,17 +252,28 @@ class Capture:
             path.write_text(self._pseudonyms.of(text))
             self.written += 1
 
+    def _link(self, place: str, target: str) -> None:
+        path = self._folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(target, path)
+        self.written += 1
+
     def _about(self, recorder: Recorder) -> str:
         driver = recorder.answers.get("library", {}).get("nvmlSystemGetDriverVersion")
-        kernel = _text(self._root / "proc/sys/kernel/osrelease") or platform.release()
+        kernel = (_text(self._root / "proc/sys/kernel/osrelease") or "unknown").strip()
+        if self._root == HERE:
+            kernel = f"{platform.system()} {platform.release()} {platform.machine()}"
         lines = [
             "Recorded by `python -m collectors --record`.",
             f"date    {datetime.now(UTC):%Y-%m-%d}",
-            f"kernel  {platform.system()} {kernel.strip()} {platform.machine()}",
+            f"kernel  {kernel}",
             f"NVIDIA  {driver if isinstance(driver, str) else 'no driver'}",
             "UUIDs, serials and the names of control groups are replaced by numbers. Of processes",
-            "there are the program's name, sizes and times; of the host's name there is nothing.",
+            "there are the program's name, sizes, times, and which graphics cards it has open; of",
+            "the host's name there is nothing.",
         ]
+        if intel_view.cards(self._root):
+            lines.append("What Level Zero tells of Intel GPUs, which is in no file, is not in it.")
         return "\n".join(lines) + "\n"
 
 
@@ -251,6 +304,23 @@ def _pci(card: Path) -> str:
     """Its address; "" off the bus."""
     lines = (_text(card / "device/uevent") or "").splitlines()
     return dict(line.partition("=")[::2] for line in lines).get("PCI_SLOT_NAME", "")
+
+
+def _devices(folder: Path) -> list[str]:
+    """The graphics cards and other accelerators that are open there, each once."""
+    found = set()
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []  # it ended, or belongs to someone else
+    for name in names:
+        try:
+            link = os.readlink(folder / name)
+        except OSError:
+            continue  # closed meanwhile
+        if DEVICE.fullmatch(link):
+            found.add(link)
+    return sorted(found)
 
 
 def _text(path: Path) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import reading
-from .errors import CollectorError
+from .errors import CollectorError, Outdated
 from .reading import Tier
 
 NICE = 5
@@ -94,6 +94,9 @@ def _question(line: int) -> Tier | None:
 def _answer(collector: Any, tiers: Tier) -> bytes:
     try:
         return framed((collector.read(tiers), ""))
+    except Outdated as error:  # the parent hears of our end, and starts another
+        os.write(2, f"{error}\n".encode())
+        os._exit(1)
     except CollectorError as error:
         return framed((None, str(error)))
     except Exception as error:

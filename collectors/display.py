@@ -12,7 +12,7 @@ from rich.text import Text
 from .machine import Machine
 from .reading import RAM, Device, Health, HostFacts, Level, PoolId, PoolKind
 from .recorded import UUID
-from .tree import Part, PoolParts, is_limited
+from .tree import Part, PoolParts
 
 WIDTH = 80  # columns; only a long name may need more
 BAR_WIDTH = 30
@@ -110,7 +110,7 @@ def _beside(parts: PoolParts, machine: Machine) -> Iterator[tuple[str, str]]:
     if pool.device_limit is not None:
         held = "" if pool.device_used is None else f", they hold {size(pool.device_used)}"
         yield "", f"accelerators may hold {size(pool.device_limit)} of it{held}"
-    if parts.excess and pool.id == RAM and is_limited(machine.host):
+    if parts.excess and pool.id == RAM and machine.host is not None and machine.host.is_limited:
         yield "", f"{size(parts.excess)} more is held beyond the limit, or counted more than once"
     elif parts.excess:
         cut = f", so {parts.cut} smaller processes have no line" if parts.cut else ""

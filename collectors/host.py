@@ -99,8 +99,11 @@ class HostCollector:
                 limit=None if lowest is None else lowest.limit,
                 limited_by=None if lowest is None else lowest.file,
                 physical=memory.total,
+                available=memory.available,
                 anonymous=memory.anonymous,
                 shared=memory.shared,
+                tables=memory.tables,
+                locked=memory.locked,
                 kernel=memory.kernel,
                 huge=memory.huge,
                 huge_free=memory.huge_free,
@@ -111,7 +114,6 @@ class HostCollector:
                 pressure=self._read_pressure(),
                 nodes=self._read_nodes(),
             ),
-            notes=_notes(memory),
         )
 
     def _look_around(self) -> None:
@@ -171,13 +173,3 @@ class HostCollector:
         """RAM that holds compressed swap, on zram and in front of a device."""
         used = None if self._zram is None else meminfo.zram_used(self._zram)
         return None if used is None else Bytes(used + (memory.zswap or 0))
-
-
-def _notes(memory: Meminfo) -> tuple[str, ...]:
-    if not memory.huge:
-        return ()
-    # ggml's CUDA backend asks HugePages_Free instead of MemAvailable where there are any.
-    return (
-        f"{memory.huge // 1024**2} MiB are set aside as huge pages: on a GPU that shares this "
-        "RAM, llama.cpp takes the free ones for all that is free",
-    )

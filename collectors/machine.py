@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import amd, apple, intel, npu, nvidia, windows
+from . import amd, apple, intel, npu, nvidia, tegra, windows
 from .apart import Apart
 from .host import HostCollector
 from .perhaps import Perhaps
@@ -42,6 +43,12 @@ T = TypeVar("T")
 
 HERE = Path("/")
 
+# ggml's CUDA backend asks HugePages_Free instead of MemAvailable where there are any.
+HUGE = (
+    "{} MiB are set aside as huge pages: on a GPU that shares this RAM, llama.cpp takes the free "
+    "ones for all that is free"
+)
+
 
 def find(root: Path = HERE, *, apart: bool = False, binding: Any | None = None) -> list[Collector]:
     """The collectors that may have something to say here. Asks no driver yet.
@@ -59,30 +66,36 @@ def find(root: Path = HERE, *, apart: bool = False, binding: Any | None = None) 
     if here and sys.platform == "win32":
         host = HostCollector(root, memory=windows.memory)
         return [host, nvidia.NvidiaCollector(root, binding=binding), windows.WindowsCollector()]
+    on_nvidia = tegra.present if tegra.present(root) else nvidia.present
     drivers = (
-        ("nvidia", nvidia.present, "collectors.nvidia:NvidiaCollector", nvidia.NO_DRIVER),
+        ("nvidia", on_nvidia, "collectors.nvidia:NvidiaCollector", nvidia.NO_DRIVER),
         ("amd", amd.present, "collectors.amd:AmdCollector", None),
         ("intel", intel.present, "collectors.intel:IntelCollector", None),
         ("npu", npu.present, "collectors.npu:NpuCollector", None),
     )
     for name, present, target, note in drivers:
         make = partial(_reader, name, target, root, apart=apart, binding=binding)
-        collectors.append(Perhaps(name, partial(present, root), make, note if here else None))
+        note, pools = note if here else None, name != "npu"
+        collectors.append(Perhaps(name, partial(present, root), make, note, pools=pools))
     return collectors
 
 
 def _reader(name: str, target: str, root: Path, *, apart: bool, binding: Any | None) -> Collector:
     """The collector of one driver. NVIDIA's holds its devices open: it must let them sleep."""
-    if apart:
+    if apart and root == HERE:  # in a capture there is no driver to hang
         reader = Apart(name, target, root)
-        return Resting(reader, root) if name == "nvidia" else reader
+        if name != "nvidia":
+            return reader
+        return Resting(tegra.TegraCollector(root, reader) if tegra.present(root) else reader, root)
     if name == "nvidia":
         recorded = root / "nvml.json"
         if binding is None and root != HERE and recorded.exists():
             binding = Replay(recorded)
-        if root != HERE and binding is None:
-            return _Nothing(name)
-        return nvidia.NvidiaCollector(root, binding=binding)
+        is_jetson, silent = tegra.present(root), root != HERE and binding is None
+        if silent:
+            return tegra.TegraCollector(root) if is_jetson else _Nothing(name)
+        reads = nvidia.NvidiaCollector(root, binding=binding)
+        return tegra.TegraCollector(root, reads) if is_jetson else reads
     if name == "amd":
         return amd.AmdCollector(root)
     return intel.IntelCollector(root) if name == "intel" else npu.NpuCollector(root)
@@ -107,6 +120,7 @@ class Machine:
     pools: tuple[MemoryPool, ...] = ()
     devices: tuple[Device, ...] = ()
     holders: tuple[Holder, ...] | None = None  # None: not asked for, or nobody could say
+    unlisted: tuple[PoolId, ...] = ()  # nobody can say who holds these
     processes: tuple[Process, ...] | None = None  # None: not asked for, or nobody could say
     health: Mapping[str, Health] = field(default_factory=dict)  # of whom it was asked this time
     blind: tuple[Blind, ...] = ()
@@ -124,6 +138,7 @@ def fold(readings: Iterable[Reading]) -> Machine:
     """
     readings = tuple(readings)
     samples = [r.sample for r in readings if r.sample is not None]
+    holders = _joined(s.holders for s in samples)
     faults = {r.collector: r.fault for r in readings if r.fault is not None}
     host = next((s.host for s in samples if s.host is not None), None)
     devices = tuple(d for s in samples for d in s.devices)
@@ -140,13 +155,14 @@ def fold(readings: Iterable[Reading]) -> Machine:
     return Machine(
         pools=tuple(pools.values()),
         devices=devices,
-        holders=_said_once(_joined(s.holders for s in samples)),
+        holders=None if holders is None else said_once(holders),
+        unlisted=tuple(p for s in samples for p in s.unlisted),
         processes=_joined(s.processes for s in samples),
         health={uuid: health for s in samples for uuid, health in (s.health or {}).items()},
         blind=tuple(b for b in blind.values() if b.pool not in pools),
         host=host,
         incidents=tuple(i for s in samples for i in s.incidents),
-        notes=tuple(n for s in samples for n in s.notes),
+        notes=(*(n for s in samples for n in s.notes), *_misread(host, pools.get(RAM))),
         faults=faults,
     )
 
@@ -164,12 +180,12 @@ def _shared_out(
     NUMA node of its own is taken off: it is another pool already.
     """
     devices = tuple(devices)
-    own = {d.numa_node for d in devices if d.pool not in (None, RAM)}
+    own = {d.numa_node for d in devices if d.pool != RAM}  # of one that is split, too
     nodes = [n for n in (host.nodes if host else ()) if n.node in own]
-    total = ram.total
-    if host is not None and host.physical is not None:
-        total = min(total, Bytes(host.physical - sum(n.total for n in nodes)))
-    free = min(total, Bytes(max(0, ram.free - sum(n.free for n in nodes))))
+    total, free = ram.total, ram.free
+    if nodes and host is not None:  # whoever has a limit may have all of it without them
+        total = min(total, _less(host.physical, total, (n.total for n in nodes)))
+        free = min(total, free, _less(host.available, free, (n.free for n in nodes)))
     gpus = {d.uuid for d in devices if d.pool == RAM and d.kind is DeviceKind.GPU}
     parts = {c.device: c for c in carveouts if c.device in gpus}.values()
     limits = [c.limit for c in parts]
@@ -182,19 +198,32 @@ def _shared_out(
         kind=PoolKind.UNIFIED if gpus else ram.kind,
         total=Bytes(total + aside),
         free=Bytes(free + left),
-        device_limit=Bytes(aside + sum(s or NONE for s in limits)) if known else None,
+        # The kernel's limit for several is one and the same, and no more than there is.
+        device_limit=Bytes(min(total, sum(s or NONE for s in limits)) + aside) if known else None,
         device_used=Bytes(aside - left + sum(s or NONE for s in used)) if told else None,
     )
 
 
-def _said_once(holders: tuple[Holder, ...] | None) -> tuple[Holder, ...] | None:
+def _less(whole: Bytes | None, otherwise: Bytes, parts: Iterable[Bytes]) -> Bytes:
+    return Bytes(max(0, (otherwise if whole is None else whole) - sum(parts)))
+
+
+def _misread(host: HostFacts | None, ram: MemoryPool | None) -> tuple[str, ...]:
+    """What engines read wrong here: huge pages, where a GPU draws from RAM."""
+    if ram is None or ram.kind is not PoolKind.UNIFIED or host is None or not host.huge:
+        return ()
+    return (HUGE.format(host.huge // 1024**2),)
+
+
+def said_once(holders: Iterable[Holder]) -> tuple[Holder, ...]:
     """Where one source hides what a process holds and another one tells, it is told."""
-    told = {(h.pid, h.pool) for h in holders or () if h.size is not None}
-    if holders is None or not told:
+    holders = tuple(holders)
+    if all(h.size is not None for h in holders):
         return holders
+    told = {(h.pid, h.pool) for h in holders if h.size is not None}
     return tuple(h for h in holders if h.size is not None or (h.pid, h.pool) not in told)
 
 
 def _joined(found: Iterable[tuple[T, ...] | None]) -> tuple[T, ...] | None:
     told = [items for items in found if items is not None]
-    return tuple(item for items in told for item in items) if told else None
+    return tuple(chain.from_iterable(told)) if told else None

@@ -49,6 +49,7 @@ class Uses:
     """Who uses the instances, in bytes by pool and pid, each as often as it is listed."""
 
     listed: list[tuple[tuple[PoolId, int], int | None]] | None = None  # None: nobody tells
+    untold: set[PoolId] = field(default_factory=set)  # pools of which nobody tells all
     notes: list[str] = field(default_factory=list)
 
 
@@ -114,9 +115,11 @@ def processes(library: Nvml, index: int, layout: Layout) -> Uses:
                 raise
             allowed = error.code != NO_PERMISSION
             refused[str(error) if allowed else "this user may not list them"] = None
+            uses.untold.add(instance.pool)
             continue
         if listed is None:
             refused["the driver does not list them"] = None
+            uses.untold.add(instance.pool)
             continue
         uses.listed = uses.listed or []
         for use in listed:

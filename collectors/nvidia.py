@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 import psutil
 
-from . import nvidia_gpu, nvml, nvml_health
-from .errors import CollectorError
+from . import nvidia_gpu, nvidia_pci, nvml, nvml_health
+from .errors import CollectorError, Outdated
 from .nvidia_gpu import Found, Gpu, Seen
 from .nvml import Handle, Nvml, NvmlError
 from .nvml_events import EventWatch
 from .reading import Blind, Incident, PoolId, Remedy, Sample, Seconds, Tier
+from .suspend import Suspension, asleep
 
 NO_DRIVER = "no NVIDIA driver on this machine"
 NO_GPU = "no NVIDIA GPU on this machine"
@@ -64,7 +65,7 @@ class Events(Protocol):
 
 class NvidiaCollector:
     """`host_total` gives the bytes of RAM, as below `root` if it is not given; `clock` monotonic
-    seconds. `binding` answers in place of the driver."""
+    seconds, `asleep` those that the machine has slept. `binding` answers in place of the driver."""
 
     name = "nvidia"
     deadline = Seconds(2.0)
@@ -76,10 +77,12 @@ class NvidiaCollector:
         host_total: Callable[[], int | None] | None = None,
         binding: Any | None = None,
         events: Events | None = None,
+        asleep: Callable[[], float] = asleep,
     ) -> None:
         self._root, self._clock, self._binding = root, clock, binding
         self._host_total = host_total or (lambda: _ram_of(root))
         self.events: Events = EventWatch() if events is None else events
+        self._suspension = Suspension(asleep)
         self._library: Nvml | None = None
         self._started_at: float | None = None  # None: to be initialised at the next read
         self._starts = 0
@@ -91,7 +94,9 @@ class NvidiaCollector:
         self._condemned: dict[str, tuple[int, str]] = {}  # by UUID: during which start, and why
 
     def read(self, tiers: Tier) -> Sample:
-        """Raises CollectorError where the driver was there and does not answer now."""
+        """Raises CollectorError where the driver was there, or should be, and does not answer."""
+        if self._suspension.happened():  # whatever the library knew of the GPUs is of before
+            self.close()
         self._listen()
         try:
             return self._read(self._clock(), tiers)
@@ -116,6 +121,8 @@ class NvidiaCollector:
         if self._absent is not None and now - self._absent[0] < ASK_AGAIN:
             return Sample(notes=(self._absent[1],))
         self._absent = None
+        if self._started_at is None and not self._known and nvidia_pci.all_others(self._root):
+            return self._missing(now, NO_GPU, "")  # to ask would load a driver that was unloaded
         if self._library is None:
             self._library = Nvml(self._binding)
         try:
@@ -125,13 +132,15 @@ class NvidiaCollector:
         except NvmlError as error:
             self._started_at = None
             if not self._known and error.code in (nvml.LIBRARY_NOT_FOUND, nvml.DRIVER_NOT_LOADED):
-                return self._missing(now, NO_DRIVER)
-            raise CollectorError(str(error)) from error
+                return self._missing(now, NO_DRIVER, str(error))
+            # A process keeps the library that it has loaded, and this one is an older driver's.
+            kind = Outdated if error.code == nvml.VERSIONS_DIFFER else CollectorError
+            raise kind(str(error)) from error
         if count == 0:
             self._started_at = None
             if not self._known:
-                return self._missing(now, NO_GPU)
-            raise CollectorError("the driver does not list any GPU now")
+                return self._missing(now, NO_GPU, "the driver lists none")
+            raise CollectorError("the driver does not list any GPU now" + self._given_away())
         return self._sample(self._read_all(self._library, count, now, tiers), tiers)
 
     def _start(self, library: Nvml, now: float) -> None:
@@ -140,9 +149,26 @@ class NvidiaCollector:
         self._started_at = now
         self._starts += 1
 
-    def _missing(self, now: float, note: str) -> Sample:
+    def _missing(self, now: float, note: str, why: str) -> Sample:
+        """No GPU at all is a fact; GPUs that the kernel has and nobody lists are a fault."""
+        self.close()
+        there = nvidia_pci.gpus(self._root)
+        own = [pci for pci, driver in there.items() if driver == nvidia_pci.DRIVER]
+        if own and nvidia_pci.nodes(self._root):
+            raise CollectorError(f"{why}, and the kernel has a GPU at {', '.join(own)}")
+        away = [f"{pci} belongs to {driver}" for pci, driver in there.items() if driver]
+        if away:
+            note = f"{note} that this program may use: {', '.join(away)}"
         self._absent = (now, note)
         return Sample(notes=(note,))
+
+    def _given_away(self) -> str:
+        found = ((g.gpu.pci, self._why_gone(g.gpu.pci)) for g in self._known.values())
+        return "".join(f"; {pci}: {why}" for pci, why in found if why)
+
+    def _why_gone(self, pci: str | None) -> str | None:
+        driver = nvidia_pci.given_away(self._root, pci)
+        return None if driver is None else f"the kernel has given it to {driver}"
 
     def _read_all(self, library: Nvml, count: int, now: float, tiers: Tier) -> Found:
         found, errors = Found(), dict[int, NvmlError]()
@@ -182,24 +208,34 @@ class NvidiaCollector:
         ):
             del self._condemned[uuid]  # started anew since, and the driver does not insist
         before = self._known.get(uuid)
+        if before is None and (asks := nvml_health.repair(library, handle)) is not None:
+            # Somebody saw it fail who is gone now: a reader before this one, or a daemon.
+            self._condemned.setdefault(uuid, (self._starts, f"the driver asks for this: {asks}"))
         return nvidia_gpu.identify(library, handle, index, uuid, before, self._host_total)
 
     def _with_missing(self, found: Found, errors: dict[int, NvmlError], otherwise: str) -> Found:
         """Adds GPUs that were there before, or are counted now, and could not be read."""
         unread = dict(errors)
         read = {d.uuid for d in found.devices}
+        whole = sum(d.parent is None for d in found.devices)
         for uuid, seen in self._known.items():
             if uuid not in read:
                 error = unread.pop(seen.gpu.index, None)
-                why = str(error) if error else otherwise
+                why = self._why_gone(seen.gpu.pci) or (str(error) if error else otherwise)
                 found.devices += seen.without_driver()
                 found.cannot_read(seen, self._condemned.get(uuid, (0, why))[1])
         for index, error in unread.items():
-            if error.code == nvml.NO_PERMISSION:  # counted, but not this program's to use
+            if self._is_hidden(error, whole + len(errors)):
                 found.notes.append(f"GPU {index} may not be read by this user")
             else:
                 found.blind.append(Blind(PoolId(f"nvidia:{index}"), str(error)))  # no UUID yet
         return found
+
+    def _is_hidden(self, error: NvmlError, count: int) -> bool:
+        """Is a GPU counted, but not this program's to use? Some drivers have no word for it."""
+        if error.code in (nvml.NO_PERMISSION, nvml.OPERATING_SYSTEM):
+            return True
+        return error.code == nvml.UNKNOWN and 0 < nvidia_pci.nodes(self._root) < count
 
     def _sample(self, found: Found, tiers: Tier) -> Sample:
         incidents, self._incidents = tuple(self._incidents), []
@@ -207,6 +243,7 @@ class NvidiaCollector:
             pools=tuple(found.pools),
             devices=found.in_order(),
             holders=None if found.holders is None else tuple(found.holders),
+            unlisted=tuple(found.unlisted),
             health=found.health if Tier.HEALTH in tiers else None,
             blind=tuple(found.blind),
             incidents=incidents,

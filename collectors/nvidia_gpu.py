@@ -27,6 +27,8 @@ INTEGRATED = ("GB10", "Thor", "Orin", "Xavier", "Tegra")
 # The number of the first pid namespace is part of the kernel's ABI (PROC_PID_INIT_INO).
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
 
+WSL = "dev/dxg"  # the GPU of a Windows machine, below WSL
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -78,6 +80,7 @@ class Found:
     pools: list[MemoryPool] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
     holders: list[Holder] | None = None
+    unlisted: list[PoolId] = field(default_factory=list)
     health: dict[str, Health] = field(default_factory=dict)
     blind: list[Blind] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -87,6 +90,7 @@ class Found:
         self.devices += other.devices
         if other.holders is not None:
             self.holders = [*(self.holders or ()), *other.holders]
+        self.unlisted += other.unlisted
         self.health |= other.health
         self.blind += other.blind
         self.notes += other.notes
@@ -181,27 +185,34 @@ def _list(
     if layout is not None:
         uses = mig.processes(library, gpu.index, layout)
     else:
-        uses = _processes(library, handle, gpu)
+        uses = _processes(library, handle, gpu, root)
     found.notes += uses.notes
+    # What is told of such a pool is a part, which would pass for all.
+    found.unlisted += sorted(uses.untold)
     if uses.listed is None:
         return
     found.holders = []
     # In a container, some drivers find the process but not its memory, and say 0.
     hidden = None if _in_first_namespace(root) else 0
     for (pool, pid), size in sorted(nvml.largest(uses.listed).items()):
+        if pool in uses.untold:
+            continue
         known = None if size is None or size == hidden else Bytes(size)
         found.holders.append(Holder(pid, pool, known, name_of(pid, root)))
 
 
-def _processes(library: Nvml, handle: Handle, gpu: Gpu) -> mig.Uses:
+def _processes(library: Nvml, handle: Handle, gpu: Gpu, root: Path) -> mig.Uses:
     try:
         listed = library.processes(handle)
+        why = f"the driver does not list the processes of GPU {gpu.index}"
     except NvmlError as error:
         if error.code in nvml.FATAL:
             raise
-        return mig.Uses(None, [f"GPU {gpu.index}: its processes are unknown: {error}"])
+        listed, why = None, f"GPU {gpu.index}: its processes are unknown: {error}"
+    if listed == [] and (root / WSL).exists():  # it lists none also when there are some
+        listed = None
     if listed is None:
-        return mig.Uses(None, [f"the driver does not list the processes of GPU {gpu.index}"])
+        return mig.Uses(None, {gpu.pool}, [why])
     return mig.Uses([((gpu.pool, use.pid), use.size) for use in listed])
 
 

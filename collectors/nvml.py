@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +16,7 @@ K = TypeVar("K", bound=Hashable)
 UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND = 1, 2, 3, 4, 6
 DRIVER_NOT_LOADED, TIMEOUT, LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND = 9, 10, 12, 13
 GPU_IS_LOST, RESET_REQUIRED, VERSIONS_DIFFER, ARGUMENT_VERSION, GPU_NOT_FOUND = 15, 16, 18, 25, 28
+OPERATING_SYSTEM, UNKNOWN = 17, 999
 # "The state is gone", as against "this one reading is not to be had": it may help to start anew.
 LIFECYCLE = frozenset(
     (UNINITIALIZED, DRIVER_NOT_LOADED, GPU_IS_LOST, VERSIONS_DIFFER, GPU_NOT_FOUND)
@@ -28,6 +30,10 @@ LISTS = (
     "nvmlDeviceGetMPSComputeRunningProcesses",
 )
 NO_INSTANCE = 0xFFFFFFFF
+
+# Where the library may lie unknown to the linker: WSL, NixOS, Kubernetes nodes.
+LIBRARY = "libnvidia-ml.so.1"
+PLACES = ("/usr/lib/wsl/lib", "/run/opengl-driver/lib", "/usr/local/nvidia/lib64")
 
 # The member of a field's value that is set, by its type.
 VALUES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
@@ -90,7 +96,12 @@ class Nvml:
 
     def start(self) -> None:
         """Initialise. Every handle from before is worthless."""
-        self.ask("nvmlInit")
+        try:
+            self.ask("nvmlInit")
+        except NvmlError as error:
+            if error.code != LIBRARY_NOT_FOUND or not _load_from(PLACES):
+                raise
+            self.ask("nvmlInit")
         self._starts += 1
         try:
             self.driver = str(self.ask("nvmlSystemGetDriverVersion"))
@@ -257,6 +268,15 @@ def garbles_lists(driver: str | None) -> bool:
     major, _, rest = (driver or "").partition(".")
     minor = rest.partition(".")[0]
     return major == "535" and minor.isdecimal() and 43 <= int(minor) <= 86
+
+
+def _load_from(places: Iterable[str]) -> bool:
+    """Load the library. The binding asks for it by its bare name, and finds what is loaded."""
+    for place in places:
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(f"{place}/{LIBRARY}")
+            return True
+    return False
 
 
 def _use(entry: Any) -> Use:

@@ -34,6 +34,8 @@ RECOVERY = (
     "bus reset",
     "reboot the system",
 )
+# While it asks for one of these, a GPU may answer, and will not work.
+REPAIRS = ("reset", "reboot", "drain and reset", "bus reset", "reboot the system")
 
 
 def read(library: Nvml, handle: Handle) -> Health:
@@ -83,6 +85,12 @@ def recovery(library: Nvml, handle: Handle) -> str | None:
     if action is None:
         return None
     return RECOVERY[int(action)] if 0 <= action < len(RECOVERY) else f"action {action:.0f}"
+
+
+def repair(library: Nvml, handle: Handle) -> str | None:
+    """What must be done before this GPU works again. None: nothing, or it does not tell."""
+    action = recovery(library, handle)
+    return action if action in REPAIRS else None
 
 
 def _throttled(library: Nvml, handle: Handle) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
 
+from .errors import NoAnswer
 from .reading import Collector, Reading, Seconds, Tier
 
 
@@ -35,9 +36,8 @@ class Owner:
         future: Future[Reading] = Future()
         now, called_at = self._clock(), self._called_at
         if called_at is not None and now - called_at > self.collector.deadline:
-            future.set_result(
-                self._fault(called_at, f"has not returned for {now - called_at:.0f} s")
-            )
+            why = f"has not returned for {now - called_at:.0f} s"
+            future.set_result(self._fault(called_at, why, late=True))
             return future
         if self._thread is None:
             name = f"collector {self.collector.name}"
@@ -53,7 +53,8 @@ class Owner:
     def give_up(self, future: Future[Reading], started: float) -> Reading:
         """The fault to use in place of a reading that did not come in time."""
         future.cancel()
-        return self._fault(started, f"no answer within {self.collector.deadline:g} s")
+        why = f"no answer within {self.collector.deadline:g} s"
+        return self._fault(started, why, late=True)
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -66,18 +67,18 @@ class Owner:
         try:
             sample = self.collector.read(tiers)
         except Exception as error:
-            return self._fault(started, _line(error))
+            return self._fault(started, _line(error), late=isinstance(error, NoAnswer))
         finally:
             self._called_at = None
         took = self._clock() - started
         if took > self.collector.deadline:
             # Whoever asked has given up; its numbers are of an unknown moment on the way.
-            return self._fault(started, f"answered only after {took:.1f} s")
+            return self._fault(started, f"answered only after {took:.1f} s", late=True)
         return Reading(self.collector.name, Seconds(started), Seconds(took), sample)
 
-    def _fault(self, started: float, why: str) -> Reading:
+    def _fault(self, started: float, why: str, *, late: bool = False) -> Reading:
         took = Seconds(self._clock() - started)
-        return Reading(self.collector.name, Seconds(started), took, fault=why)
+        return Reading(self.collector.name, Seconds(started), took, fault=why, late=late)
 
 
 def read_all(

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from .reading import Collector, Releasable, Sample, Seconds, Tier
 
 LOOK_AGAIN = Seconds(60.0)  # where there is nothing
+FIRST = Seconds(2.5)  # for a read that makes it: as long as the slowest of them may take
 
 
 class Perhaps:
     """What `make` gives, from the moment that `present` is true. Until then it reads nothing,
-    or says `note`. Once made it stays: hardware that is gone is a fault to be told."""
+    or says `note`. Once made it stays: hardware that is gone is a fault to be told.
+
+    `pools`: it may have memory of its own."""
 
     def __init__(
         self,
@@ -21,19 +24,30 @@ class Perhaps:
         make: Callable[[], Collector],
         note: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        pools: bool = True,
     ) -> None:
         self.name = name
-        self.deadline = Seconds(1.0)
+        self.deadline = FIRST
         self._present, self._make, self._clock = present, make, clock
         self._nothing = Sample(notes=() if note is None else (note,))
         self._made: Collector | None = None
         self._looked_at: float | None = None
+        self._heard = not pools
 
     def read(self, tiers: Tier) -> Sample:
         if self._made is None and self._due() and self._present():
             self._made = self._make()
             self.deadline = self._made.deadline
-        return self._nothing if self._made is None else self._made.read(tiers)
+        if self._made is None:
+            return self._nothing
+        sample = self._made.read(tiers)
+        self._heard = True
+        return sample
+
+    @property
+    def unheard(self) -> bool:
+        """It is there, and has never told what memory it has."""
+        return self._made is not None and not self._heard
 
     def _due(self) -> bool:
         now = self._clock()

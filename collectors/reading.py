@@ -209,8 +209,8 @@ class ProcessMemory:
 class Process:
     """A line of the process table: who it is, whose child, and what it holds of RAM.
 
-    `anonymous` as in ProcessMemory, `file` the rest of its resident file pages, some of which it
-    may share with others.
+    `anonymous` as in ProcessMemory; `shared` is the part of it that is shared memory, which
+    others may have mapped too. `file` is the rest of its resident file pages.
     """
 
     pid: int
@@ -218,6 +218,12 @@ class Process:
     name: str
     anonymous: Bytes
     file: Bytes
+    shared: Bytes = NONE
+
+    @property
+    def private(self) -> Bytes:
+        """What is in no other process, but for pages that are still as before a fork."""
+        return Bytes(max(0, self.anonymous - self.shared))
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +281,11 @@ class HostFacts:
     limit: Bytes | None = None  # the smallest cgroup limit above this process
     limited_by: str | None = None  # the file that says so
     physical: Bytes | None = None  # RAM of the machine, whatever the limit
+    available: Bytes | None = None  # of that
     anonymous: Bytes | None = None  # AnonPages: each page once, however many processes share it
     shared: Bytes | None = None  # tmpfs and shared memory: each page once
+    tables: Bytes | None = None  # page tables of processes, which `anonymous` has not
+    locked: Bytes | None = None  # Mlocked: pages that may not be dropped, file pages among them
     kernel: Bytes | None = (
         None  # what the kernel holds and cannot drop: slabs, stacks, per-CPU data
     )
@@ -291,6 +300,12 @@ class HostFacts:
     level: Level | None = None
     nodes: tuple[NumaNode, ...] = ()
 
+    @property
+    def is_limited(self) -> bool:
+        """Does a control group allow less RAM than there is? Then what is used is the group's,
+        and the sizes here are still of the whole machine."""
+        return self.limit is not None and (self.physical is None or self.limit < self.physical)
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -300,6 +315,7 @@ class Sample:
     devices: tuple[Device, ...] = ()
     carveouts: tuple[Carveout, ...] = ()
     holders: tuple[Holder, ...] | None = None  # None: not asked for this time
+    unlisted: tuple[PoolId, ...] = ()  # asked for, and nobody can say who holds these
     processes: tuple[Process, ...] | None = None  # None: not asked for this time
     health: Mapping[str, Health] | None = None  # by Device.uuid; None: not asked for this time
     blind: tuple[Blind, ...] = ()
@@ -310,13 +326,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One collector's answer at one instant: either data or the reason for none."""
+    """One collector's answer at one instant: either data or the reason for none.
+
+    `late`: the reason is that nothing came in time.
+    """
 
     collector: str
     taken_at: Seconds
     took: Seconds
     sample: Sample | None = None
     fault: str | None = None
+    late: bool = False
 
     def __post_init__(self) -> None:
         if (self.fault is None) == (self.sample is None):

@@ -2,25 +2,29 @@
 
 An open driver keeps a laptop's GPU awake, at 5 to 10 watts for nothing, and keeps an
 administrator from a reset or a change of its MIG layout. What the kernel says in sysfs about a
-GPU's power wakes nothing.
+GPU's power wakes nothing, and neither does how often the driver is open.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from .errors import CollectorError
-from .reading import Blind, Device, PoolId, Sample, Seconds, Tier, mib
+from .reading import Blind, Device, Holder, PoolId, Sample, Seconds, Tier, mib
 
-REST_AFTER = Seconds(60.0)  # without a holder on any GPU
+REST_AFTER = Seconds(60.0)  # without a holder on any GPU that is worth the name
 SETTLE = Seconds(15.0)  # after closing; the driver sees after 5 s that a GPU is idle
 FIRST_PAUSE, LONGEST_PAUSE = Seconds(120.0), Seconds(1800.0)  # when somebody else has it open
 UNSEEN = mib(256)  # in use without a holder: somebody whom this program cannot see
+# A display server has every GPU open, also one that shows and computes nothing, and that may
+# sleep nonetheless. The least that anybody who computes holds is more.
+FAINT = mib(64)
+USERS = "sys/module/nvidia/refcnt"  # open files of the driver, and modules upon it
 
 ASLEEP = ("suspended", "suspending")
 AWAKE = ("active", "resuming")
@@ -38,10 +42,12 @@ class Closing(Protocol):
 
 @dataclass(slots=True)
 class _Rest:
-    """A time in which nothing is asked of the driver. `sample` tells who is there."""
+    """A time in which nothing is asked of the driver. `sample` tells who is there, `users` how
+    often others have the driver open (None: the kernel does not tell)."""
 
     since: float
     sample: Sample
+    users: int | None
     slept: set[str] = field(default_factory=set)  # UUIDs of GPUs that have been seen asleep
 
 
@@ -76,10 +82,10 @@ class Resting:
         if until is not None:
             self._rest = self._idle_since = None
             self._close()
-            raise CollectorError(
-                f"released for an administrator, for another {until - now:.0f} s: "
-                "no memory of its GPUs can be read"
-            )
+            rest = f"for an administrator, for another {until - now:.0f} s"
+            if not self.closed:
+                raise CollectorError(f"to be released {rest}: its driver does not let go")
+            raise CollectorError(f"released {rest}: no memory of its GPUs can be read")
         if self._wanted.is_set():
             self._wanted.clear()
             self._rest = self._idle_since = None
@@ -120,7 +126,7 @@ class Resting:
     # -- the reading thread's own
 
     def _close(self) -> None:
-        if self._open:
+        if not self.closed:  # one that was left behind may have ended meanwhile
             self._inner.close()
             self._open = False
 
@@ -128,6 +134,7 @@ class Resting:
         # Also when the GPUs are asleep at the start: this wakes them once, but without it nobody
         # would know how much memory they have.
         self._open = True
+        users = self._users()
         try:
             sample = self._inner.read(tiers)
         except Exception:
@@ -139,10 +146,14 @@ class Resting:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now
-        elif now - self._idle_since >= REST_AFTER and now >= self._not_before:
+        elif (
+            now - self._idle_since >= REST_AFTER
+            and now >= self._not_before
+            and self._users() == users  # nobody came while it was read
+        ):
             self._idle_since = None
             self._close()
-            self._rest = _Rest(self._clock(), sample)
+            self._rest = _Rest(self._clock(), sample, self._users() if self.closed else None)
         return sample
 
     def _is_idle(self, sample: Sample) -> bool:
@@ -150,7 +161,8 @@ class Resting:
         gpus = _gpus(sample)
         return (
             bool(gpus)
-            and sample.holders == ()
+            and _is_faint(sample.holders)
+            and not sample.unlisted
             and not sample.blind
             and not sample.carveouts  # that is RAM, which somebody must count
             and all(pool.used < UNSEEN for pool in sample.pools)
@@ -184,7 +196,16 @@ class Resting:
             return None
         if not waking:
             self._pause = FIRST_PAUSE
-        return _told(rest.sample, sleeping, tiers)
+        elif rest.users is not None:
+            users = self._users()
+            if users is None or users > rest.users:  # somebody came
+                return None
+            rest.users = users
+        return _told(rest.sample, sleeping, tiers, by_identity=rest.users is not None)
+
+    def _users(self) -> int | None:
+        text = _text(self._root / USERS).strip()
+        return int(text) if text.isdecimal() else None
 
     def _power(self, pci: str, name: str) -> str:
         return _text(self._root / "sys/bus/pci/devices" / pci / "power" / name).strip()
@@ -195,26 +216,39 @@ def _gpus(sample: Sample) -> list[Device]:
     return [device for device in sample.devices if device.parent is None]
 
 
-def _told(before: Sample, sleeping: set[str], tiers: Tier) -> Sample:
+def _is_faint(holders: Iterable[Holder] | None) -> bool:
+    """Is all that they hold known, and next to nothing?"""
+    sizes = [None] if holders is None else [holder.size for holder in holders]
+    return None not in sizes and sum(size or 0 for size in sizes) < FAINT
+
+
+def _told(before: Sample, sleeping: set[str], tiers: Tier, *, by_identity: bool) -> Sample:
     """What is known of GPUs without asking: one that is asleep has nothing in its memory.
 
-    A pool's total is part of what it is, so it is as it was read. Of a GPU that has not fallen
-    asleep yet, nothing is known: somebody may just have opened it.
+    A pool's total is part of what it is, so it is as it was read. A GPU that has not fallen
+    asleep yet is as it was (`by_identity`) while nobody else has opened the driver since; where
+    that cannot be told, nothing is known.
     """
     devices = [
         replace(device, asleep=(device.parent or device.uuid) in sleeping)
         for device in before.devices
     ]
     asleep: set[PoolId | None] = {device.pool for device in devices if device.asleep}
+    awake = [p for p in before.pools if p.id not in asleep]
+    listed = Tier.PROCESSES in tiers and (by_identity or not awake)
+    unsaid = () if by_identity else awake
     return Sample(
-        pools=tuple(replace(p, free=p.total) for p in before.pools if p.id in asleep),
+        pools=tuple(
+            replace(p, free=p.total) if p.id in asleep else p
+            for p in before.pools
+            if p not in unsaid
+        ),
         devices=tuple(devices),
-        holders=() if Tier.PROCESSES in tiers and all(d.asleep for d in devices) else None,
+        holders=tuple(h for h in before.holders or () if h.pool not in asleep) if listed else None,
         health={} if Tier.HEALTH in tiers else None,
         blind=tuple(
             Blind(p.id, f"not asked for up to {SETTLE:g} s, so that its GPU can fall asleep")
-            for p in before.pools
-            if p.id not in asleep
+            for p in unsaid
         ),
     )
 

@@ -86,7 +86,9 @@ class ProcessTable:
     def _read_anew(self, pid: int, inode: int, statm: bytes) -> _Known | None:
         status = parse_status(_read(f"{self._proc}/{pid}/status"))
         if status.holds:
-            process = Process(pid, status.parent, status.name, status.anonymous, status.file)
+            process = Process(
+                pid, status.parent, status.name, status.anonymous, status.file, status.shared
+            )
             return _Known(inode, process, statm, _counts(statm))
         # A kernel thread; or it has ended; or it is yet to become a program, like the kernel's
         # own helpers, so that only the flag tells.

@@ -1,8 +1,9 @@
 """Where every byte of a pool is: its parts, which always sum to what is used of it.
 
 Pure: a machine in, parts out. Facts that count each page once (the kernel's own) come first,
-then what processes hold, as far as there is room for it: where processes share pages they would
-exceed the whole, and are cut. What is left is unaccounted.
+then what each process holds alone, as far as there is room for it: after a fork several have the
+same pages, which would exceed the whole. Shared memory is a part of its own. What is left is
+unaccounted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from .machine import Machine
-from .reading import NONE, RAM, Bytes, HostFacts, MemoryPool, PoolId
+from .reading import NONE, RAM, Bytes, HostFacts, MemoryPool, PoolId, Process
 
 
 class PartKind(Enum):
@@ -22,7 +23,7 @@ class PartKind(Enum):
     OTHERS = "others"  # further processes, together
     UNSEEN = "unseen"  # of processes that this user, or this container, cannot see
     DEVICE = "device"  # RAM that accelerators hold for no process that is listed
-    SHARED = "shared"  # shared memory and tmpfs that is in no process above
+    SHARED = "shared"  # shared memory and tmpfs that is in no process, or in several
     KERNEL = "kernel"
     HUGE = "huge"  # set aside as huge pages
     ZRAM = "zram"
@@ -76,16 +77,6 @@ def account(machine: Machine) -> tuple[PoolParts, ...]:
     )
 
 
-def is_limited(host: HostFacts | None) -> bool:
-    """Does a control group allow less RAM than there is? Then `used` is the group's, while what
-    the kernel tells in /proc/meminfo is still of the whole machine."""
-    return (
-        host is not None
-        and host.limit is not None
-        and (host.physical is None or host.limit < host.physical)
-    )
-
-
 def _own(pool: MemoryPool, machine: Machine, names: dict[int, str]) -> PoolParts:
     """An accelerator's own memory: only its driver knows who holds it."""
     held = _held(pool.id, machine)
@@ -95,7 +86,9 @@ def _own(pool: MemoryPool, machine: Machine, names: dict[int, str]) -> PoolParts
 
 
 def _ram(pool: MemoryPool, machine: Machine, names: dict[int, str]) -> PoolParts:
-    host = None if is_limited(machine.host) else machine.host
+    # Below a limit, what the kernel says of the whole machine says nothing of what is used.
+    host = None if machine.host is None or machine.host.is_limited else machine.host
+    listed = machine.processes or ()
     parts, left = [], pool.used
     for kind, label, told in _facts(host):
         size = min(told, left)
@@ -104,23 +97,28 @@ def _ram(pool: MemoryPool, machine: Machine, names: dict[int, str]) -> PoolParts
     held = _held(RAM, machine)
     by_driver = _fit(held, left)
     left = Bytes(left - _sum(by_driver.values()))
-    own = {p.pid: p.anonymous for p in machine.processes or ()}
-    once = _counted_once(host)
-    # One process alone has nothing twice: what it has beyond them is locked file pages.
-    room = left if once is None else min(left, max(once, *own.values(), NONE))
-    by_kernel = _share(own, room, host.shared or NONE if host else NONE)
-    held_alone = _sum(by_kernel.values())
-    left = Bytes(left - held_alone)
-    for pid in by_driver.keys() | by_kernel.keys():
-        device, size = by_driver.get(pid, NONE), by_kernel.get(pid, NONE)
-        label = _name(names, pid)
-        parts.append(Part(PartKind.PROCESS, label, Bytes(device + size), pid, device))
-    for kind, label, told in _not_in_processes(pool, host, held_alone, _sum(held.values())):
-        if own or kind is not PartKind.UNSEEN:
-            size = min(told, left)
-            parts.append(Part(kind, label, size))
-            left = Bytes(left - size)
-    return _closed(pool, parts, [held, own], _untold(RAM, machine, names))
+    private = {p.pid: p.private for p in listed}
+    most = _most_private(host)
+    in_one = _fit(private, left if most is None else min(left, most))
+    left = Bytes(left - _sum(in_one.values()))
+    shared = _shared(listed, host)
+    alone = _fit(_alone(listed, shared), left)
+    left = Bytes(left - _sum(alone.values()))
+    for pid in by_driver.keys() | in_one.keys():
+        device = by_driver.get(pid, NONE)
+        size = Bytes(device + in_one.get(pid, NONE) + alone.get(pid, NONE))
+        parts.append(Part(PartKind.PROCESS, _name(names, pid), size, pid, device))
+    own = _sum(in_one.values())
+    for kind, label, told in (
+        (PartKind.DEVICE, "accelerators, for nobody listed", _taken(pool, machine, own)),
+        (PartKind.UNSEEN, "processes that cannot be seen", _unseen(host, own) if listed else NONE),
+        (PartKind.SHARED, "shared memory, tmpfs", Bytes(shared - _sum(alone.values()))),
+    ):
+        size = min(told, left)
+        parts.append(Part(kind, label, size))
+        left = Bytes(left - size)
+    told_of = [held, private, _alone(listed, shared)]
+    return _closed(pool, parts, told_of, _untold(RAM, machine, names))
 
 
 def _facts(host: HostFacts | None) -> Iterable[tuple[PartKind, str, Bytes]]:
@@ -129,34 +127,49 @@ def _facts(host: HostFacts | None) -> Iterable[tuple[PartKind, str, Bytes]]:
         return
     yield PartKind.HUGE, "set aside as huge pages", host.huge or NONE
     yield PartKind.KERNEL, "kernel", host.kernel or NONE
-    yield PartKind.ZRAM, "compressed swap (zram)", host.zram or NONE
+    yield PartKind.ZRAM, "compressed swap", host.zram or NONE
     yield PartKind.COMPRESSED, "compressed memory", host.compressed or NONE
 
 
-def _counted_once(host: HostFacts | None) -> Bytes | None:
-    """All that can be in resident sets and is not a file's, each page once."""
-    if host is None or host.anonymous is None or host.shared is None:
+def _most_private(host: HostFacts | None) -> Bytes | None:
+    """All that can be in processes and is not shared memory, each page once: several have one
+    page after a fork, until it is written to. None: no bound is known."""
+    if host is None or host.anonymous is None or host.locked is None:
         return None
-    return Bytes(host.anonymous + host.shared)
+    return Bytes(host.anonymous + host.locked + (host.tables or NONE))
 
 
-def _not_in_processes(
-    pool: MemoryPool, host: HostFacts | None, held_alone: Bytes, by_driver: Bytes
-) -> Iterable[tuple[PartKind, str, Bytes]]:
-    """What is known to be used and is in no process that is listed."""
+def _shared(listed: Iterable[Process], host: HostFacts | None) -> Bytes:
+    """Shared memory and tmpfs, each page once. Where the kernel's count is of another machine,
+    what is sure: there is as much as one process has mapped."""
+    if host is not None and host.shared is not None:
+        return host.shared
+    return max((p.shared for p in listed), default=NONE)
+
+
+def _alone(listed: Iterable[Process], shared: Bytes) -> dict[int, Bytes]:
+    """Shared memory that is one process's alone: what it has mapped beyond all that the others
+    have together. There is one such process at most."""
+    sizes = {p.pid: p.shared for p in listed if p.shared}
+    total = _sum(sizes.values())
+    found = {pid: size - (total - size) for pid, size in sizes.items()}
+    return {pid: Bytes(min(size, shared)) for pid, size in found.items() if size > 0}
+
+
+def _taken(pool: MemoryPool, machine: Machine, private: Bytes) -> Bytes:
+    """What accelerators hold of RAM, and no process that is listed."""
+    listed = _sum(_held(RAM, machine).values())
     # Linux has an accelerator's pages in no resident set; a Mac has them in the process's own.
-    listed = by_driver if host and host.anonymous is not None else by_driver + held_alone
-    rest = (pool.device_used or NONE) - listed
-    yield PartKind.DEVICE, "accelerators, for nobody listed", Bytes(max(0, rest))
-    if host is None or host.shared is None:
-        return
-    if host.anonymous is not None:
-        unseen = Bytes(max(0, host.anonymous - held_alone))
-        yield PartKind.UNSEEN, "processes that cannot be seen", unseen
-        shared = min(host.shared, max(0, host.anonymous + host.shared - held_alone))
-        yield PartKind.SHARED, "shared memory and tmpfs", Bytes(shared)
-    else:
-        yield PartKind.SHARED, "shared memory and tmpfs", host.shared
+    if machine.host is None or machine.host.anonymous is None:
+        listed = Bytes(listed + private)
+    return Bytes(max(0, (pool.device_used or NONE) - listed))
+
+
+def _unseen(host: HostFacts | None, private: Bytes) -> Bytes:
+    """Anonymous memory that is in no process that is listed."""
+    if host is None or host.anonymous is None:
+        return NONE
+    return Bytes(max(0, host.anonymous - private))
 
 
 def _closed(
@@ -188,21 +201,6 @@ def _fit(sizes: dict[int, Bytes], room: Bytes) -> dict[int, Bytes]:
         fitted[pid] = min(size, room)
         room = Bytes(room - fitted[pid])
     return fitted
-
-
-def _share(sizes: dict[int, Bytes], room: Bytes, shared: Bytes) -> dict[int, Bytes]:
-    """As _fit, where `shared` bytes are all that there is to share. What a process has beyond
-    them is its own; of the rest, which others may have too, each keeps the same fraction."""
-    own = {pid: Bytes(max(0, size - shared)) for pid, size in sizes.items()}
-    rest, left = _sum(sizes.values()) - _sum(own.values()), room - _sum(own.values())
-    if left < 0:
-        return _fit(own, room)
-    if rest <= left:
-        return sizes
-    kept = {pid: Bytes(n + (sizes[pid] - n) * left // rest) for pid, n in own.items()}
-    first = min(kept, key=lambda pid: (-sizes[pid], pid))  # takes what rounding left over
-    kept[first] = min(sizes[first], Bytes(kept[first] + room - _sum(kept.values())))
-    return kept
 
 
 def _held(pool: PoolId, machine: Machine) -> dict[int, Bytes]:

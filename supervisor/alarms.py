@@ -38,11 +38,17 @@ class Alarms:
 
     def hear(self, incident: Incident) -> None:
         log.warning("%s: %s", incident.device, incident.text)
-        code = "" if incident.code is None else str(incident.code)
-        self.counts[incident.device, incident.kind, code] += 1
-        self._incidents = (*self._incidents, incident)[-MOST:]
+        self.counts[_what(incident)] += 1
+        # Of a storm the latest is kept: it must not push a graver one out.
+        others = (i for i in self._incidents if _what(i) != _what(incident))
+        self._incidents = (*others, incident)[-MOST:]
 
     def recent(self, now: Seconds) -> tuple[Incident, ...]:
         """The incidents of the last minutes, the oldest first."""
         self._incidents = tuple(i for i in self._incidents if now - i.at <= RECENT)
         return self._incidents
+
+
+def _what(incident: Incident) -> tuple[str, str, str]:
+    code = "" if incident.code is None else str(incident.code)
+    return incident.device, incident.kind, code

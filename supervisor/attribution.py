@@ -65,7 +65,8 @@ class Attribution:
     _cpu: dict[int, Seconds] = field(default_factory=dict)  # as their memory was read
     _read_at: float | None = None
     _members: frozenset[int] = frozenset()  # further processes that hold models
-    _roots: dict[EngineId, int] = field(default_factory=dict)
+    _lost: frozenset[int] = frozenset()  # of `_table`, that have ended since it was read
+    _roots: dict[EngineId, tuple[int, float]] = field(default_factory=dict)
     _roots_at: dict[EngineId, float] = field(default_factory=dict)
     _table: tuple[Process, ...] = ()  # what `kin` was worked out from
     _kin_of: object = None
@@ -137,7 +138,8 @@ class Attribution:
         pids = {r: pid for r, (pid, _) in self._pids.items()} | found
         loaded = [r for r, m in listed.items() if m.state is not None]
         kin = self._kinship(table, up, pids, loaded)
-        members = frozenset(p for pids in kin.models.values() for p in pids) - set(pids.values())
+        members = frozenset(p for pids in kin.models.values() for p in pids)
+        members -= self._lost | set(pids.values())
         moved |= members - self._members
         if fresh := moved | set(found.values()):
             self._memory = self._memory | self.processes.read(fresh)
@@ -163,20 +165,19 @@ class Attribution:
         settled = all(e in self._roots or not self._due(e, now) for e in up)
         if settled and table is self._table and key == self._kin_of:
             return self.kin
+        self._lost = self._lost if table is self._table else frozenset()
         self._table, self._kin_of = table, key
         # Whoever started an engine may have started us: we are nobody's, and hold no model.
         ours = descendants(os.getpid(), table) | {os.getpid()}
         table = tuple(p for p in table if p.pid not in ours)
-        there = {p.pid for p in table}
         for engine, url in up.items():
-            if self._roots.get(engine) not in there and self._due(engine, now):
+            if engine not in self._roots and self._due(engine, now):
                 self._roots_at[engine] = now
                 port = _local_port(url)
                 pid = None if port is None else self.processes.listener(port)
-                self._roots = {e: p for e, p in self._roots.items() if e != engine}
-                if pid is not None:
-                    self._roots[engine] = pid
-        roots = {e: p for e, p in self._roots.items() if e in up}
+                if pid is not None and (found := self.processes.times({pid}).get(pid)):
+                    self._roots[engine] = pid, found.started
+        roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
         asked = {p.pid for p in table if p.anonymous >= LARGE} if roots else set()
         asked |= set(roots.values())
         groups = {pid: g for pid in asked if (g := self.processes.group(pid)) is not None}
@@ -191,8 +192,12 @@ class Attribution:
         """Drop processes that have ended, or whose pid is somebody else's now. Returns the pids
         that have worked since their memory was read."""
         known = (*self._pids.values(), *self._lingering.values())
-        times = self.processes.times({*(pid for pid, _ in known), *self._members})
+        asked = (*known, *self._roots.values())
+        times = self.processes.times({*(pid for pid, _ in asked), *self._members})
         alive = {(pid, t.started) for pid, t in times.items()}
+        ended = {e for e, p in self._roots.items() if p not in alive}
+        for engine in ended:  # whoever answers in its place is searched for at once
+            del self._roots[engine], self._roots_at[engine]
         self._pids = {r: p for r, p in self._pids.items() if p in alive}
         self._lingering = {r: p for r, p in self._lingering.items() if p in alive}
         kept = {pid for pid, _ in (*self._pids.values(), *self._lingering.values())}
@@ -201,6 +206,7 @@ class Attribution:
             for p in self._members
             if p in times and p in self._memory and times[p].started == self._memory[p].started
         }
+        self._lost |= self._members - kept
         self._members &= kept
         self._cpu = {p: cpu for p, cpu in self._cpu.items() if p in kept}
         self._memory = {

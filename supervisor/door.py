@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from collectors.reading import RAM, Bytes, PoolId, Seconds
+from collectors.reading import RAM, Bytes, DeviceKind, PoolId, Seconds
 
 from .core.footprint import expect
 from .core.plan import Plan, Trigger, Why, dismiss, plan
@@ -85,18 +85,21 @@ class Door:
         None means the only accelerator, or RAM where there is none.
         """
         snapshot = self.snapshot()
-        ids = [p.id for p in snapshot.pools]
-        if name is None:
-            devices = {d.pool for d in snapshot.devices if d.pool is not None}
-            if len(devices) > 1:
-                raise Ambiguous(f"there are several pools; say which: {', '.join(sorted(ids))}")
-            return next(iter(devices), RAM)
-        for device in snapshot.devices:
-            names = (device.uuid, str(device.index), f"gpu{device.index}")
-            if name in names and device.pool is not None:
-                return device.pool
-        if name in ids:
-            return PoolId(name)
+        ids = [*(p.id for p in snapshot.pools), *sorted(snapshot.blind)]
+        gpus = [d for d in snapshot.devices if d.kind is DeviceKind.GPU and d.pool is not None]
+        if name is not None:
+            exact = {d.pool for d in gpus if d.uuid == name} | {i for i in ids if i == name}
+            # Each driver counts from 0, and all instances of a GPU have its index.
+            numbered = {d.pool for d in gpus if name in (str(d.index), f"gpu{d.index}")}
+            found = exact or numbered
+        else:
+            found = {d.pool for d in gpus} or {RAM}
+        if len(found) > 1:
+            which = "there are several pools" if name is None else f"{name!r} is several pools"
+            raise Ambiguous(f"{which}; say which: {', '.join(sorted(ids))}")
+        for pool in found:
+            return PoolId(pool or RAM)
+        assert name is not None
         begins = [id for id in ids if name and id.lower().startswith(name.lower())]
         if len(begins) == 1:
             return begins[0]

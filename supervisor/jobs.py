@@ -66,14 +66,16 @@ class Jobs:
         due_at = self.clock()
         while True:
             self.post(Tick(due_at))
-            last, posted_at, left = due_at, self.clock(), 1.0
+            last, seen_at, left = due_at, self.clock(), 1.0
             while left > 0:
-                left = max(0.0, max(last + self._period(), posted_at) - self.clock())
+                left = max(0.0, max(last + self._period(), seen_at) - self.clock())
                 # A long rest is slept in pieces: what is begun meanwhile may end it.
                 await self.sleep(min(left, self.interval / 4) if self.period else left)
                 self._look_at_clock()
-                due_at = max(last + self._period(), posted_at)
-                left = due_at - self.clock()
+                # A period that has shrunk since we looked: the tick was not due before.
+                due_at = max(last + self._period(), seen_at)
+                seen_at = self.clock()
+                left = due_at - seen_at
 
     def _period(self) -> Seconds:
         return self.interval if self.period is None else self.period()

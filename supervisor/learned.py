@@ -19,13 +19,18 @@ class Learned:
     _sizes: dict[ModelRef, Bytes] = field(default_factory=dict)
 
     def see(self, snapshot: Snapshot) -> None:
-        """Remember the largest footprint of each model that is loaded."""
-        listed = {i.ref for i in snapshot.installed}
-        self._sizes = {r: size for r, size in self._sizes.items() if r in listed}
+        """Remember the largest footprint of each model that is loaded, load by load: the journal
+        forgets what was not seen for long."""
+        there = {r.ref for r in snapshot.residents}
+        read = {p.id for p in snapshot.pools}
+        self._sizes = {r: size for r, size in self._sizes.items() if r in there}
         for resident in snapshot.residents:
             if resident.state is not State.LOADED:
                 continue
             if resident.size > self._sizes.get(resident.ref, 0) * GROWN:
+                known = self.journal.footprint(resident.ref) if snapshot.blind else None
+                if not read.issuperset({*resident.pools, *(s.pool for s in known or ())}):
+                    continue  # what it holds where nobody can look is not nothing
                 self._sizes[resident.ref] = resident.size
                 shares = tuple(Share(p, resident.holds(p)) for p in sorted(resident.pools))
                 self.journal.remember(resident.ref, shares)

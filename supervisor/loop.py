@@ -170,8 +170,7 @@ class Loop:
             case Sampled(snapshot, ticked):
                 self._sampling = self._sampling and not ticked
                 self._see(snapshot)
-                if self._look_again and not self._sampling:
-                    self._look_again = False
+                if self._look_again:
                     self._begin_sample()
             case SampleFailed(error):
                 self._sampling = False
@@ -179,6 +178,8 @@ class Loop:
                 level = logging.DEBUG if self._failing else logging.ERROR
                 log.log(level, "sampling failed: %s: %s", type(error).__name__, error)
                 self._failing = True
+                if self._look_again:
+                    self._begin_sample()
             case Happened(run, outcome):
                 self._note(run, outcome)
             case Ended(run, why):
@@ -201,7 +202,7 @@ class Loop:
 
     def _begin_sample(self) -> None:
         if not self._sampling:
-            self._sampling = True
+            self._sampling, self._look_again = True, False
             self._start("sample", self._sample())
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:

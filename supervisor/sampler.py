@@ -18,6 +18,7 @@ from collectors.reading import RAM, Incident, ProcessMemory, Seconds
 from .attribution import Attribution
 from .core.activity import Track, look_due, observe
 from .core.assemble import SeenMachine, SeenModel, assemble
+from .core.listing import NOTHING_LISTED, Listing
 from .core.policy import Policy
 from .core.snapshot import Ability, EngineId, EngineState, ModelRef, Reservation, Snapshot, State
 from .engines.base import CALL_TIMEOUT, Activity, Engine, EngineDown, EngineError, EngineModel
@@ -46,6 +47,7 @@ class Sampler:
     state: dict[str, SourceHealth] = field(default_factory=dict)
     missing: tuple[EngineState, ...] = ()  # named by the operator, and never yet found
     machine: Machine | None = None  # the machine as it was last read, for whoever only shows
+    _listing: Listing = NOTHING_LISTED
     _known: dict[EngineId, _Known] = field(default_factory=dict)
     _probes: Probes[EngineId, EngineState] = field(default_factory=lambda: Probes("probe"))
     _looks: Probes[ModelRef, Activity | None] = field(default_factory=lambda: Probes("look at"))
@@ -64,6 +66,9 @@ class Sampler:
             self.sources.read(thorough=thorough), self._ask_engines()
         )
         self.machine = machine
+        holders, processes = machine.holders or (), machine.processes or ()
+        if holders is not self._listing.holders or processes is not self._listing.processes:
+            self._listing = Listing(holders, processes)
         listed = {
             ModelRef(engine, model.id): model
             for engine, known in self._known.items()
@@ -79,9 +84,9 @@ class Sampler:
             SeenMachine(
                 machine.pools,
                 machine.devices,
-                machine.holders or (),
+                self._listing,
+                machine.unlisted,
                 {b.pool: b.why for b in machine.blind},
-                machine.processes,
                 machine.health,
                 machine.host,
                 incidents,
@@ -213,25 +218,24 @@ class Sampler:
         for ref, model in awake.items():
             held = [memory[p] for p in self.attribution.pids_of(ref) if p in memory]
             cpu = Seconds(sum(m.cpu for m in held)) if held else None
-            dear = model.state is State.LOADED and Ability.IN_FLIGHT in states[ref.engine].abilities
-            before = self._tracks.get(ref)
-            if not dear or thorough or look_due(before, Seconds(now), cpu):
-                looks.append(self._look_at(ref, model, cpu, ask=dear))
-        await asyncio.gather(*looks)
+            if model.state is State.SLEEPING:
+                self._observe(ref, Activity(0, model.mark), cpu)  # asking would wake it
+            elif Ability.IN_FLIGHT not in states[ref.engine].abilities:
+                self._observe(ref, Activity(None, model.mark), cpu)
+            elif thorough or look_due(self._tracks.get(ref), Seconds(now), cpu):
+                looks.append(self._look_at(ref, model, cpu))
+        if looks:
+            await asyncio.gather(*looks)
 
-    async def _look_at(
-        self, ref: ModelRef, model: EngineModel, cpu: Seconds | None, *, ask: bool
-    ) -> None:
-        activity = Activity(None, model.mark)
-        if model.state is State.SLEEPING:
-            activity = Activity(0, model.mark)  # asking would wake it; asleep is idle
-        elif ask:
-            answer = await self._looks.ask(
-                ref, lambda: self._activity(ref, model), lambda answer: answer is None, None
-            )
-            # It listed its models a moment ago and cannot say what this one does: most likely
-            # it is leaving, or too busy to answer. The process still tells.
-            activity = answer or activity
+    async def _look_at(self, ref: ModelRef, model: EngineModel, cpu: Seconds | None) -> None:
+        answer = await self._looks.ask(
+            ref, lambda: self._activity(ref, model), lambda answer: answer is None, None
+        )
+        # It listed its models a moment ago and cannot say what this one does: most likely it is
+        # leaving, or too busy to answer. The process still tells.
+        self._observe(ref, answer or Activity(None, model.mark), cpu)
+
+    def _observe(self, ref: ModelRef, activity: Activity, cpu: Seconds | None) -> None:
         self._tracks[ref] = observe(
             self._tracks.get(ref),
             Seconds(self.clock()),

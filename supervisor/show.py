@@ -40,7 +40,7 @@ def status(state: Row, on: Screen, *, wide: bool = False) -> str:
     for pool in pools(state, on):
         parts += [pool, ""]
     if wide:
-        parts += _wide(state, on)
+        parts += _wide(state, label, on)
     if state["models"]:
         parts += [_models(state["models"], label), ""]
     else:
@@ -50,13 +50,14 @@ def status(state: Row, on: Screen, *, wide: bool = False) -> str:
     return _drawn(parts, on)
 
 
-def _wide(state: Row, on: Screen) -> Iterable[RenderableType]:
+def _wide(state: Row, label: Mapping[str, str], on: Screen) -> Iterable[RenderableType]:
     from . import wide
 
-    for tree in wide.trees(state, on):
+    for tree in wide.trees(state["pools"], label, on):
         yield from (tree, "")
     if state["devices"]:
-        yield from (wide.devices(state["devices"]), "")
+        ids = labels(d["uuid"] for d in state["devices"])
+        yield from (wide.devices(state["devices"], ids, on), "")
     if state["host"] is not None and (line := wide.host(state["host"])):
         yield from (line, "")
 
@@ -120,6 +121,8 @@ def _became(row: Row) -> Iterable[str]:
             yield printable(f"nobody went: {', '.join(stayed[:SOME] + more)}")
     for share in row["unmet"]:
         yield printable(f"still missing: {format_bytes(share['size'])} of {share['pool']}")
+    for blind in row.get("blind", ()):
+        yield printable(f"{blind['pool']} cannot be read: {blind['why']}")
     if row["full"]:
         yield printable(f"more active than allowed: {', '.join(dict.fromkeys(row['full']))}")
 

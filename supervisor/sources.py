@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from collectors.machine import Machine, fold
+from collectors.machine import Machine, fold, said_once
 from collectors.owner import Owner
 from collectors.reading import (
     Blind,
@@ -28,6 +28,7 @@ from collectors.reading import (
     Seconds,
     Tier,
 )
+from collectors.suspend import Suspension
 
 # An unexplained change of free memory this large is a reason to list processes at once.
 SUSPICIOUS = 256 * 1024**2
@@ -40,12 +41,16 @@ PERIODS = 3  # a reading is fresh for so many of its periods
 
 @dataclass(slots=True)
 class SourceHealth:
-    """How one source did the last time it was asked. Times on the monotonic clock."""
+    """How one source did the last time it was asked. Times on the monotonic clock.
+
+    `late`: it did not answer in time.
+    """
 
     answered_at: Seconds | None = None
     took: Seconds = Seconds(0)
     fault: str | None = None
     failures: int = 0
+    late: bool = False
 
 
 @dataclass(slots=True)
@@ -56,12 +61,14 @@ class _Kept:
     answered: Reading | None = None  # the last one with data in it
     pools: frozenset[PoolId] = frozenset()
     holders: tuple[Holder, ...] = ()
+    unlisted: tuple[PoolId, ...] = ()
     processes: tuple[Process, ...] | None = None
     health: dict[str, Health] = field(default_factory=dict)
     taken: dict[str, Bytes] = field(default_factory=dict)  # Carveout.used, by device
     asked: dict[Tier, Seconds] = field(default_factory=dict)
     at: dict[Tier, Seconds] = field(default_factory=dict)  # of the tiers that it can tell
     pending: asyncio.Task[Reading] | None = None
+    late: bool = False  # somebody has waited for `pending` in vain
     odd: bool = False
 
 
@@ -74,30 +81,42 @@ class Sources:
     health_interval: Seconds = Seconds(5)
     fresh: Seconds = Seconds(3)
     soon: Seconds = SOON
+    suspension: Suspension = field(default_factory=Suspension)
     clock: Callable[[], float] = time.monotonic
     incident: Callable[[Incident], None] = lambda incident: None
     state: dict[str, SourceHealth] = field(default_factory=dict)
     _kept: dict[str, _Kept] = field(default_factory=dict)
+    _holders: tuple[Holder, ...] = ()  # everybody's; the same tuple until somebody lists anew
     _free: dict[PoolId, Bytes] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[Reading]] = field(default_factory=set)
 
     async def read(self, *, thorough: bool) -> Machine:
         """The machine now. `thorough` lists processes too, and waits for everybody's deadline."""
-        asked: list[asyncio.Task[Reading]] = []
+        if self.suspension.happened():
+            # By a clock that stood still meanwhile, what is old looks fresh.
+            thorough = True
+            for kept in self._kept.values():
+                kept.asked.clear()
+                kept.at.clear()
+        asked: dict[asyncio.Task[Reading], _Kept] = {}
         patient = thorough
+        odd = any(k.odd for k in self._kept.values())
         for owner in self.owners:
             kept = self._kept.setdefault(owner.collector.name, _Kept())
-            if kept.pending is not None and not kept.pending.done():
-                if not thorough:
-                    continue
-                asked.append(kept.pending)  # it may be of a moment before what we want to see
-            kept.pending = asyncio.create_task(
-                self._ask(owner, self._due(kept, thorough), kept.pending),
-                name=f"read {owner.collector.name}",
-            )
-            asked.append(kept.pending)
+            kept.odd = False
+            task = kept.pending
+            if task is None or task.done() or thorough:
+                # What is under way may be of a moment before the one that we want to see.
+                task = self._begin(owner, kept, self._due(kept, thorough, odd))
+            elif kept.late:
+                continue
+            asked[task] = kept
             patient = patient or kept.reading is None  # the first time, there is nothing else
         if asked:
             await asyncio.wait(asked, timeout=None if patient else self.soon)
+        for task, kept in asked.items():
+            if task is kept.pending:
+                kept.late = not task.done()
         return self._machine()
 
     def ages(self) -> dict[tuple[str, Tier], Seconds]:
@@ -138,14 +157,22 @@ class Sources:
 
     async def close(self) -> None:
         """Wait for nobody any more. The collectors themselves are their owners' to close."""
-        tasks = [k.pending for k in self._kept.values() if k.pending is not None]
+        tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- asking
 
-    def _due(self, kept: _Kept, thorough: bool) -> Tier:
+    def _begin(self, owner: Owner, kept: _Kept, tiers: Tier) -> asyncio.Task[Reading]:
+        name = f"read {owner.collector.name}"
+        task = asyncio.create_task(self._ask(owner, tiers, kept.pending), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        kept.pending, kept.late = task, False
+        return task
+
+    def _due(self, kept: _Kept, thorough: bool, odd: bool) -> Tier:
         now, tiers = self.clock(), Tier.MEMORY
         for tier, interval in (
             (Tier.PROCESSES, self.processes_interval),
@@ -154,7 +181,6 @@ class Sources:
             at = kept.asked.get(tier)
             if at is None or now - at >= interval:
                 tiers |= tier
-        odd = any(k.odd for k in self._kept.values())
         return tiers | Tier.PROCESSES if thorough or odd else tiers
 
     async def _ask(
@@ -170,7 +196,7 @@ class Sources:
         except TimeoutError:
             took = Seconds(self.clock() - started)
             fault = f"no answer within {deadline:g} s"
-            reading = Reading(name, Seconds(started), took, fault=fault)
+            reading = Reading(name, Seconds(started), took, fault=fault, late=True)
         self._keep(reading, tiers)
         return reading
 
@@ -182,6 +208,7 @@ class Sources:
             reading.took,
             reading.fault,
             before.failures + (sample is None),
+            reading.late,
         )
         kept = self._kept.setdefault(name, _Kept())
         kept.reading = reading
@@ -193,20 +220,26 @@ class Sources:
             replace(c, used=kept.taken.get(c.device)) if c.used is None else c
             for c in sample.carveouts
         )
-        sample = replace(sample, carveouts=carveouts)
-        kept.reading = kept.answered = replace(reading, sample=sample)
+        if carveouts:
+            sample = replace(sample, carveouts=carveouts)
+            reading = replace(reading, sample=sample)
+        kept.reading = kept.answered = reading
         kept.pools = frozenset(p.id for p in sample.pools) | {b.pool for b in sample.blind}
         kept.odd = self._is_odd(sample)
         if sample.holders is not None:
-            unseen = {b.pool for b in sample.blind}
+            unseen = {b.pool for b in sample.blind} | set(sample.unlisted)
+            unseen -= {h.pool for h in sample.holders}
             # What a model holds of a pool that cannot be read now has not moved elsewhere.
             remembered = (h for h in kept.holders if h.pool in unseen)
             kept.holders = (*sample.holders, *remembered)
+            self._holders = said_once(h for k in self._kept.values() for h in k.holders)
+        if Tier.PROCESSES in tiers:
+            kept.unlisted = sample.unlisted
         if sample.processes is not None:
             kept.processes = sample.processes
         if sample.health is not None:
             kept.health = dict(sample.health)
-        kept.asked |= {tier: reading.taken_at for tier in tiers}
+        kept.asked |= dict.fromkeys(tiers, reading.taken_at)
         told = {
             Tier.MEMORY: bool(sample.pools or sample.blind or sample.host),
             Tier.PROCESSES: sample.holders is not None or sample.processes is not None,
@@ -228,12 +261,15 @@ class Sources:
 
     def _machine(self) -> Machine:
         now = self.clock()
-        machine = fold(self._as_of(now, kept) for kept in self._kept.values() if kept.reading)
+        known = [kept for kept in self._kept.values() if kept.reading is not None]
+        machine = fold(reading for kept in known for reading in self._as_of(now, kept))
         blind = {b.pool: b for b in machine.blind}
         for name, kept in self._kept.items():
             if name in machine.faults:
                 why = f"{name}: {machine.faults[name]}"
-                blind |= {pool: Blind(pool, why) for pool in kept.pools}
+                # Where it never said what it has, something is there that nobody can judge.
+                pools = kept.pools or {PoolId(name)} & self._unheard()
+                blind |= {pool: Blind(pool, why) for pool in pools}
         read = {p.id for p in machine.pools}
         told = [k.processes for k in self._kept.values() if k.processes is not None]
         oldest = PERIODS * self.health_interval
@@ -246,21 +282,38 @@ class Sources:
         return replace(
             machine,
             blind=tuple(b for b in blind.values() if b.pool not in read),
-            holders=tuple(h for kept in self._kept.values() for h in kept.holders),
+            holders=self._holders,
+            unlisted=tuple(p for kept in known for p in kept.unlisted),
             processes=told[0] if told else None,  # one collector reads RAM, and lists them
             health=health,
             incidents=(),
         )
 
-    def _as_of(self, now: float, kept: _Kept) -> Reading:
-        """The latest reading of one collector; a fault where it is too old to be believed."""
+    def _unheard(self) -> set[PoolId]:
+        """Names for the memory of those that may have some, and could never be read."""
+        return {
+            PoolId(o.collector.name) for o in self.owners if getattr(o.collector, "unheard", False)
+        }
+
+    def _as_of(self, now: float, kept: _Kept) -> Iterator[Reading]:
+        """The latest reading of one collector; a fault where it is too old to be believed.
+
+        Devices that cannot be read are there all the same. What they have of RAM counts as it
+        was last read, so that nobody is evicted for it, and they may take no more.
+        """
         assert kept.reading is not None
+        reading, last = kept.reading, kept.answered
         late = kept.pending is not None and not kept.pending.done()
-        if not late or now - kept.reading.taken_at <= self.fresh:
-            return kept.reading
-        age = now - (kept.answered or kept.reading).taken_at
-        fault = f"has not answered for {age:.0f} s"
-        return Reading(kept.reading.collector, kept.reading.taken_at, Seconds(0), fault=fault)
+        if late and now - reading.taken_at > self.fresh:
+            fault = f"has not answered for {now - (last or reading).taken_at:.0f} s"
+            reading = Reading(reading.collector, reading.taken_at, Seconds(0), fault=fault)
+        yield reading
+        if reading.sample is None and last is not None and last.sample is not None:
+            parts = tuple(
+                c if c.limit is None else replace(c, used=Bytes(c.limit + c.free))
+                for c in last.sample.carveouts
+            )
+            yield replace(last, sample=Sample(devices=last.sample.devices, carveouts=parts))
 
 
 def hidden(machine: Machine, pool: PoolId, why: str) -> Machine:

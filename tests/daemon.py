@@ -21,6 +21,7 @@ from tests.nvml.fake_nvml import State as Driver
 POLL = 0.05  # seconds between two looks at another process; every wait is bounded
 PATIENCE = 40.0
 ROOT = Path(__file__).parent.parent
+ULLAGE = (sys.executable, "-m", "supervisor")
 
 State = dict[str, Any]
 
@@ -29,6 +30,7 @@ class Daemon:
     """`ullage run` with `config` in `folder`; `async with` starts it and ends it by SIGTERM.
 
     `flags` are added to its command line. `token` is what the test's own requests carry.
+    `program` is started in place of `ullage`.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Daemon:
         flags: tuple[str, ...] = (),
         token: str | None = None,
         before: Callable[[], object] | None = None,
+        program: tuple[str, ...] = ULLAGE,
     ) -> None:
         self.folder = folder
         self.folder.mkdir(exist_ok=True)
@@ -47,6 +50,7 @@ class Daemon:
         own = {k: v for k, v in os.environ.items() if not k.startswith("ULLAGE_")}
         self.env = {**own, "STATE_DIRECTORY": str(folder), **(env or {})}
         self.flags, self.token, self.before = flags, token, before
+        self.program = program
         self.lines: list[str] = []
         self.url = ""
 
@@ -59,6 +63,10 @@ class Daemon:
             assert await self.stop() == 0, self.log
 
     @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
     def log(self) -> str:
         return "\n".join(self.lines)
 
@@ -66,9 +74,7 @@ class Daemon:
         """Start the process, and wait for its address or its end."""
         command = ["run", "--config", str(self.file), "--port", "0", *self.flags]
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "supervisor",
+            *self.program,
             *command,
             env=self.env,
             cwd=ROOT,
@@ -88,7 +94,9 @@ class Daemon:
         self.client = httpx.AsyncClient(
             base_url=self.url, timeout=30, trust_env=False, headers=headers
         )
+        deadline = time.monotonic() + PATIENCE
         while (await self.client.get("/readyz")).status_code != 200:
+            assert time.monotonic() < deadline, self.log
             await asyncio.sleep(POLL)
 
     async def fails(self) -> tuple[int, str]:
@@ -110,7 +118,7 @@ class Daemon:
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """The exit code; negative for a signal. Bounded at 10 s, as the daemon promises."""
         await self.client.aclose()
-        self.process.send_signal(number)
+        os.kill(self.pid, number)
         async with asyncio.timeout(10):
             code = await self.process.wait()
         await self.reader
@@ -169,9 +177,7 @@ class Daemon:
     async def cli(self, *words: str, **env: str) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of `ullage` asking this daemon."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "supervisor",
+            *ULLAGE,
             *words,
             env={**self.env, "COLUMNS": "200", "ULLAGE_URL": self.url, **env},
             cwd=ROOT,

@@ -20,14 +20,15 @@ URL = "http://127.0.0.1:8080"
 class Machine:
     """Processes made of values: pid → command line, start, bytes, CPU time."""
 
-    def __init__(self) -> None:
+    def __init__(self, ports: dict[int, int] | None = None) -> None:
         self.now = 100.0
+        self.url, self.others = URL, dict[EngineId, str]()
         self.running: dict[int, tuple[tuple[str, ...], float]] = {}
         self.size: dict[int, Bytes] = {}
         self.cpu: dict[int, float] = {}
         self.read: list[set[int]] = []  # whose memory was read, call by call
         self.listed = 0
-        self.ports: dict[int, int] = {}  # who listens on which
+        self.ports = {} if ports is None else ports  # who listens on which
         self.groups: dict[int, str] = {}
         self.attribution = Attribution(
             Processes(self._memory, self._commands, self._times, self.ports.get, self.groups.get),
@@ -48,7 +49,7 @@ class Machine:
         self.now += 1
         self.read.append(set())
         listed = {ref(m.id, "llama"): m for m in models}
-        engines = {LLAMA: URL} if up else {}
+        engines = {LLAMA: self.url, **self.others} if up else {}
         return asyncio.run(self.attribution.read(listed, engines, table, thorough=thorough))
 
     def _commands(self) -> dict[int, tuple[str, ...]]:

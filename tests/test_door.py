@@ -78,6 +78,12 @@ def test_a_pool_is_known_by_its_device_and_by_a_unique_beginning(name: str) -> N
     assert door().pool(name) == A
 
 
+def test_a_pool_that_cannot_be_read_has_its_name_all_the_same() -> None:
+    dark = replace(TWO_CARDS, pools=(HOST, pool(4, id=B)), blind={A: "it hangs"})
+    assert door(dark).pool("GPU-8f6") == A
+    assert not door(dark).plan_free(gib(1), A).works
+
+
 def test_a_beginning_that_two_pools_share_is_refused_with_both() -> None:
     with pytest.raises(Unknown) as caught:
         door().pool("GPU-8f")

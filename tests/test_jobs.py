@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from collectors.reading import Seconds
 from supervisor.events import ClockStepped, Event, Tick
@@ -32,7 +35,7 @@ class Clocks:
         return self.monotonic + self.offset
 
 
-def paced(clocks: Clocks) -> list[Event]:
+def paced(clocks: Clocks, period: Callable[[], Seconds] | None = None) -> list[Event]:
     posted: list[Event] = []
 
     async def story() -> None:
@@ -42,6 +45,7 @@ def paced(clocks: Clocks) -> list[Event]:
             clock=lambda: clocks.monotonic,
             wall=clocks.wall,
             sleep=clocks.sleep,
+            period=period,
         )
         await asyncio.gather(jobs.pace(), return_exceptions=True)
 
@@ -68,6 +72,56 @@ def test_ticks_that_were_slept_through_are_not_made_up_for() -> None:
     ticks = [e.due_at for e in paced(Clocks(oversleep=4.0)) if isinstance(e, Tick)]
     # Each says when it was due, and was posted 4 s later: one per wake-up, never a burst.
     assert ticks == [1000.0, *(1001.0 + 4 * i for i in range(8))]
+
+
+@pytest.mark.parametrize("period", [0.25, 0.4, 1.0, 3.0])
+def test_a_tick_is_posted_each_period_of_the_pace(period: float) -> None:
+    """From a quarter of the base, 1 s here, to three times it."""
+    clocks = Clocks(turns=40)
+    ticks = [e.due_at for e in paced(clocks, lambda: Seconds(period)) if isinstance(e, Tick)]
+    assert len(ticks) >= 4
+    assert ticks == pytest.approx([1000.0 + i * period for i in range(len(ticks))])
+
+
+def test_a_rest_is_cut_short_when_the_period_shrinks() -> None:
+    clocks = Clocks(turns=12)
+    ticks = [
+        e.due_at
+        for e in paced(clocks, lambda: Seconds(0.25 if clocks.monotonic >= 1001.6 else 3.0))
+        if isinstance(e, Tick)
+    ]
+    # Looked at each quarter of the base: seen at 1001.75, and not before.
+    assert ticks[:4] == [1000.0, 1001.5, 1001.75, 1002.0]
+
+
+def test_a_tick_that_was_not_due_before_is_not_called_late() -> None:
+    """What is posted is when it was due: whoever measures lateness by it must not be misled."""
+    clocks, lags = Clocks(turns=12), list[float]()
+
+    async def story() -> None:
+        jobs = Jobs(
+            lambda e: lags.append(clocks.monotonic - e.due_at) if isinstance(e, Tick) else None,
+            Seconds(1.0),
+            clock=lambda: clocks.monotonic,
+            wall=clocks.wall,
+            sleep=clocks.sleep,
+            period=lambda: Seconds(0.25 if clocks.monotonic >= 1002.6 else 3.0),
+        )
+        await asyncio.gather(jobs.pace(), return_exceptions=True)
+
+    asyncio.run(story())
+    assert len(lags) > 2
+    assert max(lags) <= 0.25, "a nap at most"
+
+
+def test_a_period_that_grows_meanwhile_puts_the_tick_off() -> None:
+    clocks = Clocks(turns=12)
+    ticks = [
+        e.due_at
+        for e in paced(clocks, lambda: Seconds(2.0 if clocks.monotonic >= 1000.5 else 1.0))
+        if isinstance(e, Tick)
+    ]
+    assert ticks[:2] == [1000.0, 1002.0]
 
 
 def test_after_a_step_back_the_scheduler_s_jobs_run_again_within_their_period() -> None:

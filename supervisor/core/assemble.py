@@ -11,22 +11,20 @@ from collectors.reading import (
     Bytes,
     Device,
     Health,
-    Holder,
     HostFacts,
     Incident,
     MemoryPool,
     PoolId,
     PoolKind,
-    Process,
     ProcessMemory,
     Seconds,
 )
 
 from .activity import Track
 from .kinship import NOBODY, Kinship
+from .listing import NOTHING_LISTED, Listing
 from .snapshot import (
     EngineState,
-    Foreign,
     Installed,
     Mapped,
     ModelRef,
@@ -58,14 +56,14 @@ class SeenModel:
 
 @dataclass(frozen=True, slots=True)
 class SeenMachine:
-    """What all collectors say together, and what was not readable. `processes` is the table of
-    all processes, some seconds old; None where nobody reads one."""
+    """What all collectors say together, and what was not readable. `listing` may be some seconds
+    old."""
 
     pools: tuple[MemoryPool, ...]
     devices: tuple[Device, ...] = ()
-    holders: tuple[Holder, ...] = ()
+    listing: Listing = NOTHING_LISTED
+    unlisted: Collection[PoolId] = ()  # nobody can say who holds these
     blind: Mapping[PoolId, str] | None = None
-    processes: tuple[Process, ...] | None = None
     health: Mapping[str, Health] = field(default_factory=dict)
     host: HostFacts | None = None
     incidents: tuple[Incident, ...] = ()
@@ -102,7 +100,8 @@ def assemble(
         installed=tuple(Installed(m.ref, m.file_size) for m in seen),
         reservations=reservations,
         devices=machine.devices,
-        foreign=_foreign(machine, residents, kin),
+        foreign=machine.listing.foreign(frozenset(pid for r in residents for pid in r.pids), kin),
+        listed=machine.listing.sums,
         lingering=dict(lingering or {}),
         mapped={
             p.id: Bytes(min(p.free, size)) for p in machine.pools if (size := mapped.get(p.id))
@@ -128,7 +127,7 @@ def _effective(pool: MemoryPool, mapped: Bytes) -> MemoryPool:
     The kernel calls mapped weights "available": it could drop them, and the model would
     read them back from disk at every token. So they count as held.
     """
-    return replace(pool, free=Bytes(max(0, pool.free - mapped)))
+    return replace(pool, free=Bytes(max(0, pool.free - mapped))) if mapped else pool
 
 
 def _resident(
@@ -165,17 +164,18 @@ def _measured(
         if memory is not None:
             own[RAM] = own.get(RAM, 0) + memory.anonymous
             files.update({m.file: m.size for m in memory.mapped})
-    for holder in machine.holders:
-        if holder.pid in model.pids or any(pid in model.pids for pid in holder.sharers):
-            if holder.size is None:
-                unsaid = True
-            else:
-                own[holder.pool] = own.get(holder.pool, 0) + holder.size
+    for holder in machine.listing.held_by(model.pids):
+        if holder.size is None:
+            unsaid = True
+        else:
+            own[holder.pool] = own.get(holder.pool, 0) + holder.size
     shares = [Share(p, Bytes(size), Source.MEASURED) for p, size in sorted(own.items()) if size]
-    if unsaid and model.reported_gpu:  # the driver lists the process and hides its bytes
+    if (
+        model.pids and model.reported_gpu and (unsaid or machine.unlisted)
+    ):  # the driver hides what it holds
         known = {s.pool for s in shares}
         pool = _accelerator(machine)
-        if pool is not None and pool not in known:
+        if pool is not None and pool not in known and (unsaid or pool in machine.unlisted):
             shares.append(Share(pool, model.reported_gpu, Source.REPORTED))
     mapped = tuple(Mapped(f, RAM, size) for f, size in sorted(files.items()) if size)
     return tuple(shares), mapped
@@ -211,29 +211,3 @@ def _accelerator(machine: SeenMachine) -> PoolId | None:
     if any(p.kind is PoolKind.UNIFIED for p in machine.pools):
         return RAM
     return min((p for p in machine.blind or {} if p != RAM), default=None)
-
-
-def _foreign(
-    machine: SeenMachine, residents: Iterable[Resident], kin: Kinship
-) -> tuple[Foreign, ...]:
-    """What everybody else holds, process by process: of RAM what is the process's own, and the
-    pages that a driver took for it."""
-    ours = {pid for r in residents for pid in r.pids}
-    sizes: dict[tuple[PoolId, int], int] = {}
-    names: dict[int, str] = {}
-    for process in machine.processes or ():
-        names[process.pid] = process.name
-        if process.pid not in ours:
-            sizes[RAM, process.pid] = process.anonymous
-    for holder in machine.holders:
-        if holder.size and ours.isdisjoint((holder.pid, *holder.sharers)):
-            key = holder.pool, holder.pid
-            sizes[key] = sizes.get(key, 0) + holder.size
-            if holder.name:
-                names.setdefault(holder.pid, holder.name)
-    found = [
-        Foreign(pool, pid, names.get(pid, f"pid {pid}"), Bytes(size), kin.engines.get(pid))
-        for (pool, pid), size in sizes.items()
-        if size
-    ]
-    return tuple(sorted(found, key=lambda f: (f.pool, -f.size, f.pid)))

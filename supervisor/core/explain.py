@@ -98,6 +98,8 @@ def _told(row: Mapping[str, Any]) -> list[str]:
         lines.append(text)
     if row["unmet"]:
         lines.append(f"still missing: {_amounts(row['unmet'])}")
+    for blind in row.get("blind", ()):  # an older journal does not say
+        lines.append(f"{blind['pool']} cannot be read: {blind['why']}")
     if row["full"]:
         limits = ", ".join(dict.fromkeys(row["full"]))
         lines.append(f"{len(row['full'])} more active than allowed: {limits}")

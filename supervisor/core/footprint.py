@@ -20,7 +20,7 @@ def expect(
     None where nothing at all is known of its size.
     """
     if learned:
-        known = {p.id for p in snapshot.pools}
+        known = {p.id for p in snapshot.pools} | snapshot.blind.keys()
         if all(share.pool in known for share in learned):
             return Demand(learned, ref)
     installed = next((i for i in snapshot.installed if i.ref == ref), Installed(ref))
@@ -32,5 +32,7 @@ def expect(
         key=lambda r: (r.headroom, r.pool),
         default=None,
     )
+    # An accelerator that cannot be read is still where its engine will load it.
+    unseen = min((p for p in snapshot.blind if p != RAM), default=RAM)
     size = Bytes(int(installed.size * OVER_FILE_SIZE))
-    return Demand((Share(best.pool if best else RAM, size, Source.ESTIMATED),), ref)
+    return Demand((Share(best.pool if best else unseen, size, Source.ESTIMATED),), ref)

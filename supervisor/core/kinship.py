@@ -57,13 +57,10 @@ def kinship(
         for engine, pid in roots.items()
         if (group := (groups or {}).get(pid)) is not None and is_own(group)
     }
-    owner: dict[int, ModelRef | EngineId] = {}
-    for pid in parents.keys() | claims.keys():
-        found = _nearest(pid, parents, claims)
-        if found is None and groups:
-            found = by_group.get(groups.get(pid, ""))
-        if found is not None:
-            owner[pid] = found
+    owner = _by_descent(parents, claims)
+    for pid, group in (groups or {}).items():
+        if pid in parents and group in by_group:
+            owner.setdefault(pid, by_group[group])
     for engine, root in roots.items():
         unplaced = [r for r in loaded if r.engine == engine]
         if len(unplaced) == 1 and unplaced[0] not in held:
@@ -85,13 +82,17 @@ def is_own(group: str) -> bool:
     return _OWN.search(group) is not None
 
 
-def _nearest(
-    pid: int, parents: Mapping[int, int], claims: Mapping[int, ModelRef | EngineId]
-) -> ModelRef | EngineId | None:
-    seen: set[int] = set()
-    while pid not in seen:  # pids are read one by one: two may seem to be each other's parent
-        if pid in claims:
-            return claims[pid]
-        seen.add(pid)
-        pid = parents.get(pid, 0)
-    return None
+def _by_descent(
+    parents: Mapping[int, int], claims: Mapping[int, ModelRef | EngineId]
+) -> dict[int, ModelRef | EngineId]:
+    """Whose each process is, by the nearest of its ancestors that is claimed, or itself."""
+    known: dict[int, ModelRef | EngineId | None] = dict(claims)
+    for pid in parents:
+        line = []
+        while pid not in known:
+            # Pids are read one by one: two may seem to be each other's parent.
+            known[pid] = None
+            line.append(pid)
+            pid = parents.get(pid, 0)
+        known |= dict.fromkeys(line, known[pid])
+    return {pid: who for pid, who in known.items() if who is not None}

@@ -11,6 +11,7 @@ from .headroom import Room
 from .snapshot import Snapshot, State
 
 WINDOW = Seconds(60.0)  # for this long the fastest fall is remembered
+FASTEST, SLOWEST = 0.25, 3.0  # periods, in parts of the base
 LOOKS = 4  # so many looks before a pool that falls as fast again is empty
 
 MOVING = (State.LOADING, State.LEAVING)
@@ -20,7 +21,7 @@ MOVING = (State.LOADING, State.LEAVING)
 class Pace:
     """`base` is the period while models are loaded and memory is at ease, in seconds.
 
-    A quarter of it is the shortest period, three times it the longest. A loader can fill a card
+    FASTEST of it is the shortest period, SLOWEST the longest. A loader can fill a card
     within a second, so no pace protects a load: that is what reservations are for.
     """
 
@@ -30,9 +31,9 @@ class Pace:
 
     def next(self, snapshot: Snapshot, rooms: Iterable[Room], *, busy: bool) -> Seconds:
         """Seconds until the next look. `busy`: a plan is being carried out."""
-        fastest, calm = self.base / 4, self.base
+        fastest, calm = self.base * FASTEST, self.base
         if not snapshot.residents and not snapshot.reservations:
-            calm = Seconds(self.base * 3)
+            calm = Seconds(self.base * SLOWEST)
         period: float = calm
         for room in rooms:
             fall = self._fall(room, snapshot.taken_at)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from collectors.reading import Bytes, PoolId
+from collectors.reading import Blind, Bytes, PoolId
 
 from .headroom import Tally, releases, rooms
 from .limits import Slots
@@ -86,8 +86,9 @@ class Plan:
     """What to do, in order, and a note for every model that was considered.
 
     `unmet` and `full` say what is missing: bytes, and the limits ("host" or an engine) that
-    stay exceeded. For a demand either `actions` makes it fit, or something is missing and
-    `actions` is empty: a plan that cannot succeed evicts nobody. Relief gives what it can.
+    stay exceeded; `blind` the pools of those bytes that cannot be read. For a demand either
+    `actions` makes it fit, or something is missing and `actions` is empty: a plan that cannot
+    succeed evicts nobody. Relief gives what it can.
     """
 
     trigger: Trigger
@@ -95,6 +96,7 @@ class Plan:
     notes: tuple[Note, ...] = ()
     unmet: tuple[Share, ...] = ()
     full: tuple[str, ...] = ()
+    blind: tuple[Blind, ...] = ()
 
     @property
     def evictions(self) -> tuple[Evict, ...]:
@@ -107,7 +109,11 @@ class Plan:
     @property
     def waits_for(self) -> tuple[ModelRef, ...]:
         """The busy models that could make it work, were they idle."""
-        return () if self.works else tuple(n.ref for n in self.notes if n.why is Why.BUSY)
+        return (
+            ()
+            if self.works or self.blind
+            else tuple(n.ref for n in self.notes if n.why is Why.BUSY)
+        )
 
 
 NOBODY: frozenset[ModelRef] = frozenset()
@@ -133,7 +139,9 @@ def plan(
     notes = room.notes if ref is None else (*room.notes, Note(ref, Why.WANTED))
     if room.unmet or room.full:
         notes = tuple(Note(n.ref, _in_vain(n.why)) for n in notes)
-        return Plan(Trigger.DEMAND, notes=notes, unmet=room.unmet, full=room.full)
+        unread = ((s.pool, snapshot.blind.get(s.pool)) for s in room.unmet)
+        blind = tuple(Blind(pool, why) for pool, why in unread if why is not None)
+        return Plan(Trigger.DEMAND, notes=notes, unmet=room.unmet, full=room.full, blind=blind)
     load = () if ref is None else (Load(ref, demand.shares),)
     return Plan(Trigger.DEMAND, (*room.victims, *load), notes)
 
@@ -291,4 +299,4 @@ def _evictions(snapshot: Snapshot, victims: list[Resident], why: Why) -> tuple[E
 
 
 def _in_vain(why: Why) -> Why:
-    return Why.NOT_ENOUGH if why is Why.MAKES_ROOM else why
+    return Why.NOT_ENOUGH if why in (Why.MAKES_ROOM, Why.NOT_NEEDED) else why

@@ -25,6 +25,7 @@ def plan_row(plan: Plan) -> Row:
         "notes": [_note(n) for n in plan.notes],
         "unmet": _shares(plan.unmet),
         "full": list(plan.full),
+        "blind": [{"pool": b.pool, "why": b.why} for b in plan.blind],
     }
 
 

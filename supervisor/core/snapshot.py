@@ -106,7 +106,7 @@ class Resident:
 
     @property
     def size(self) -> Bytes:
-        return Bytes(sum(self.holds(p) for p in self.pools))
+        return Bytes(sum(s.size for s in self.shares) + sum(m.size for m in self.mapped))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +161,26 @@ class EngineState:
         return self.fault is None
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(NamedTuple):
     """Bytes of a pool held by a process that is no model of ours. `engine`: whose process it is,
-    where it is an engine's and holds none of its models alone."""
+    where it is an engine's and holds none of its models alone. `shared`: the part of `size` that
+    is shared memory, which others may have mapped too."""
 
     pool: PoolId
     pid: int
     name: str
     size: Bytes
     engine: EngineId | None = None
+    shared: Bytes = NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What all processes that are listed hold of RAM, models' and others', in bytes."""
+
+    private: Bytes = NONE  # anonymous, and nobody else's
+    shared: Bytes = NONE  # shared memory, as often as it is mapped
+    by_drivers: Bytes = NONE  # pages that drivers took for them, in no resident set
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +191,8 @@ class Snapshot:
     loaded model; `mapped` is what was taken off for that, by pool. `blind` names the pools
     that could not be read this time, and why.
     `lingering` has the RAM of processes that held a model which their engine no longer lists.
-    `health` is by Device.uuid; `incidents` are the recent ones, the oldest first.
+    `listed` sums up all processes, for what is in none of them. `health` is by Device.uuid;
+    `incidents` are the recent ones, the oldest first.
     """
 
     taken_at: Seconds
@@ -193,6 +204,7 @@ class Snapshot:
     reservations: tuple[Reservation, ...] = ()
     devices: tuple[Device, ...] = ()
     foreign: tuple[Foreign, ...] = ()
+    listed: Listed = Listed()
     lingering: Mapping[ModelRef, Bytes] = field(default_factory=dict)
     mapped: Mapping[PoolId, Bytes] = field(default_factory=dict)
     health: Mapping[str, Health] = field(default_factory=dict)

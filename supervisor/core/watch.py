@@ -108,7 +108,8 @@ def due(
 
 def _pressure(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
     """By what is measured alone: what is promised to a load is a matter of admission."""
-    for room in rooms(replace(snapshot, reservations=()), policy):
+    measured = replace(snapshot, reservations=()) if snapshot.reservations else snapshot
+    for room in rooms(measured, policy):
         if room.headroom < 0:
             hard = -room.headroom > room.reserve / 2
             severity = Severity.CRITICAL if hard else Severity.WARNING

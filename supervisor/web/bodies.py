@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from collectors.reading import Bytes, Seconds
 from supervisor.units import parse_duration, parse_size
 
+NO_KEYS = "there is no such key; it takes none"
+
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=1000)]
 Size = Annotated[Bytes, BeforeValidator(parse_size)]
@@ -97,4 +99,4 @@ def mistakes(error: ValidationError, body: type[BaseModel]) -> list[str]:
 
 
 def _choices(keys: list[str]) -> str:
-    return f"there is no such key; the keys are {', '.join(keys)}"
+    return f"there is no such key; the keys are {', '.join(keys)}" if keys else NO_KEYS

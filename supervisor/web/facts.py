@@ -81,20 +81,18 @@ def _process(loop: Loop) -> Iterator[Fact]:
 
 def _sources(loop: Loop) -> Iterator[Fact]:
     """How collectors and engines did when they were last asked."""
-    deadlines = {o.collector.name: o.collector.deadline for o in loop.sampler.sources.owners}
+    collectors = {o.collector.name for o in loop.sampler.sources.owners}
     for source, health in sorted(loop.sampler.health.items()):
         engine = source.removeprefix("engine ")
         if engine != source:
             yield "engine_probe_duration_seconds", (engine,), health.took
-        elif source in deadlines:
+        elif source in collectors:
             if health.answered_at is not None:
                 at = _wall(loop, health.answered_at)
                 yield "collector_last_success_timestamp_seconds", (source,), at
-            # Whoever gives up on a call does so at its deadline, give or take a timer's tick.
-            late = health.fault is not None and health.took >= 0.99 * deadlines[source]
             yield "collector_duration_seconds", (source,), health.took
             yield "collector_errors_total", (source,), health.failures
-            yield "collector_stalled", (source,), late
+            yield "collector_stalled", (source,), health.late
 
 
 def _memory(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
@@ -139,6 +137,8 @@ def _owners(account: Account) -> Counter[str]:
 
 _WORDS = {
     Owner.FOREIGN: "_external",
+    Owner.DEVICE: "_accelerators",
+    Owner.UNSEEN: "_unseen",
     Owner.SHARED: "_shared",
     Owner.KERNEL: "_kernel",
     Owner.HUGE: "_huge_pages",

@@ -51,7 +51,8 @@ NAMES: tuple[Name, ...] = (
     Name("memory_unattributed_bytes", "gauge", _POOL,
          "Used bytes of which nobody knows whose they are."),
     Name("memory_attributed_bytes", "gauge", ("pool", "owner"),
-         "Used bytes by owner: an engine, _external (other processes), _shared, _kernel,"
+         "Used bytes by owner: an engine, _external (other processes), _accelerators (for no"
+         " process that is listed), _unseen (processes that cannot be seen), _shared, _kernel,"
          " _huge_pages, _compressed, or _unknown."),
     Name("memory_hard_headroom_bytes", "gauge", _POOL,
          "The headroom if the kernel dropped the mapped weights of loaded models, which they"

@@ -7,7 +7,17 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from collectors.reading import RAM, Bytes, Device, Health, HostFacts, PoolId, Seconds, mib
+from collectors.reading import (
+    RAM,
+    Bytes,
+    Device,
+    DeviceKind,
+    Health,
+    HostFacts,
+    PoolId,
+    Seconds,
+    mib,
+)
 from supervisor.core.account import Account, Owner, Part, account
 from supervisor.core.headroom import Room, rooms
 from supervisor.core.plan import Plan
@@ -162,7 +172,7 @@ def _row_of_room(room: Room) -> Json:
 
 def name_of(pool: str, devices: Iterable[Device]) -> str:
     """What a person calls this pool: its devices' names, or RAM."""
-    names = " + ".join(d.name for d in devices if d.pool == pool)
+    names = " + ".join(d.name for d in devices if d.pool == pool and d.kind is DeviceKind.GPU)
     return names or ("RAM" if pool == RAM else pool)
 
 

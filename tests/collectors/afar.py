@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from collectors.errors import CollectorError
+from collectors.errors import CollectorError, Outdated
 from collectors.reading import (
     Holder,
     Incident,
@@ -74,6 +74,9 @@ class Obedient:
 
     def refuse(self, sample: Sample, *words: str) -> Sample:
         raise CollectorError(" ".join(words))
+
+    def outlive(self, sample: Sample, *words: str) -> Sample:
+        raise Outdated(" ".join(words))
 
     def stumble(self, sample: Sample) -> Sample:
         raise ValueError("two\nlines")

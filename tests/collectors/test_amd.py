@@ -214,6 +214,31 @@ def test_a_node_of_cpu_and_gpu_together_settles_it(tmp_path, cores, lives_in_ram
     assert (read(tmp_path).devices[0].pool == RAM) is lives_in_ram
 
 
+@pytest.mark.parametrize(
+    "files", [{}, {"mem_busy_percent": 7}, {"power/runtime_status": "suspended"}]
+)
+def test_an_mi300a_has_no_memory_but_ram_which_is_counted_once(tmp_path, files):
+    none = dict.fromkeys(("mem_info_vram_total", "mem_info_vram_used"), 0)
+    gtt = {"mem_info_gtt_total": gib(120), "mem_info_gtt_used": gib(30)}
+    files = {"device": "0x74a0", "mem_info_vram_vendor": "hbm", **none, **gtt, **files}
+    for index, pci in enumerate((PCI, "0000:07:00.0")):
+        card(tmp_path, index, pci, **files)
+        client(tmp_path, 7 + index, 3, pci, index, drm_resident_gtt="29 GiB")
+    sample = read(tmp_path)
+    assert ([d.pool for d in sample.devices], sample.pools) == ([RAM, RAM], ())
+    total = gib(240)
+    host = Sample(
+        pools=(MemoryPool(RAM, PoolKind.HOST, total, gib(170)),),
+        host=HostFacts(swap_total=0, swap_free=0, physical=total),
+    )
+    now = Seconds(0.0)
+    (ram,) = fold([Reading("host", now, now, host), Reading("amd", now, now, sample)]).pools
+    assert (ram.kind, ram.total, ram.free) == (PoolKind.UNIFIED, total, gib(170))
+    if "power/runtime_status" not in files:
+        assert (ram.device_limit, ram.device_used) == (gib(240), gib(60))
+        assert [h.size for h in sample.holders] == [gib(29), gib(29)]
+
+
 # -- a card that sleeps
 
 
@@ -234,17 +259,30 @@ def test_a_card_that_sleeps_is_not_woken_and_all_of_it_is_free(tmp_path):
     assert (sample.health, sample.holders) == ({}, ())
 
 
-def test_a_card_that_slept_from_the_start_is_blind_until_it_wakes(tmp_path):
+def test_a_card_that_slept_from_the_start_tells_its_size_and_all_of_it_is_free(tmp_path):
     device = card(tmp_path, 0, PCI, **DISCRETE)
+    write(device, "power/runtime_status", "suspended\n")
+    collector = AmdCollector(tmp_path)
+    for _ in range(2):
+        sample = collector.read(Tier.ALL)
+        assert [(p.total, p.free) for p in sample.pools] == [(gib(24), gib(24))]
+        assert (sample.blind, sample.devices[0].asleep) == ((), True)
+    write(device, "power/runtime_status", "active\n")
+    sample = collector.read(Tier.ALL)
+    assert [p.free for p in sample.pools] == [gib(20)]
+    assert (sample.blind, sample.devices[0].asleep) == ((), False)
+
+
+def test_a_card_that_sleeps_and_tells_nothing_is_blind_until_it_wakes(tmp_path):
+    device = card(tmp_path, 0, PCI, **without(DISCRETE, "mem_info_vram_total"))
     write(device, "power/runtime_status", "suspended\n")
     collector = AmdCollector(tmp_path)
     sample = collector.read(Tier.ALL)
     assert sample.blind == (Blind(f"pci-{PCI}", "asleep"),)
     assert (sample.pools, sample.devices[0].asleep) == ((), True)
+    write(device, "mem_info_vram_total", f"{gib(24)}\n")
     write(device, "power/runtime_status", "active\n")
-    sample = collector.read(Tier.ALL)
-    assert [p.free for p in sample.pools] == [gib(20)]
-    assert (sample.blind, sample.devices[0].asleep) == ((), False)
+    assert [p.free for p in collector.read(Tier.ALL).pools] == [gib(20)]
 
 
 # -- what cannot be read

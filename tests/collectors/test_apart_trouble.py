@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from collectors.apart import GIVE_UP, LONGEST_PAUSE, START, Apart, Process
-from collectors.errors import CollectorError
+from collectors.errors import CollectorError, NoAnswer
 from collectors.reading import Sample, Seconds, Tier
 from tests.collectors.afar import TARGET, gate, tell
 from tests.collectors.conftest import Clock
@@ -40,6 +40,13 @@ def make(tmp_path: Path, clock: Clock) -> Iterator[Make]:
 
 def fault(apart: Apart) -> str:
     with pytest.raises(CollectorError) as error:
+        apart.read(Tier.MEMORY)
+    return str(error.value)
+
+
+def late(apart: Apart) -> str:
+    """A fault that says that it may hang."""
+    with pytest.raises(NoAnswer) as error:
         apart.read(Tier.MEMORY)
     return str(error.value)
 
@@ -74,7 +81,7 @@ def test_until_a_first_answer_has_come_it_is_starting_and_left_alone(
     apart = make(SHORT)
     tell(tmp_path, "hang")
     with gate(tmp_path):
-        assert fault(apart) == "is starting (0 s)"
+        assert late(apart) == "is starting (0 s)"
         for passed in (GIVE_UP + 1, START):
             clock.now = 1000 + passed
             assert fault(apart) == f"is starting ({passed:.0f} s)"
@@ -106,11 +113,11 @@ def test_a_call_that_is_late_is_given_up_and_while_it_lasts_no_other_is_made(
     tell(tmp_path, "hang")
     with gate(tmp_path):
         apart._wait = SHORT
-        assert fault(apart) == "no answer within 0.02 s"
+        assert late(apart) == "no answer within 0.02 s"
         apart._wait = Seconds(SOON)
         clock.now += GIVE_UP
         started = time.monotonic()
-        assert fault(apart) == "no answer for 15 s"
+        assert late(apart) == "no answer for 15 s"
         assert time.monotonic() - started < SOON / 2  # nobody waits for it a second time
         tell(tmp_path)
     assert answer(apart).notes[1] == "calls 3"
@@ -175,7 +182,7 @@ def test_one_that_cannot_be_killed_is_named_and_never_joined_by_a_second(
             # It sleeps here; in a driver that hangs the letter is D.
             told = " (state S)" if sys.platform == "linux" else ""
             hangs = f"process {pid} hangs in the driver and cannot be killed{told}"
-            assert fault(apart) == hangs
+            assert late(apart) == hangs
         assert (killed, apart.generation) == ([pid], 1)
         process(apart).kill()
         end_of(apart)
@@ -200,6 +207,20 @@ def test_a_crash_is_a_fault_that_says_how_and_the_next_one_reads_on(
     clock.now += 1
     assert answer(apart).notes[1] == "calls 1"
     assert apart.generation == 2
+
+
+def test_one_that_will_never_read_again_ends_with_its_reason_and_the_next_one_reads_on(
+    make: Make, tmp_path: Path, clock: Clock
+) -> None:
+    apart = make()
+    answer(apart)
+    tell(tmp_path, "outlive", "its library is an older one")
+    said = "its process ended with status 1: its library is an older one"
+    assert fault(apart) == said
+    assert fault(apart) == f"{said}; another is started in 1 s"
+    tell(tmp_path)
+    clock.now += 1
+    assert answer(apart).notes[1] == "calls 1"
 
 
 def test_one_that_somebody_killed_while_nothing_was_asked_is_a_fault_too(make: Make) -> None:

@@ -4,12 +4,15 @@ What is expected lies in the capture's folder; tests.collectors.regold writes it
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from collectors.capture import Capture
+from collectors.process import list_commands, read_processes
 from collectors.recorded import FILE, Pseudonyms, Recorder
 from tests.collectors.regold import EXPECTED, captures, output
 
@@ -102,11 +105,23 @@ def test_what_a_person_sees_fits_a_terminal(capture: Path) -> None:
     assert "\x1b" not in shown
 
 
-@pytest.mark.parametrize(
-    "capture", [c for c in captures() if (c / "proc").is_dir()], ids=lambda path: path.name
-)
+@each
+def test_of_a_machine_on_record_nothing_is_asked_of_this_one(
+    capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*arguments: object) -> None:
+        raise AssertionError(f"this machine was asked for {arguments}")
+
+    for name in ("process_iter", "pids", "Process", "virtual_memory", "swap_memory"):
+        monkeypatch.setattr(psutil, name, asked)
+    assert told(capture)["faults"] == {}
+    assert list_commands(capture).keys() <= {p["pid"] for p in told(capture)["processes"]}
+    assert read_processes([os.getpid()], capture) == {}
+
+
+@each
 def test_a_capture_of_a_capture_shows_the_same_machine(capture: Path, tmp_path: Path) -> None:
-    """So all that the collectors read is copied, and the pseudonyms fit together."""
+    """So what is copied is enough, and the pseudonyms fit together."""
     recorder = Recorder(None)
     if (capture / FILE).exists():
         recorder.answers = json.loads((capture / FILE).read_text())

@@ -95,7 +95,7 @@ def limited_by(root: Path) -> str | None:
 def test_without_control_groups_ram_is_what_the_kernel_says(tmp_path: Path) -> None:
     assert read(tmp_path) == Sample(
         pools=(MemoryPool(RAM, PoolKind.HOST, gib(64), gib(40)),),
-        host=HostFacts(swap_total=gib(8), swap_free=gib(7), physical=gib(64)),
+        host=HostFacts(swap_total=gib(8), swap_free=gib(7), physical=gib(64), available=gib(40)),
     )
 
 
@@ -215,7 +215,9 @@ def test_where_there_is_no_meminfo_the_system_is_asked(tmp_path: Path) -> None:
     swap = SimpleNamespace(total=gib(2), free=gib(1))
     sample = HostCollector(tmp_path, lambda: memory, lambda: swap).read(Tier.ALL)
     assert sample.pools == (MemoryPool(RAM, PoolKind.HOST, gib(16), gib(6)),)
-    assert sample.host == HostFacts(swap_total=gib(2), swap_free=gib(1), physical=gib(16))
+    assert sample.host == HostFacts(
+        swap_total=gib(2), swap_free=gib(1), physical=gib(16), available=gib(6)
+    )
     assert sample.processes is None
 
 
@@ -240,13 +242,12 @@ def test_swap_compressed_on_zram_and_before_a_device_is_ram(tmp_path: Path) -> N
     assert host.zram == mib(4)
 
 
-def test_huge_pages_are_noted_because_engines_misread_them(tmp_path: Path) -> None:
+def test_huge_pages_are_told_apart(tmp_path: Path) -> None:
     meminfo(tmp_path, more="HugePages_Total: 512\nHugePages_Free: 100\nHugepagesize: 2048 kB\n")
     sample = HostCollector(tmp_path).read(Tier.MEMORY)
     assert sample.host is not None
     assert (sample.host.huge, sample.host.huge_free) == (gib(1), mib(200))
-    [note] = sample.notes
-    assert note.startswith("1024 MiB are set aside as huge pages")
+    assert sample.notes == ()
 
 
 def test_huge_pages_of_other_sizes_are_counted_where_there_are_some(tmp_path: Path) -> None:
@@ -320,10 +321,11 @@ def test_a_home_server_without_a_gpu() -> None:
     assert (host.limit, host.zram, host.shared) == (None, mib(384), 41220 * 1024)
     assert (host.swapped, host.oom_kills, host.refaults) == (412014, 1, 88214)
     assert host.pressure == Pressure(some=Seconds(18.42211), full=Seconds(15.320044))
-    # Page tables are in both what processes hold and what the kernel does.
-    tables = 20776 * 1024
+    assert (host.tables, host.locked) == (20776 * 1024, 0)
     assert sample.processes is not None
-    assert host.anonymous == sum(p.anonymous for p in sample.processes) - tables
+    assert host.anonymous is not None
+    assert host.tables is not None
+    assert host.anonymous + host.tables == sum(p.anonymous for p in sample.processes)
     names = [p.name for p in sample.processes if p.file > gib(1)]
     assert names == ["ollama", "llama-server"]
     assert not sample.notes

@@ -1,319 +1,108 @@
-"""One thread per collector that keeps nobody waiting, and readings folded into one machine."""
+"""Which collectors there are, here and for a capture of another machine."""
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Future
+from __future__ import annotations
+
+import ctypes
+import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
-from collectors.errors import CollectorError
+from collectors.apart import Apart
+from collectors.apple import AppleCollector
 from collectors.host import HostCollector
-from collectors.machine import Machine, find, fold
-from collectors.nvidia import NvidiaCollector
+from collectors.machine import find, fold
 from collectors.owner import Owner, read_all
-from collectors.reading import (
-    RAM,
-    Blind,
-    Collector,
-    Device,
-    Holder,
-    HostFacts,
-    MemoryPool,
-    PoolId,
-    PoolKind,
-    Reading,
-    Sample,
-    Seconds,
-    Tier,
-    gib,
-    mib,
-)
-from tests.collectors.conftest import Clock
-from tests.nvml.fake_nvml import State
+from collectors.perhaps import Perhaps
+from collectors.reading import RAM, Collector, Reading, Seconds, Tier, mib
+from collectors.rest import Resting
+from collectors.windows import WindowsCollector
+from tests.collectors.regold import CAPTURES, captures
 
-SOON = 10.0  # seconds; only ever waited for in full when a test fails
-GPU = PoolId("GPU-aaaa")
-RAM_POOL = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(40))
-GPU_POOL = MemoryPool(GPU, PoolKind.DEDICATED, gib(24), gib(20))
-FACTS = HostFacts(swap_total=gib(8), swap_free=gib(8))
+DRIVERS = ["nvidia", "amd", "intel", "npu"]
 
 
-class Scripted:
-    """A collector that answers what it is told; `gate` holds it inside the call."""
+def made(collectors: list[Collector]) -> dict[str, Collector]:
+    """What stands behind those that may not be there, were they there."""
+    return {c.name: c._make() for c in collectors if isinstance(c, Perhaps)}
 
-    def __init__(self, name: str = "scripted", deadline: float = 2.0) -> None:
-        self.name, self.deadline = name, Seconds(deadline)
-        self.answer: Sample | Exception = Sample(pools=(RAM_POOL,))
-        self.entered, self.gate = threading.Event(), threading.Event()
-        self.gate.set()
-        self.asked: list[Tier] = []
-        self.threads: set[int] = set()
 
-    def read(self, tiers: Tier) -> Sample:
-        self.asked.append(tiers)
-        self.threads.add(threading.get_ident())
-        self.entered.set()
-        assert self.gate.wait(SOON)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-class Entered:
-    """Another collector, with an event that says when its call has begun."""
-
-    def __init__(self, inner: Collector) -> None:
-        self.name, self.deadline, self._inner = inner.name, inner.deadline, inner
-        self.entered = threading.Event()
-
-    def read(self, tiers: Tier) -> Sample:
-        self.entered.set()
-        return self._inner.read(tiers)
-
-
-@pytest.fixture
-def collector() -> Scripted:
-    return Scripted()
-
-
-@pytest.fixture
-def owner(collector: Scripted, clock: Clock) -> Iterator[Owner]:
-    owner = Owner(collector, clock)
-    yield owner
-    collector.gate.set()
-    owner.close()
-
-
-def result(future: Future[Reading]) -> Reading:
-    return future.result(SOON)
-
-
-def hang(collector: Scripted, owner: Owner) -> Future[Reading]:
-    collector.gate.clear()
-    future = owner.ask(Tier.MEMORY)
-    assert collector.entered.wait(SOON)
-    return future
-
-
-def test_a_reading_is_stamped_with_its_start_and_its_duration(
-    collector: Scripted, owner: Owner, clock: Clock
-) -> None:
-    future = hang(collector, owner)
-    clock.now += 1.5
-    collector.gate.set()
-    sample = Sample(pools=(RAM_POOL,))
-    assert result(future) == Reading("scripted", Seconds(1000.0), Seconds(1.5), sample)
-
-
-def test_what_is_asked_for_reaches_the_collector(collector: Scripted, owner: Owner) -> None:
-    for tiers in (Tier.ALL, Tier.MEMORY):
-        result(owner.ask(tiers))
-    assert collector.asked == [Tier.ALL, Tier.MEMORY]
-
-
-def test_a_collector_is_always_called_from_the_same_thread(
-    collector: Scripted, owner: Owner
-) -> None:
-    for _ in range(3):
-        result(owner.ask(Tier.MEMORY))
-    assert len(collector.threads) == 1
-    assert collector.threads != {threading.get_ident()}
-
-
-@pytest.mark.parametrize(
-    ("error", "fault"),
-    [
-        (CollectorError("GPU is lost"), "GPU is lost"),
-        (ValueError("two\nlines"), "ValueError: two lines"),
-        (KeyError(), "KeyError"),
-    ],
-)
-def test_an_error_becomes_a_fault_of_one_line_and_the_next_call_is_made(
-    collector: Scripted, owner: Owner, error: Exception, fault: str
-) -> None:
-    collector.answer = error
-    assert result(owner.ask(Tier.MEMORY)).fault == fault
-    collector.answer = Sample(pools=(RAM_POOL,))
-    assert result(owner.ask(Tier.MEMORY)).fault is None
-
-
-def test_while_a_call_is_overdue_every_other_is_refused_at_once(
-    collector: Scripted, owner: Owner, clock: Clock
-) -> None:
-    hang(collector, owner)
-    clock.now += 7
-    refused = owner.ask(Tier.MEMORY)
-    assert refused.done()
-    assert result(refused).fault == "has not returned for 7 s"
-    assert len(collector.asked) == 1
-
-
-def test_a_call_within_its_deadline_lets_the_next_one_wait_behind_it(
-    collector: Scripted, owner: Owner, clock: Clock
-) -> None:
-    first = hang(collector, owner)
-    clock.now += 1
-    second = owner.ask(Tier.ALL)
-    assert not second.done()
-    collector.gate.set()
-    assert (result(first).fault, result(second).fault) == (None, None)
-    assert collector.asked == [Tier.MEMORY, Tier.ALL]
-
-
-def test_what_comes_too_late_is_thrown_away_and_the_next_reading_is_good(
-    collector: Scripted, owner: Owner, clock: Clock
-) -> None:
-    late = hang(collector, owner)
-    clock.now += 3
-    collector.gate.set()
-    assert (result(late).sample, result(late).fault) == (None, "answered only after 3.0 s")
-    assert result(owner.ask(Tier.MEMORY)).sample == Sample(pools=(RAM_POOL,))
-
-
-def test_a_question_that_nobody_waits_for_any_more_is_not_asked(
-    collector: Scripted, owner: Owner
-) -> None:
-    hang(collector, owner)
-    assert owner.ask(Tier.ALL).cancel()
-    last = owner.ask(Tier.MEMORY)
-    collector.gate.set()
-    result(last)
-    assert collector.asked == [Tier.MEMORY, Tier.MEMORY]
-
-
-def test_the_threads_never_keep_the_program_from_ending(collector: Scripted, owner: Owner) -> None:
-    hang(collector, owner)
-    [thread] = [t for t in threading.enumerate() if t.name == "collector scripted"]
-    assert thread.daemon
-
-
-def test_all_are_asked_at_once_and_each_keeps_its_own_deadline() -> None:
-    good, slow, broken = Scripted("good"), Scripted("slow", 0.02), Scripted("broken")
-    slow.gate.clear()
-    broken.answer = CollectorError("no")
-    owners = [Owner(slow), Owner(good), Owner(broken)]
-    readings = read_all(owners, Tier.ALL)
-    slow.gate.set()
-    for owner in owners:
-        owner.close()
-    assert [(r.collector, r.fault) for r in readings] == [
-        ("slow", "no answer within 0.02 s"),
-        ("good", None),
-        ("broken", "no"),
-    ]
-
-
-def test_whoever_gives_up_waiting_takes_the_question_back(
-    collector: Scripted, owner: Owner
-) -> None:
-    collector.deadline = Seconds(0.02)
-    hang(collector, owner)
-    [given_up] = read_all([owner], Tier.ALL)
-    assert given_up.fault == "no answer within 0.02 s"
-    collector.gate.set()
-    result(owner.ask(Tier.MEMORY))
-    assert collector.asked == [Tier.MEMORY, Tier.MEMORY]
-
-
-def test_a_driver_that_hangs_is_a_fault_and_recovers(driver: State, clock: Clock) -> None:
-    collector = Entered(NvidiaCollector(clock=clock))
-    owner = Owner(collector, clock)
-    assert result(owner.ask(Tier.MEMORY)).fault is None
-
-    collector.entered.clear()
-    driver.hang("nvmlDeviceGetMemoryInfo_v2", 1)
-    stuck = owner.ask(Tier.MEMORY)
-    assert collector.entered.wait(SOON)
-    clock.now += 30
-    assert result(owner.ask(Tier.MEMORY)).fault == "has not returned for 30 s"
-    assert not stuck.done()
-
-    driver.drop("hang")
-    assert result(stuck).fault == "answered only after 30.0 s"
-    sample = result(owner.ask(Tier.MEMORY)).sample
-    owner.close()
-    assert sample is not None
-    assert [p.id for p in sample.pools] == ["GPU-aaaa", "GPU-bbbb"]
-
-
-# -- folding
-
-
-def reading(name: str, sample: Sample | None = None, fault: str | None = None) -> Reading:
-    return Reading(name, Seconds(1), Seconds(0), sample, fault)
-
-
-def device(pool: PoolId) -> Device:
-    return Device(uuid="GPU-aaaa", pool=pool, name="A card", index=0, vendor="nvidia")
-
-
-HOST = reading("host", Sample(pools=(RAM_POOL,), host=FACTS))
-
-
-def test_readings_fold_into_one_machine() -> None:
-    holder = Holder(42, GPU, gib(4), "engine")
-    gpu = Sample(pools=(GPU_POOL,), devices=(device(GPU),), holders=(holder,), notes=("a note",))
-    assert fold([HOST, reading("nvidia", gpu)]) == Machine(
-        pools=(RAM_POOL, GPU_POOL),
-        devices=(device(GPU),),
-        holders=(holder,),
-        host=FACTS,
-        notes=("a note",),
-    )
-
-
-@pytest.mark.parametrize("gpu_first", [True, False])
-def test_ram_is_unified_where_a_device_draws_from_it(gpu_first: bool) -> None:
-    readings = [HOST, reading("nvidia", Sample(devices=(device(RAM),)))]
-    [pool] = fold(reversed(readings) if gpu_first else readings).pools
-    assert pool == MemoryPool(RAM, PoolKind.UNIFIED, gib(64), gib(40))
-
-
-def test_beside_unified_ram_a_card_keeps_its_own_kind_of_pool() -> None:
-    gpus = Sample((GPU_POOL,), (device(RAM), device(GPU)))
-    machine = fold([HOST, reading("nvidia", gpus)])
-    assert [p.kind for p in machine.pools] == [PoolKind.UNIFIED, PoolKind.DEDICATED]
-
-
-def test_a_device_with_its_own_memory_leaves_ram_to_the_host() -> None:
-    machine = fold([HOST, reading("nvidia", Sample((GPU_POOL,), (device(GPU),)))])
-    assert [p.kind for p in machine.pools] == [PoolKind.HOST, PoolKind.DEDICATED]
-
-
-def test_ram_that_could_not_be_read_is_blind_and_the_gpu_is_still_seen() -> None:
-    gpu = reading("nvidia", Sample((GPU_POOL,), (device(GPU),)))
-    machine = fold([reading("host", fault="psutil broke"), gpu])
-    assert machine.pools == (GPU_POOL,)
-    assert machine.blind == (Blind(RAM, "psutil broke"),)
-    assert machine.faults == {"host": "psutil broke"}
-
-
-def test_without_any_collector_ram_is_blind() -> None:
-    assert fold([]) == Machine(blind=(Blind(RAM, "no collector reads it"),))
-
-
-def test_a_faulted_driver_takes_nothing_else_with_it() -> None:
-    machine = fold([HOST, reading("nvidia", fault="GPU is lost")])
-    assert (machine.pools, machine.blind) == ((RAM_POOL,), ())
-    assert machine.faults == {"nvidia": "GPU is lost"}
-
-
-def test_a_blind_pool_is_named_and_one_that_somebody_reads_is_not() -> None:
-    blind = (Blind(GPU, "lost"), Blind(PoolId("GPU-bbbb"), "lost too"))
-    machine = fold([HOST, reading("x", Sample((GPU_POOL,))), reading("y", Sample(blind=blind))])
-    assert machine.blind == (Blind(PoolId("GPU-bbbb"), "lost too"),)
-
-
-def test_holders_are_none_only_when_nobody_listed_any() -> None:
-    assert fold([HOST]).holders is None
-    assert fold([HOST, reading("nvidia", Sample(holders=()))]).holders == ()
-
-
-def test_this_machine_has_collectors_and_ram(tmp_path: Path) -> None:
+def test_this_machine_has_collectors_and_ram() -> None:
     collectors = find()
     assert isinstance(collectors[0], HostCollector)
     owners = [Owner(collectors[0])]
     machine = fold(read_all(owners, Tier.MEMORY))
     owners[0].close()
     assert machine.pools[0].total > mib(1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+def test_on_linux_every_driver_may_be_there_and_is_made_only_once_it_is() -> None:
+    collectors = find()
+    assert [c.name for c in collectors] == ["host", *DRIVERS]
+    assert all(isinstance(c, Perhaps) and not c.holds for c in collectors[1:])
+
+
+def test_apart_gives_each_driver_a_process_and_nvidia_leave_to_sleep() -> None:
+    found = made(find(apart=True))
+    assert list(found) == DRIVERS
+    assert isinstance(found["nvidia"], Resting)
+    assert all(isinstance(found[name], Apart) for name in DRIVERS[1:])
+    assert not any(isinstance(c, Apart | Resting) for c in made(find()).values())
+
+
+def test_whoever_reads_a_driver_from_a_process_is_made_there_as_it_is_here() -> None:
+    """The words that the process is told name the very class that is made without one."""
+    for collector in find(apart=True):
+        if isinstance(collector, Perhaps):
+            made = collector._make()
+            apart: Any = made._inner if isinstance(made, Resting) else made
+            module, _, name = apart._target.partition(":")
+            assert getattr(sys.modules[module], name).name == collector.name
+
+
+def test_on_a_mac_one_collector_says_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    [only] = find(CAPTURES / "m2-max-64gb", apart=True)
+    assert isinstance(only, AppleCollector)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    [only] = find()
+    assert isinstance(only, AppleCollector)
+
+
+def test_on_windows_counters_tell_what_the_driver_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    found = find()
+    assert [c.name for c in found] == ["host", "nvidia", "windows"]
+    assert isinstance(found[2], WindowsCollector)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("capture", captures(), ids=lambda path: path.name)
+def test_a_capture_is_never_answered_by_this_machines_drivers(
+    capture: Path, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("this machine was asked")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    monkeypatch.setattr("subprocess.Popen", refuse)
+    readings = []
+    for collector in find(capture, apart=apart):
+        sample = collector.read(Tier.ALL)
+        readings.append(Reading(collector.name, Seconds(0), Seconds(0), sample))
+    machine = fold(readings)
+    assert [p.id for p in machine.pools].count(RAM) == 1
+    assert machine.blind == ()
+
+
+def test_a_capture_without_the_drivers_answers_says_so(tmp_path: Path) -> None:
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+    (tmp_path / "proc/driver/nvidia/version").write_text("580.95")
+    [nvidia] = [c for c in find(tmp_path) if c.name == "nvidia"]
+    assert nvidia.read(Tier.ALL).notes == ("this capture has no answers of the nvidia driver",)
+
+
+def test_what_a_capture_lacks_is_no_fact_about_this_machine(tmp_path: Path) -> None:
+    absent = [c.read(Tier.ALL).notes for c in find(tmp_path) if c.name != "host"]
+    assert absent == [()] * 4

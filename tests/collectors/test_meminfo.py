@@ -48,10 +48,12 @@ def text(**sizes: int) -> bytes:
 
 
 def test_the_lines_that_are_needed_are_found_in_bytes() -> None:
-    info = parse(text(MemTotal=100, MemFree=5, MemAvailable=60, AnonPages=7, Shmem=3, Zswap=2))
+    more = {"AnonPages": 7, "Shmem": 3, "Zswap": 2, "PageTables": 4, "Mlocked": 9}
+    info = parse(text(MemTotal=100, MemFree=5, MemAvailable=60, **more))
     assert info is not None
     assert (info.total, info.available) == (mib(100), mib(60))
     assert (info.anonymous, info.shared, info.zswap) == (mib(7), mib(3), mib(2))
+    assert (info.tables, info.locked) == (mib(4), mib(9))
     assert (info.swap_total, info.swap_free) == (0, 0)
     assert (info.kernel, info.huge, info.huge_free) == (None, None, None)
 

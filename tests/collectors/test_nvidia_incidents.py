@@ -197,3 +197,17 @@ def test_an_xid_of_the_real_watch_reaches_the_sample(driver: State, clock: Clock
     ]
     assert [b.pool for b in sample.blind] == ["GPU-aaaa"]
     collector.events.close()
+
+
+@pytest.mark.parametrize(("action", "unusable"), [(0, False), (1, True), (2, True), (3, False)])
+def test_a_gpu_that_asks_for_its_reset_before_anybody_saw_it_fail_is_blind(
+    collector: NvidiaCollector, driver: State, action: int, unusable: bool
+) -> None:
+    """As it is for a reader that takes the place of one which has ended."""
+    driver.field(0, RECOVERY_ACTION, action)
+    sample = collector.read(Tier.MEMORY)
+    assert pool_ids(sample) == (["GPU-bbbb"] if unusable else ["GPU-aaaa", "GPU-bbbb"])
+    assert ["asks for this: re" in b.why for b in sample.blind] == [True] * unusable
+    driver.field(0, RECOVERY_ACTION, 0)
+    collector.close()
+    assert pool_ids(collector.read(Tier.MEMORY)) == ["GPU-aaaa", "GPU-bbbb"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from collectors.errors import CollectorError
+from collectors.errors import CollectorError, Outdated
 from collectors.nvidia import ASK_AGAIN, NO_DRIVER, NO_GPU, NvidiaCollector
 from collectors.reading import RAM, Blind, Sample, Tier, gib
 from tests.collectors.conftest import Clock
@@ -80,7 +80,7 @@ def test_a_library_of_another_version_than_the_driver_says_what_to_do(
     collector: NvidiaCollector, driver: State
 ) -> None:
     driver.fault(VERSIONS_DIFFER, "nvmlInitWithFlags")
-    with pytest.raises(CollectorError, match="restart this program"):
+    with pytest.raises(Outdated, match="restart this program"):
         collector.read(Tier.MEMORY)
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collectors import darwin, process
 from collectors.process import (
     LARGE,
     cgroup_of,
@@ -19,9 +20,10 @@ from collectors.process import (
     parse_stat,
     parse_status,
     read_processes,
+    read_times,
     share_out,
 )
-from collectors.reading import Bytes, MappedFile, mib
+from collectors.reading import Bytes, MappedFile, gib, mib
 
 TICKS = os.sysconf("SC_CLK_TCK")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -186,8 +188,10 @@ def test_a_kernel_thread_holds_nothing() -> None:
 
 def test_page_tables_come_back_with_their_process_and_huge_pages_do_not() -> None:
     rows = "RssAnon:\t100 kB\nRssFile:\t8 kB\nVmPTE:\t20 kB\nHugetlbPages:\t2048 kB\n"
+    rows += "RssShmem:\t40 kB\n"
     status = parse_status(f"Name:\tx\n{rows}".encode())
-    assert (status.anonymous, status.file, status.holds) == (120 * 1024, 8 * 1024, True)
+    assert (status.anonymous, status.file, status.holds) == (160 * 1024, 8 * 1024, True)
+    assert status.shared == 40 * 1024
 
 
 def test_a_kernel_that_does_not_tell_the_parts_apart_counts_all_as_anonymous() -> None:
@@ -289,16 +293,63 @@ def test_this_process_knows_its_own_command_and_name() -> None:
     assert name_of(os.getpid())
 
 
-def test_without_proc_the_process_table_of_the_system_is_asked(tmp_path: Path) -> None:
+class Mac:
+    """A system that tells the footprint of these processes, in bytes."""
+
+    def __init__(self, sizes: dict[int, Bytes]) -> None:
+        self.footprint = sizes.get
+
+
+@pytest.fixture
+def without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine's root, were there no /proc."""
+    monkeypatch.setattr(process, "HOST", tmp_path)
+    return tmp_path
+
+
+def test_without_proc_the_process_table_of_the_system_is_asked(without_proc: Path) -> None:
     pid = os.getpid()
-    memory = read_processes([pid, 2**22 + 1], tmp_path)
+    memory = read_processes([pid, 2**22 + 1], without_proc)
     assert memory.keys() == {pid}
     assert memory[pid].mapped == ()
     assert memory[pid].anonymous > mib(5)
     assert memory[pid].started > 0
-    assert list_commands(tmp_path)[pid]
-    assert name_of(pid, tmp_path)
-    assert name_of(2**22 + 1, tmp_path) is None
+    assert read_times([pid], without_proc)[pid].started == memory[pid].started
+    assert list_commands(without_proc)[pid]
+    assert name_of(pid, without_proc)
+    assert name_of(2**22 + 1, without_proc) is None
+
+
+def test_a_mac_tells_what_comes_back_when_a_process_ends(
+    without_proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Metal holds of it is not resident, nor is what has been compressed."""
+    pid = os.getpid()
+    monkeypatch.setattr(darwin, "HERE", Mac({pid: gib(24)}))
+    assert read_processes([pid], without_proc)[pid].anonymous == gib(24)
+    monkeypatch.setattr(darwin, "HERE", Mac({}))
+    assert mib(5) < read_processes([pid], without_proc)[pid].anonymous < gib(24)
+
+
+def test_on_a_mac_what_is_resident_beyond_the_footprint_is_mapped(
+    without_proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are mapped and clean are no part of the footprint."""
+    pid = os.getpid()
+    monkeypatch.setattr(darwin, "HERE", Mac({pid: mib(1)}))
+    memory = read_processes([pid], without_proc)[pid]
+    [file] = memory.mapped
+    assert (memory.anonymous, file.file) == (mib(1), f"pid:{pid}")
+    assert file.size > mib(4)
+
+
+def test_of_a_machine_on_record_without_proc_no_process_is_known(tmp_path: Path) -> None:
+    """A Mac's capture is shown on other machines, whose processes are not in it."""
+    pid = os.getpid()
+    assert read_processes([pid], tmp_path) == {}
+    assert read_times([pid], tmp_path) == {}
+    assert list_commands(tmp_path) == {}
+    assert name_of(pid, tmp_path) is None
 
 
 def test_a_name_that_cannot_be_read_is_none(proc: Proc) -> None:

@@ -130,3 +130,18 @@ def test_closing_that_hangs_keeps_only_the_reading_thread(
     over.set()
     reading.join(10)
     assert resting.closed
+
+
+def test_a_reader_that_had_to_be_left_behind_is_told_of_until_it_has_ended(
+    resting: Resting, inner: Driver, clock: Clock
+) -> None:
+    inner.pid = 4242  # type: ignore[attr-defined]
+    resting.release(Seconds(clock.now + 300))
+    for _ in range(2):
+        with pytest.raises(CollectorError, match="its driver does not let go"):
+            resting.read(Tier.ALL)
+    assert (inner.closed, resting.closed) == (2, False)
+    inner.pid = None  # type: ignore[attr-defined]
+    with pytest.raises(CollectorError, match="no memory of its GPUs can be read"):
+        resting.read(Tier.ALL)
+    assert (inner.closed, resting.closed) == (2, True)

@@ -40,12 +40,14 @@ class Proc:
         name: str = "llama-server",
         anon: int = 10,
         file: int = 0,
+        shared: int = 0,
         tables: int = 0,
         locked: int = 0,
         statm: bool = True,
     ) -> None:
         """Write or change a program."""
-        rows = {"RssAnon": anon, "RssFile": file, "RssShmem": 0, "VmPTE": tables, "VmLck": locked}
+        rows = {"RssAnon": anon, "RssFile": file, "RssShmem": shared}
+        rows |= {"VmPTE": tables, "VmLck": locked}
         sizes = "".join(f"{key}:\t{size * 1024:8} kB\n" for key, size in rows.items())
         self._write(pid, "status", f"Name:\t{name}\nState:\tS\nPPid:\t{parent}\n{sizes}")
         self._write(pid, "stat", f"{pid} ({name}) S {parent} 1 1 0 -1 {PROGRAM} 0 0")
@@ -89,9 +91,9 @@ def named(processes: Iterable[Process]) -> dict[int, str]:
 
 def test_every_program_is_listed_with_what_it_holds(proc: Proc, table: ProcessTable) -> None:
     proc.put(700, 1, name="bash", anon=2, file=3)
-    proc.put(42, 7, name="llama-server", anon=100, file=900, tables=2, locked=400)
+    proc.put(42, 7, name="llama-server", anon=100, file=900, shared=50, tables=2, locked=400)
     assert table.read() == (
-        Process(42, 7, "llama-server", mib(100 + 400 + 2), mib(500)),
+        Process(42, 7, "llama-server", mib(100 + 50 + 400 + 2), mib(500), shared=mib(50)),
         Process(700, 1, "bash", mib(2), mib(3)),
     )
 

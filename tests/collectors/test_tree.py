@@ -33,8 +33,9 @@ def holder(pid: int, size: int | None, pool: PoolId = GPU, name: str | None = No
     return Holder(pid, pool, None if size is None else Bytes(size), name)
 
 
-def process(pid: int, anonymous: int, name: str = "program") -> Process:
-    return Process(pid, 1, name, Bytes(anonymous), Bytes(0))
+def process(pid: int, anonymous: int, name: str = "program", shared: int = 0) -> Process:
+    """`shared` bytes of `anonymous` are shared memory."""
+    return Process(pid, 1, name, Bytes(anonymous), Bytes(0), Bytes(shared))
 
 
 def facts(**sizes: int) -> HostFacts:
@@ -106,7 +107,7 @@ def test_a_process_is_called_as_the_kernel_calls_it() -> None:
 
 def test_ram_is_told_apart_by_what_holds_it() -> None:
     host = facts(anonymous=gib(10), shared=gib(2), kernel=gib(1), huge=gib(4), zram=mib(512))
-    parts = ram(gib(20), host, (process(7, gib(6)), process(8, gib(5))))
+    parts = ram(gib(20), host, (process(7, gib(6)), process(8, gib(5), shared=gib(1))))
     assert sizes(parts) == {
         PROCESS: gib(11),
         PartKind.SHARED: gib(1),
@@ -129,34 +130,66 @@ def test_where_processes_were_not_listed_nobody_is_said_to_be_unseen() -> None:
     assert sizes(parts) == {PartKind.SHARED: gib(2), UNACCOUNTED: gib(18)}
 
 
-def test_pages_that_processes_share_count_once() -> None:
-    host = facts(anonymous=gib(3), shared=gib(2))
-    parts = ram(gib(20), host, tuple(process(pid, gib(2)) for pid in range(1, 6)))
-    assert pids(parts) == [(pid, gib(1)) for pid in range(1, 6)]
-    assert parts.excess == gib(5)
-    assert sizes(parts)[UNACCOUNTED] == gib(15)
+def test_shared_memory_that_several_have_mapped_is_one_part() -> None:
+    """Four workers of one server, with one segment of 4 GiB; 3 GiB of tmpfs are in nobody."""
+    host = facts(anonymous=gib(8), shared=gib(7))
+    workers = tuple(process(pid, gib(6), shared=gib(4)) for pid in (1, 2, 3, 4))
+    parts = ram(gib(20), host, workers)
+    assert pids(parts) == [(pid, gib(2)) for pid in (1, 2, 3, 4)]
+    assert sizes(parts) == {PROCESS: gib(8), PartKind.SHARED: gib(7), UNACCOUNTED: gib(5)}
+    assert parts.excess == 0
 
 
-def test_what_a_process_cannot_share_is_not_cut() -> None:
-    """There are 2 GiB to share: of 10 GiB, 8 must be its own."""
-    host = facts(anonymous=gib(10), shared=gib(2))
-    parts = ram(gib(20), host, (process(7, gib(10)), *(process(p, gib(2)) for p in (1, 2, 3))))
-    assert pids(parts) == [(7, gib(9)), (1, gib(1)), (2, gib(1)), (3, gib(1))]
-    assert parts.excess == gib(4)
+def test_shared_memory_that_one_process_alone_has_mapped_is_its_own() -> None:
+    host = facts(anonymous=gib(3), shared=gib(5))
+    parts = ram(gib(20), host, (process(7, gib(6), shared=gib(4)), process(8, gib(1))))
+    assert pids(parts) == [(7, gib(6)), (8, gib(1))]
+    assert sizes(parts)[PartKind.SHARED] == gib(1)
 
 
-def test_processes_forked_from_one_are_cut_smallest_first() -> None:
+def test_what_others_can_not_have_mapped_is_in_one_process_alone() -> None:
+    """All others together have 1 GiB: of its 4, 3 must be the first one's."""
+    host = facts(anonymous=gib(2), shared=gib(4))
+    listed = (process(7, gib(5), shared=gib(4)), process(8, gib(2), shared=gib(1)))
+    parts = ram(gib(20), host, listed)
+    assert pids(parts) == [(7, gib(4)), (8, gib(1))]
+    assert sizes(parts)[PartKind.SHARED] == gib(1)
+
+
+def test_a_process_has_no_more_shared_memory_than_there_is() -> None:
+    parts = ram(gib(20), facts(anonymous=0, shared=gib(1)), (process(7, gib(4), shared=gib(4)),))
+    assert pids(parts) == [(7, gib(1))]
+    assert PartKind.SHARED not in sizes(parts)
+
+
+def test_where_nobody_counts_shared_memory_there_is_as_much_as_one_process_has() -> None:
+    """In a container: the kernel's count is of the whole machine."""
+    host = facts(limit=gib(64), physical=gib(256), shared=gib(100))
+    listed = (process(7, gib(5), shared=gib(4)), process(8, gib(5), shared=gib(4)))
+    parts = ram(gib(20), host, listed)
+    assert sizes(parts) == {PROCESS: gib(2), PartKind.SHARED: gib(4), UNACCOUNTED: gib(14)}
+
+
+def test_processes_forked_from_one_are_cut_smallest_first_and_the_excess_is_told() -> None:
     """Their pages are anonymous and the same until written to: no bound is known."""
-    host = facts(anonymous=gib(5), shared=0)
+    host = facts(anonymous=gib(4), tables=gib(1), shared=0, locked=0)
     parts = ram(gib(20), host, (process(1, gib(3)), process(2, gib(4))))
     assert pids(parts) == [(2, gib(4)), (1, gib(1))]
+    assert (parts.excess, sizes(parts)[UNACCOUNTED]) == (gib(2), gib(15))
 
 
-def test_locked_file_pages_of_one_process_are_its_own() -> None:
-    """They are neither anonymous nor shared memory, and a process has nothing twice."""
-    parts = ram(gib(50), facts(anonymous=gib(3), shared=gib(1)), (process(7, gib(44)),))
-    assert pids(parts) == [(7, gib(44))]
+def test_locked_file_pages_are_the_process_s_that_locked_them() -> None:
+    """They are neither anonymous nor shared memory."""
+    host = facts(anonymous=gib(3), shared=gib(1), locked=gib(80))
+    parts = ram(gib(50), host, (process(7, gib(23)), process(8, gib(20))))
+    assert pids(parts) == [(7, gib(23)), (8, gib(20))]
     assert parts.excess == 0
+
+
+def test_page_tables_are_the_process_s_and_not_counted_more_than_once() -> None:
+    host = facts(anonymous=gib(3), shared=0, locked=0, tables=mib(80))
+    parts = ram(gib(20), host, (process(7, gib(3) + mib(80)),))
+    assert (pids(parts), parts.excess) == ([(7, gib(3) + mib(80))], 0)
 
 
 def test_pages_that_a_driver_took_in_ram_are_the_process_s_too() -> None:
@@ -182,6 +215,12 @@ def test_where_processes_have_their_accelerators_pages_in_them_these_are_not_tol
     parts = ram(gib(20), mac, (process(8, gib(12)),), device_used=gib(10))
     assert PartKind.DEVICE not in sizes(parts)
     assert sizes(ram(gib(20), mac, None, device_used=gib(10)))[PartKind.DEVICE] == gib(10)
+
+
+def test_below_a_limit_an_accelerators_pages_are_in_no_process_either() -> None:
+    host = facts(limit=gib(64), physical=gib(256), anonymous=gib(100))
+    parts = ram(gib(20), host, (process(8, gib(1)),), device_used=gib(10))
+    assert sizes(parts) == {PROCESS: gib(1), PartKind.DEVICE: gib(10), UNACCOUNTED: gib(9)}
 
 
 def test_below_a_limit_the_kernels_facts_are_of_another_machine() -> None:
@@ -219,7 +258,7 @@ def test_a_line_for_one_other_would_save_nothing() -> None:
 amounts = st.integers(0, gib(80)).map(Bytes)
 maybe = st.none() | amounts
 processes = st.lists(
-    st.builds(Process, st.integers(1, 9), st.just(1), st.just("p"), amounts, amounts),
+    st.builds(Process, st.integers(1, 9), st.just(1), st.just("p"), *[amounts] * 3),
     unique_by=lambda p: p.pid,
 ).map(tuple)
 holders = st.lists(
@@ -233,6 +272,8 @@ hosts = st.none() | st.builds(
     physical=maybe,
     anonymous=maybe,
     shared=maybe,
+    tables=maybe,
+    locked=maybe,
     kernel=maybe,
     huge=maybe,
     zram=maybe,

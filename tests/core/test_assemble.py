@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from collectors.reading import (
     RAM,
     Bytes,
@@ -7,6 +9,7 @@ from collectors.reading import (
     MappedFile,
     MemoryPool,
     PoolKind,
+    Process,
     ProcessMemory,
     Seconds,
     gib,
@@ -14,8 +17,9 @@ from collectors.reading import (
 from supervisor.core.activity import Track
 from supervisor.core.assemble import SeenMachine, SeenModel, assemble
 from supervisor.core.headroom import held, rooms
+from supervisor.core.listing import Listing
 from supervisor.core.policy import Policy
-from supervisor.core.snapshot import Mapped, Share, Snapshot, Source, State
+from supervisor.core.snapshot import Listed, Mapped, Share, Snapshot, Source, State
 from tests.builders import GPU, OTHER, engine, pool, ref
 
 HOST = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(40))
@@ -34,7 +38,7 @@ def fold(
 ) -> Snapshot:
     return assemble(
         Seconds(100),
-        SeenMachine(pools, (), holders),
+        SeenMachine(pools, (), Listing(holders)),
         {p.pid: p for p in processes},
         (engine(),),
         models,
@@ -173,3 +177,34 @@ def test_what_is_on_a_gpu_that_cannot_be_read_just_now_has_not_moved_to_ram() ->
     )
     assert shares["guessed"] == (Share(GPU, gib(3), Source.ESTIMATED),)
     assert held(got)[RAM] == gib(1)
+
+
+def test_processes_that_hold_no_model_are_foreign_and_all_are_summed_up() -> None:
+    """Of shared memory it is told how much is in it, as others may have the same mapped."""
+    table = (
+        Process(7, 1, "runner", gib(3), gib(0), shared=gib(1)),
+        Process(8, 1, "worker", gib(6), gib(0), shared=gib(4)),
+    )
+    holders = (Holder(7, RAM, gib(20)), Holder(8, RAM, gib(2)), Holder(8, GPU, gib(5)))
+    seen = SeenMachine((HOST,), listing=Listing((*holders, Holder(9, RAM, None)), table))
+    model = SeenModel(ref("a"), State.LOADED, pids=(7,))
+    got = assemble(Seconds(100), seen, {7: process(7, 3)}, (engine(),), (model,))
+    assert [(f.pool, f.pid, f.size, f.shared) for f in got.foreign] == [
+        (GPU, 8, gib(5), 0),
+        (RAM, 8, gib(8), gib(4)),
+    ]
+    assert got.listed == Listed(private=gib(4), shared=gib(5), by_drivers=gib(22))
+
+
+def test_what_nobody_lists_is_taken_from_the_engines_word() -> None:
+    """A driver that does not say who holds its memory, as in a container."""
+    model = SeenModel(ref("a"), State.LOADED, gib(13), gib(12), pids=(7,))
+    silent = SeenMachine((HOST, pool(4)), unlisted=(GPU,))
+    [got] = assemble(Seconds(100), silent, {7: process(7, 1)}, (engine(),), (model,)).residents
+    assert got.shares == (
+        Share(RAM, gib(1), Source.MEASURED),
+        Share(GPU, gib(12), Source.REPORTED),
+    )
+    other = replace(silent, unlisted=(OTHER,))
+    [got] = assemble(Seconds(100), other, {7: process(7, 1)}, (engine(),), (model,)).residents
+    assert got.shares == (Share(RAM, gib(1), Source.MEASURED),), "this pool was listed: it has none"

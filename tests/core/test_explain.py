@@ -10,7 +10,7 @@ from supervisor.core.policy import Watchdog
 from supervisor.core.record import Decision, Mode, Outcome, Result
 from supervisor.core.rows import decision_row
 from supervisor.core.verdict import Judgement, Verdict
-from tests.builders import NO_RESERVE, demand, machine, ref, reserve, resident, share
+from tests.builders import GPU, NO_RESERVE, demand, machine, ref, reserve, resident, share
 
 WORLD = machine(
     resident("old", 8, idle=600),
@@ -39,6 +39,12 @@ def test_a_plan_that_cannot_work_says_what_is_missing_and_that_nobody_left() -> 
     text = "\n".join(of_plan(plan(WORLD, POLICY, demand("new", 20))))
     assert "still missing: 8.0 GiB of gpu:0" in text
     assert "nobody was unloaded" in text
+
+
+def test_a_plan_for_a_pool_that_cannot_be_read_says_why_it_cannot() -> None:
+    dark = replace(WORLD, pools=(), blind={GPU: "Xid 79: reboot the machine"})
+    text = "\n".join(of_plan(plan(dark, POLICY, demand("new", 2))))
+    assert "still missing: 2.0 GiB of gpu:0\ngpu:0 cannot be read: Xid 79: reboot" in text
 
 
 def _decision() -> dict[str, object]:

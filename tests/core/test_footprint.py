@@ -39,3 +39,17 @@ def test_without_an_accelerator_a_guess_is_ram() -> None:
 
 def test_nothing_is_guessed_where_nothing_is_known() -> None:
     assert expect(NEW, NO_RESERVE, ref("odd"), None) is None
+
+
+def test_a_pool_that_cannot_be_read_is_still_where_it_will_be() -> None:
+    lost = replace(NEW, blind={OTHER: "lost"})
+    learned = (share(7, OTHER),)
+    assert expect(lost, NO_RESERVE, ref("new"), learned) == Demand(learned, ref("new"))
+
+
+def test_a_guess_does_not_go_to_ram_because_the_accelerator_cannot_be_read() -> None:
+    ram = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(60))
+    dark = replace(NEW, pools=(ram,), blind={GPU: "it hangs"})
+    got = expect(dark, NO_RESERVE, ref("new"), None)
+    assert got is not None
+    assert got.shares == (Share(GPU, gib(6), Source.ESTIMATED),)

@@ -92,3 +92,8 @@ def test_pids_that_seem_to_be_each_others_parents_end_the_search() -> None:
 )
 def test_which_groups_hold_one_service_alone(group: str, own: bool) -> None:
     assert is_own(group) is own
+
+
+def test_processes_that_seem_to_be_each_others_parent_are_nobodys() -> None:
+    found = kinship(table(p8=9, p9=8, p10=9, p11=7), {OLLAMA: 7}, {}, [])
+    assert found.engines == {7: OLLAMA, 11: OLLAMA}

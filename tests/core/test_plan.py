@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from collectors.reading import Seconds, gib
+from collectors.reading import Blind, Seconds, gib
 from supervisor.core.plan import Load, Plan, Trigger, Why, dismiss, limit, plan, relieve
 from supervisor.core.policy import Amount, EnginePolicy, ModelPolicy, Policy, PoolPolicy
 from supervisor.core.snapshot import (
@@ -317,3 +317,25 @@ def test_nobody_leaves_for_bytes_that_are_only_promised() -> None:
     assert relieve(world, reserve(1)).actions == ()
     assert not plan(world, reserve(1), demand("second", 1)).unmet  # but no one else gets them
     assert evicted(plan(world, reserve(1), demand("second", 1))) == ["old"]
+
+
+def test_for_a_pool_that_cannot_be_read_nobody_goes_and_nobody_is_waited_for() -> None:
+    world = replace(
+        machine(
+            resident("old", 8, pool=OTHER, idle=600),
+            resident("busy", 8, pool=OTHER, busy=3),
+            resident("away", 8, idle=600),
+            free=16,
+        ),
+        blind={OTHER: "the GPU is lost"},
+    )
+    made = plan(world, NO_RESERVE, demand("new", 4, OTHER))
+    assert (made.works, made.actions, made.waits_for) == (False, (), ())
+    assert made.blind == (Blind(OTHER, "the GPU is lost"),)
+    assert reasons(made) == {
+        "old": Why.NOT_ENOUGH,
+        "busy": Why.BUSY,
+        "away": Why.WRONG_POOL,
+        "new": Why.WANTED,
+    }
+    assert plan(world, NO_RESERVE, demand("new", 4)).works

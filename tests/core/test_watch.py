@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from collectors.reading import Seconds
+import pytest
+
+from collectors.reading import RAM, Incident, Remedy, Seconds
 from supervisor.core.policy import (
     Amount,
     EnginePolicy,
@@ -12,8 +14,8 @@ from supervisor.core.policy import (
     Watchdog,
 )
 from supervisor.core.snapshot import EngineId, State
-from supervisor.core.watch import Finding, Kind, Severity, due, watch
-from tests.builders import GPU, NO_RESERVE, engine, gib, machine, reserve, resident
+from supervisor.core.watch import GRAVITY, Finding, Kind, Severity, due, watch
+from tests.builders import GPU, NO_RESERVE, OTHER, engine, gib, machine, reserve, resident
 
 
 def kinds(findings: tuple[Finding, ...]) -> list[tuple[Kind, str]]:
@@ -122,3 +124,79 @@ def test_memory_that_is_still_coming_back_is_waited_for() -> None:
     found = watch(machine(free=0.5, at=100), policy)
     assert due(found, policy, Seconds(100), {GPU: Seconds(110)}) == frozenset()
     assert due(found, policy, Seconds(110), {GPU: Seconds(110)}) == {GPU}
+
+
+# -- alarms
+
+
+def test_where_work_stands_still_there_is_no_grace_period() -> None:
+    policy = reserve(2)
+    found = watch(machine(free=1.5, at=100), policy)
+    assert due(found, policy, Seconds(100), alarmed=(GPU,)) == {GPU}
+    assert due(found, policy, Seconds(100), alarmed=(RAM,)) == frozenset(), "it stands elsewhere"
+    assert due(found, policy, Seconds(100), alarmed=(RAM, OTHER)) == frozenset()
+
+
+def test_an_alarm_without_a_shortfall_is_no_reason_to_evict() -> None:
+    policy = reserve(2)
+    assert due(watch(machine(free=2), policy), policy, Seconds(100), alarmed=(GPU,)) == frozenset()
+
+
+def test_memory_that_is_still_coming_back_is_waited_for_in_spite_of_an_alarm() -> None:
+    policy = reserve(2)
+    found = watch(machine(free=1.5, at=100), policy)
+    resting = {GPU: Seconds(110)}
+    assert due(found, policy, Seconds(109), resting, (GPU,)) == frozenset()
+    assert due(found, policy, Seconds(110), resting, (GPU,)) == {GPU}
+
+
+# -- what drivers report
+
+
+def incident(remedy: Remedy, at: float = 1, device: str = "GPU-a", text: str = "Xid") -> Incident:
+    return Incident(device, "xid", 1, remedy, text, Seconds(at))
+
+
+def seen(*incidents: Incident) -> tuple[Finding, ...]:
+    return watch(replace(machine(free=20), incidents=incidents), NO_RESERVE)
+
+
+@pytest.mark.parametrize(
+    ("remedy", "severity", "detail"),
+    [
+        (Remedy.NOTHING, Severity.INFO, "Xid"),
+        (Remedy.INSPECT, Severity.WARNING, "Xid: look into it"),
+        (Remedy.RESTART, Severity.WARNING, "Xid: restart the program"),
+        (Remedy.RESET, Severity.CRITICAL, "Xid: reset the device"),
+        (Remedy.REBOOT, Severity.CRITICAL, "Xid: reboot the machine"),
+    ],
+)
+def test_an_incident_is_as_grave_as_its_remedy(
+    remedy: Remedy, severity: Severity, detail: str
+) -> None:
+    [found] = seen(incident(remedy))
+    assert (found.kind, found.subject) == (Kind.DEVICE, "GPU-a")
+    assert (found.severity, found.detail) == (severity, detail)
+
+
+def test_of_each_device_the_gravest_incident_is_told_and_of_those_the_latest() -> None:
+    found = seen(
+        incident(Remedy.RESET, 1, text="first"),
+        incident(Remedy.RESET, 2, text="second"),
+        incident(Remedy.NOTHING, 3, text="third"),
+        incident(Remedy.RESTART, 1, device="GPU-b", text="other"),
+    )
+    assert [(f.subject, f.detail) for f in found] == [
+        ("GPU-a", "second: reset the device"),
+        ("GPU-b", "other: restart the program"),
+    ]
+
+
+def test_every_remedy_has_its_gravity() -> None:
+    assert set(GRAVITY) == set(Remedy)
+    assert GRAVITY[Remedy.NOTHING] < GRAVITY[Remedy.RESTART] < GRAVITY[Remedy.RESET]
+
+
+def test_an_incident_is_no_reason_to_evict_anybody() -> None:
+    found = seen(incident(Remedy.REBOOT))
+    assert due(found, NO_RESERVE, Seconds(1000), alarmed=(GPU, RAM)) == frozenset()

@@ -183,7 +183,7 @@ class FakeLlamaRouter(FakeEngine):
 
     def argv(self, model):
         """The command line of the child that holds `model`."""
-        port = str(40000 + self.models.index(model)) if self._runs(model) else "0"
+        port = str(self.port + 1 + self.models.index(model)) if self._runs(model) else "0"
         start = ["/opt/llama/llama-server", "--host", "127.0.0.1", "--port", port]
         return [*start, "--alias", model, "--model", f"/models/{model}.gguf"]
 
@@ -252,7 +252,7 @@ class FakeOllama(FakeEngine):
 
     def argv(self, model):
         """The command line of the child that holds `model`."""
-        port = str(41000 + self.models.index(model))
+        port = str(self.port + 1 + self.models.index(model))
         return ["/opt/ollama/llama-server", "--model", self._blob(model), "--port", port]
 
     def model_of(self, call, body):
@@ -296,6 +296,6 @@ class FakeOllama(FakeEngine):
         expiry = f"2026-08-22T10:{self.worked[model]:02}:00Z"
         return self._entry(model) | {"size_vram": self.sizes[model], "expires_at": expiry}
 
-    @staticmethod
-    def _blob(model):
-        return f"/blobs/sha256-{hashlib.sha256(b'blob ' + model.encode()).hexdigest()}"
+    def _blob(self, model):
+        """No other server on this machine has a file of this name."""
+        return f"/blobs/sha256-{hashlib.sha256(f'{self.port} {model}'.encode()).hexdigest()}"

@@ -8,7 +8,7 @@
  * file changes, so a test drives it by replacing that file (write, then rename).
  * One statement per line, words separated by blanks, sizes in bytes:
  *
- *   driver 580.82.07
+ *   driver 580.82.07 [strict]           strict: refused (18) where another was there first
  *   gpu   <index> [key=value ...]       keys: name uuid bus total used reserved free temp
  *                                       power_mw util memutil energy_mj persistence events;
  *                                       and, NOT_SUPPORTED where they are not given: mig(0|1)
@@ -35,9 +35,9 @@
 #define API __attribute__((visibility("default"))) int
 #define NA 0xffffffffu
 #define UNSET ~0ull
-enum { OK, UNINIT, BADARG, UNSUPPORTED, NOT_FOUND = 6, SMALL, TIMEOUT = 10, VERSION = 25,
+enum { OK, UNINIT, BADARG, UNSUPPORTED, NOT_FOUND = 6, SMALL, TIMEOUT = 10, OTHER = 18, VERSION = 25,
        HANG = -1, NO_DEVICE = -2, ANY = -1, WHOLE = -1,
-       MAXDEV = 64, MAXPROC = 256, MAXFAULT = 64, MAXEVENT = 64, MAXFIELD = 64, MAXSET = 16 };
+       MAXDEV = 64, MAXPROC = 512, MAXFAULT = 64, MAXEVENT = 64, MAXFIELD = 64, MAXSET = 16 };
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -74,9 +74,9 @@ typedef struct { int live; u64 seen, mask[MAXDEV]; } EventSet;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic int refs;
-static int ngpu, ndev, nproc, nfault, nevent, nvalue;
+static int ngpu, ndev, nproc, nfault, nevent, nvalue, strict;
 static u64 delivered;                              /* the last serial that any set was given */
-static char driver[80], loaded_path[4096];
+static char driver[80], first[80], loaded_path[4096];
 static Device devs[MAXDEV];
 static Proc procs[MAXPROC];
 static Fault faults[MAXFAULT];
@@ -142,7 +142,7 @@ static void load(void)                             /* called with the lock held 
     if (!f) return;
     loaded = st.st_mtim;
     loaded_ino = st.st_ino;
-    ngpu = ndev = nproc = nfault = nevent = nvalue = 0;
+    ngpu = ndev = nproc = nfault = nevent = nvalue = strict = 0;
     snprintf(driver, sizeof driver, "580.82.07");
     char line[1024];
     while (fgets(line, sizeof line, f)) {
@@ -151,7 +151,7 @@ static void load(void)                             /* called with the lock held 
         int n = 0;
         if (!w) continue;
         while (n < 32 && (a[n] = strtok_r(0, " \t\n", &save))) n++;
-        if (!strcmp(w, "driver") && n) snprintf(driver, sizeof driver, "%s", a[0]);
+        if (!strcmp(w, "driver") && n) strict = snprintf(driver, sizeof driver, "%s", a[0]) && n > 1;
         else if ((!strcmp(w, "gpu") || !strcmp(w, "mig")) && n && ndev < MAXDEV)
             add_device(*w == 'm', a, n);
         else if (!strcmp(w, "proc") && n >= 4 && nproc < MAXPROC)
@@ -173,6 +173,7 @@ static void load(void)                             /* called with the lock held 
         }
     }
     fclose(f);
+    if (!*first) snprintf(first, sizeof first, "%s", driver);
 }
 
 /* The gate every function passes: fresh state, faults, then the usual checks. */
@@ -181,7 +182,7 @@ static int gate(const char *fn, int dev, int needs_init)
     for (;;) {
         pthread_mutex_lock(&lock);
         load();
-        int code = needs_init && !refs ? UNINIT : OK, delay_ms = 0;
+        int code = strict && strcmp(first, driver) ? OTHER : needs_init && !refs, delay_ms = 0;
         for (int i = 0; i < nfault && !code; i++)
             if ((!strcmp(faults[i].fn, "*") || !strcmp(faults[i].fn, fn)) &&
                 (faults[i].dev == ANY || faults[i].dev == dev)) {

@@ -56,8 +56,9 @@ class State:
         self.stamp = 0
         self.write()
 
-    def driver(self, version: str) -> None:
-        self.head["driver"] = version
+    def driver(self, version: str, *, strict: bool = False) -> None:
+        """`strict`: to a process that saw another version before, it is of the wrong version."""
+        self.head["driver"] = f"{version} strict" if strict else version
         self.write()
 
     def gpu(self, index: int, **fields: object) -> None:

@@ -88,7 +88,7 @@ class World:
         self.sources = FakeSources()
         self.health = {
             "host": SourceHealth(Seconds(NOW), Seconds(0.002)),
-            "nvidia": SourceHealth(Seconds(990), Seconds(1), "no answer within 1 s", 3),
+            "nvidia": SourceHealth(Seconds(990), Seconds(1), "no answer within 1 s", 3, late=True),
             "engine ollama": SourceHealth(Seconds(NOW), Seconds(0.01)),
             "engine llamacpp": SourceHealth(None, Seconds(2), "no answer", 7),
         }

@@ -17,10 +17,11 @@ run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
 
 test: .venv/.dev .venv/.real lint
-	HYPOTHESIS_PROFILE=thorough .venv/bin/python -m pytest -q $(ARGS)
+	HYPOTHESIS_PROFILE=thorough .venv/bin/python -m pytest -q -n auto -m "not slow and not real" $(ARGS)
+	.venv/bin/python -m pytest -q -m "slow or real" $(ARGS)
 
 check: .venv/.dev lint
-	.venv/bin/python -m pytest -q -m "not slow and not real"
+	.venv/bin/python -m pytest -q -n auto -m "not slow and not real"
 
 lint: .venv/.dev
 	.venv/bin/ruff format --check --quiet

@@ -39,7 +39,11 @@ class Clients:
 
     def __init__(self, router: RealRouter) -> None:
         self.router = router
-        self.http = httpx.AsyncClient(base_url=router.url, timeout=60, trust_env=False)
+        # A server may close a connection that rests just as the next request is sent on it.
+        each_its_own = httpx.Limits(max_keepalive_connections=0)
+        self.http = httpx.AsyncClient(
+            base_url=router.url, timeout=60, trust_env=False, limits=each_its_own
+        )
 
     async def load(self, *models: str) -> None:
         """Have the engine load these, and wait until it says that they are there."""

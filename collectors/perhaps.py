@@ -35,7 +35,7 @@ class Perhaps:
         self._heard = not pools
 
     def read(self, tiers: Tier) -> Sample:
-        if self._made is None and self._due() and self._present():
+        if self._made is None and not self.absent and self._looks():
             self._made = self._make()
             self.deadline = self._made.deadline
         if self._made is None:
@@ -49,12 +49,16 @@ class Perhaps:
         """It is there, and has never told what memory it has."""
         return self._made is not None and not self._heard
 
-    def _due(self) -> bool:
-        now = self._clock()
-        if self._looked_at is not None and now - self._looked_at < LOOK_AGAIN:
-            return False
-        self._looked_at = now
-        return True
+    @property
+    def absent(self) -> bool:
+        """There was nothing when it was last looked for, and it is too soon to look again: a
+        read would say what the last one said."""
+        at = self._looked_at
+        return self._made is None and at is not None and self._clock() - at < LOOK_AGAIN
+
+    def _looks(self) -> bool:
+        self._looked_at = self._clock()
+        return self._present()
 
     # -- what a collector that holds devices open can do besides
 

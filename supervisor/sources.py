@@ -104,6 +104,8 @@ class Sources:
         for owner in self.owners:
             kept = self._kept.setdefault(owner.collector.name, _Kept())
             kept.odd = False
+            if kept.reading is not None and getattr(owner.collector, "absent", False):
+                continue  # a thread would be woken to say what it said before
             task = kept.pending
             if task is None or task.done() or thorough:
                 # What is under way may be of a moment before the one that we want to see.

@@ -95,6 +95,21 @@ def test_holders_are_kept_between_lists_and_where_a_pool_cannot_be_read() -> Non
     play(story)
 
 
+def test_whoever_has_nothing_to_read_is_not_asked_until_it_is_time_to_look_again() -> None:
+    async def story() -> None:
+        none = Source("amd")
+        none.absent = True  # type: ignore[attr-defined]
+        of = sources(host(), none)
+        for _ in range(3):
+            await tick(of)
+        assert len(none.asked) == 1, "once, for what it has to say"
+        none.absent = False  # type: ignore[attr-defined]
+        await tick(of)
+        assert len(none.asked) == 2
+
+    play(story)
+
+
 def test_a_pool_that_is_blind_and_listed_all_the_same_is_listed_once() -> None:
     async def story() -> None:
         blind = replace(card(), pools=(), blind=(Blind(GPU, "who may see it?"),))

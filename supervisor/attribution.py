@@ -59,7 +59,7 @@ class Attribution:
     _hints: dict[ModelRef, Hint] = field(default_factory=dict)
     _pids: dict[ModelRef, tuple[int, float]] = field(default_factory=dict)  # pid, started
     # Processes that held a model which their engine no longer lists, and have not ended.
-    _lingering: dict[ModelRef, tuple[int, float]] = field(default_factory=dict)
+    _lingering: dict[ModelRef, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     _ended: frozenset[ModelRef] = frozenset()
     _memory: dict[int, ProcessMemory] = field(default_factory=dict)
     _cpu: dict[int, Seconds] = field(default_factory=dict)  # as their memory was read
@@ -86,9 +86,8 @@ class Attribution:
     def lingering(self) -> dict[ModelRef, Bytes]:
         """RAM of processes that outlive the model they held, by that model."""
         return {
-            ref: self._memory[pid].anonymous
-            for ref, (pid, _) in self._lingering.items()
-            if pid in self._memory
+            ref: Bytes(sum(self._memory[p].anonymous for p, _ in found if p in self._memory))
+            for ref, found in self._lingering.items()
         }
 
     async def read(
@@ -118,9 +117,11 @@ class Attribution:
         hints = {
             r: m.process for r, m in listed.items() if m.state is not None and m.process is not None
         }
+        loaded = [r for r, m in listed.items() if m.state is not None]
         # Gone, or loaded again elsewhere.
         moved_out = {r for r in self._pids if hints.get(r) != self._hints.get(r)}
-        self._lingering = self._lingering | {r: self._pids[r] for r in moved_out}
+        gone = moved_out | (self.kin.models.keys() - set(loaded))
+        self._lingering = self._lingering | {r: self._processes_of(r) for r in gone}
         self._pids = {r: p for r, p in self._pids.items() if r not in moved_out}
         self._hints = hints
         held = self._pids.keys()
@@ -133,10 +134,8 @@ class Attribution:
         now = self.clock()
         if thorough or self._read_at is None or now - self._read_at >= MEMORY_INTERVAL:
             self._read_at = now
-            moved = {pid for pid, _ in (*self._pids.values(), *self._lingering.values())}
-            moved |= self._members
+            moved = {pid for pid, _ in self._known()} | self._members
         pids = {r: pid for r, (pid, _) in self._pids.items()} | found
-        loaded = [r for r, m in listed.items() if m.state is not None]
         kin = self._kinship(table, up, pids, loaded)
         members = frozenset(p for pids in kin.models.values() for p in pids)
         members -= self._lost | set(pids.values())
@@ -183,6 +182,14 @@ class Attribution:
         groups = {pid: g for pid in asked if (g := self.processes.group(pid)) is not None}
         return kinship(table, roots, held, loaded, groups)
 
+    def _processes_of(self, ref: ModelRef) -> tuple[tuple[int, float], ...]:
+        """The processes that hold a model, as (pid, started)."""
+        return tuple((p, self._memory[p].started) for p in self.pids_of(ref) if p in self._memory)
+
+    def _known(self) -> list[tuple[int, float]]:
+        """Those that hold a model by themselves, or did; as (pid, started)."""
+        return [*self._pids.values(), *(p for found in self._lingering.values() for p in found)]
+
     def _due(self, engine: EngineId, now: float) -> bool:
         """Is it time to search for the engine's process?"""
         at = self._roots_at.get(engine)
@@ -191,16 +198,16 @@ class Attribution:
     def _look_after(self) -> set[int]:
         """Drop processes that have ended, or whose pid is somebody else's now. Returns the pids
         that have worked since their memory was read."""
-        known = (*self._pids.values(), *self._lingering.values())
-        asked = (*known, *self._roots.values())
+        asked = (*self._known(), *self._roots.values())
         times = self.processes.times({*(pid for pid, _ in asked), *self._members})
         alive = {(pid, t.started) for pid, t in times.items()}
         ended = {e for e, p in self._roots.items() if p not in alive}
         for engine in ended:  # whoever answers in its place is searched for at once
             del self._roots[engine], self._roots_at[engine]
         self._pids = {r: p for r, p in self._pids.items() if p in alive}
-        self._lingering = {r: p for r, p in self._lingering.items() if p in alive}
-        kept = {pid for pid, _ in (*self._pids.values(), *self._lingering.values())}
+        still = {r: tuple(p for p in ps if p in alive) for r, ps in self._lingering.items()}
+        self._lingering = {r: found for r, found in still.items() if found}
+        kept = {pid for pid, _ in self._known()}
         kept |= {
             p
             for p in self._members

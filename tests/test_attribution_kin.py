@@ -248,3 +248,32 @@ def test_we_and_our_children_are_nobodys_although_the_engine_started_us(
     machine.look(VLLM, table=table)
     assert machine.attribution.pids_of(A) == (us + 2,)
     assert machine.attribution.kin.engines == {5: LLAMA}
+
+
+# -- after their model
+
+
+def test_every_process_that_outlives_its_model_lingers() -> None:
+    """What they hold has not come back, whatever the engine says."""
+    machine, table = house(p7=5, p8=7)
+    machine.start(7, *CHILD)
+    machine.look(loaded(), table=table)
+    assert machine.attribution.lingering() == {}
+    machine.look(loaded(state=None), table=table)
+    assert machine.attribution.lingering() == {A: gib(2)}
+    del machine.running[8]
+    machine.look(loaded(state=None), table=table)
+    assert machine.attribution.lingering() == {A: gib(1)}
+    del machine.running[7]
+    machine.look(loaded(state=None), table=table)
+    assert machine.attribution.lingering() == {}
+
+
+def test_a_child_that_nobody_named_lingers_as_well() -> None:
+    machine, table = house(p7=5)
+    machine.look(VLLM, table=table)
+    machine.look(table=table)
+    assert machine.attribution.pids_of(A) == ()
+    assert machine.attribution.lingering() == {A: gib(1)}
+    machine.look(VLLM, table=table)
+    assert machine.attribution.pids_of(A) == (7,), "loaded again, into the same process"

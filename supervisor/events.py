@@ -62,15 +62,18 @@ class Tick:
 
 @dataclass(slots=True)
 class Sampled:
-    """`ticked`: it was asked for by a tick, and not by a run that wants its end to be seen."""
+    """`ticked`: it was asked for by a tick, and not by a run that wants its end to be seen.
+    `urgent`: by an alarm."""
 
     snapshot: Snapshot
     ticked: bool = True
+    urgent: bool = False
 
 
 @dataclass(slots=True)
 class SampleFailed:
     error: Exception
+    urgent: bool = False
 
 
 @dataclass(slots=True)

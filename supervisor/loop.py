@@ -86,9 +86,9 @@ class Loop:
     learned: Learned = field(init=False)
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _sampling: bool = False
+    _sampling: set[bool] = field(default_factory=set)  # under way: True the urgent one, False not
     _failing: bool = False
-    _look_again: bool = False  # an alarm came while a sample was under way: look once more
+    _look_again: bool = False  # an alarm came while an urgent one was under way: look once more
     _said: Said = field(default_factory=Said)
     _resting: dict[PoolId, Seconds] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -120,9 +120,10 @@ class Loop:
         """A thorough sample, now, with what is promised and who is leaving."""
         return await self._sampled(thorough=True)
 
-    async def _sampled(self, *, thorough: bool) -> Snapshot:
+    async def _sampled(self, *, thorough: bool = False, urgent: bool = False) -> Snapshot:
         return await self.sampler.sample(
             thorough=thorough,
+            urgent=urgent,
             reservations=self.reservations,
             leaving=self.leaving,
             incidents=self.alarms.recent(Seconds(self.clock())),
@@ -165,21 +166,18 @@ class Loop:
                 self._begin_sample()
             case Pressed():
                 self.alarms.ring(Seconds(self.clock()))
-                self._look_again = self._sampling
-                self._begin_sample()
-            case Sampled(snapshot, ticked):
-                self._sampling = self._sampling and not ticked
+                self._look_again = True in self._sampling
+                self._begin_sample(urgent=True)  # beside what a slow engine may hold up
+            case Sampled(snapshot, ticked, urgent):
+                if ticked:
+                    self._sampling.discard(urgent)
                 self._see(snapshot)
-                if self._look_again:
-                    self._begin_sample()
-            case SampleFailed(error):
-                self._sampling = False
+            case SampleFailed(error, urgent):
+                self._sampling.discard(urgent)
                 self.counts.failed_samples += 1
                 level = logging.DEBUG if self._failing else logging.ERROR
                 log.log(level, "sampling failed: %s: %s", type(error).__name__, error)
                 self._failing = True
-                if self._look_again:
-                    self._begin_sample()
             case Happened(run, outcome):
                 self._note(run, outcome)
             case Ended(run, why):
@@ -199,25 +197,28 @@ class Loop:
             case ClockStepped(by):
                 self.counts.clock_steps += 1
                 log.warning("the wall clock stepped by %+.1f s", by)
+        if self._look_again and True not in self._sampling:
+            self._begin_sample(urgent=True)
 
-    def _begin_sample(self) -> None:
-        if not self._sampling:
-            self._sampling, self._look_again = True, False
-            self._start("sample", self._sample())
+    def _begin_sample(self, *, urgent: bool = False) -> None:
+        if urgent not in self._sampling:
+            self._sampling.add(urgent)
+            self._look_again = self._look_again and not urgent
+            self._start("urgent sample" if urgent else "sample", self._sample(urgent))
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _sample(self) -> None:
+    async def _sample(self, urgent: bool) -> None:
         try:
-            snapshot = await self._sampled(thorough=False)
+            snapshot = await self._sampled(urgent=urgent)
         except Exception as error:
             log.debug("sampling", exc_info=True)
-            self.post(SampleFailed(error))
+            self.post(SampleFailed(error, urgent))
         else:
-            self.post(Sampled(snapshot))
+            self.post(Sampled(snapshot, urgent=urgent))
 
     def _see(self, snapshot: Snapshot) -> None:
         if self.snapshot is not None and snapshot.taken_at < self.snapshot.taken_at:

@@ -36,6 +36,9 @@ SUSPICIOUS = 256 * 1024**2
 # Whoever has not answered after this long is left to answer later. Drivers take 20 ms.
 SOON = Seconds(0.1)
 
+# After the kernel's alarm for want of memory: RAM itself is read in a tenth of a millisecond.
+AT_ONCE = Seconds(0.02)
+
 PERIODS = 3  # a reading is fresh for so many of its periods
 
 
@@ -90,8 +93,9 @@ class Sources:
     _free: dict[PoolId, Bytes] = field(default_factory=dict)
     _tasks: set[asyncio.Task[Reading]] = field(default_factory=set)
 
-    async def read(self, *, thorough: bool) -> Machine:
-        """The machine now. `thorough` lists processes too, and waits for everybody's deadline."""
+    async def read(self, *, thorough: bool, urgent: bool = False) -> Machine:
+        """The machine now. `thorough` lists processes too, and waits for everybody's deadline;
+        `urgent` waits for hardly anybody."""
         if self.suspension.happened():
             # By a clock that stood still meanwhile, what is old looks fresh.
             thorough = True
@@ -115,7 +119,8 @@ class Sources:
             asked[task] = kept
             patient = patient or kept.reading is None  # the first time, there is nothing else
         if asked:
-            await asyncio.wait(asked, timeout=None if patient else self.soon)
+            soon = min(self.soon, AT_ONCE) if urgent else self.soon
+            await asyncio.wait(asked, timeout=None if patient else soon)
         for task, kept in asked.items():
             if task is kept.pending:
                 kept.late = not task.done()

@@ -49,6 +49,7 @@ class World:
     snapshot: Snapshot = SHORT
     clock: Callable[[], float] = field(default_factory=Clock)
     looks: int = 0
+    urgent: int = 0
     unloaded: list[str] = field(default_factory=list)
     samples: asyncio.Event = field(default_factory=asyncio.Event)
     unloads: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,8 +62,11 @@ class World:
         self.samples.set()
         self.unloads.set()
 
-    async def sample(self, *, incidents: tuple[Incident, ...] = (), **_: Any) -> Snapshot:
+    async def sample(
+        self, *, incidents: tuple[Incident, ...] = (), urgent: bool = False, **_: Any
+    ) -> Snapshot:
         self.looks += 1
+        self.urgent += urgent
         await self.samples.wait()
         if self.fails:
             raise OSError("no")
@@ -191,17 +195,20 @@ def test_an_alarm_that_is_over_hurries_nobody() -> None:
     play(world, story)
 
 
-def test_alarms_during_a_sample_lead_to_one_more() -> None:
+def test_an_alarm_does_not_wait_for_the_sample_under_way_and_further_ones_lead_to_one_more() -> (
+    None
+):
     world = World(ram(5, "a"))
 
     async def story(loop: Loop) -> None:
         world.samples.clear()
         for event in (Tick(0), Pressed(), Pressed(), Pressed()):
             loop.post(event)
-        await turns_until(lambda: loop.alarms.rung == 3 and world.looks == 2)
+        await turns_until(lambda: loop.alarms.rung == 3 and world.looks == 3)
+        assert world.urgent == 1
         world.samples.set()
         await idle(loop)
-        assert world.looks == 3
+        assert (world.looks, world.urgent) == (4, 2)
 
     play(world, story)
 
@@ -216,8 +223,9 @@ def test_an_alarm_during_a_sample_that_fails_is_answered_all_the_same() -> None:
         loop.post(Pressed())
         await turns_until(lambda: loop.alarms.rung == 1)
         world.samples.set()
-        await turns_until(lambda: loop.counts.failed_samples == 1)
+        await turns_until(lambda: loop.counts.failed_samples == 2)
         world.fails = False
+        loop.post(Pressed())  # the kernel goes on
         await idle(loop)
         assert world.unloaded == ["a"]
 

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from collectors.reading import gib
+from collectors.reading import Seconds, gib
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import EngineId, State
 from supervisor.engines.base import EngineModel
+from supervisor.events import Pressed, Tick
 from tests.engines.fake import FakeLlamaRouter
-from tests.scenarios.house import house
+from tests.scenarios.house import Ram, house
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
@@ -119,5 +120,43 @@ def test_a_bug_in_asking_what_a_model_does_costs_that_answer_alone() -> None:
                 home.sampler.engines[EngineId("llama")].activity = bug  # type: ignore
                 (resident,) = (await home.tick()).residents
                 assert (resident.state, resident.in_flight) == (State.LOADED, None)
+
+    run(story)
+
+
+def test_an_urgent_look_waits_for_no_engine_and_forgets_none() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a"]) as server:
+            server.take("a")
+            async with house({"llama": server}) as home:
+                home.children.anonymous = {server.pids["a"]: gib(3)}
+                before = await home.tick()
+                server.fault = "hang"
+                home.sampler.call_timeout = Seconds(60)
+                async with asyncio.timeout(5):
+                    after = await home.sampler.sample(urgent=True)
+                assert after.residents == before.residents
+                assert after.engines == before.engines
+
+    run(story)
+
+
+def test_relief_is_decided_upon_an_alarm_while_an_engine_keeps_everybody_waiting() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a"]) as server, FakeLlamaRouter(["b"]) as slow:
+            server.take("a")
+            ram = Ram()
+            async with house({"llama": server, "slow": slow}, [ram]) as home:
+                home.children.anonymous = {server.pids["a"]: gib(8)}
+                ram.free = gib(7)  # below the reserve of 12 %, and not below half of it
+                await home.tick()
+                slow.fault = "hang"
+                home.sampler.call_timeout = Seconds(60)
+                home.loop.post(Tick(home.clock.now))  # hangs with the engine
+                home.loop.post(Pressed())
+                while not home.journal.decisions(10):
+                    await home.loop.changed()
+                [decision] = home.journal.decisions(10)
+                assert decision["trigger"] == "relief"
 
     run(story)

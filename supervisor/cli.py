@@ -237,7 +237,8 @@ def release(client: Client, period: str) -> None:
 def resume(client: Client) -> None:
     """Take the GPUs back that were released."""
     found = client.post("/api/v1/resume").document["resumed"]
-    click.echo(f"resumed: {', '.join(map(printable, found)) or 'nothing was released'}")
+    names = ", ".join(map(printable, found))
+    click.echo(f"resumed: {names}" if names else "nothing was released")
 
 
 @cli.command(epilog=examples(

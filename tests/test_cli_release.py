@@ -50,7 +50,7 @@ def test_without_a_word_it_is_ten_minutes(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize(
     ("resumed", "told"),
-    [(["nvidia"], "resumed: nvidia\n"), ([], "resumed: nothing was released\n")],
+    [(["nvidia"], "resumed: nvidia\n"), ([], "nothing was released\n")],
 )
 def test_resume_says_who_came_back(daemon: Daemon, resumed: list[str], told: str) -> None:
     daemon.say("/api/v1/resume", {"resumed": resumed})

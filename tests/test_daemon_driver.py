@@ -324,6 +324,6 @@ def test_where_nothing_is_held_open_there_is_nothing_to_release(tmp_path: Path) 
             code, out, err = await daemon.cli("release", "--for", "5m")
             assert (code, out) == (1, "")
             assert "there is nothing to let go of" in err
-            assert await daemon.cli("resume") == (0, "resumed: nothing was released\n", "")
+            assert await daemon.cli("resume") == (0, "nothing was released\n", "")
 
     run(story())

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
 
 from . import amd_health, amd_names, drm, kfd
+from .drm_gpu import Found, Gpu
 from .process import name_of
 from .reading import (
     NONE,
     RAM,
-    Blind,
     Bytes,
     Carveout,
-    Device,
-    Health,
     Holder,
     MemoryPool,
     PoolId,
@@ -40,18 +38,6 @@ _Pids = tuple[int, ...]  # all that hold some bytes, lowest first
 
 
 @dataclass(frozen=True, slots=True)
-class _Gpu:
-    """What does not change while a GPU is there. `pool` is RAM if it has no memory of its own."""
-
-    index: int
-    uuid: str
-    name: str
-    pci: str
-    pool: PoolId
-    driver: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Memory:
     """Bytes of VRAM, and of RAM that the GPU may take (GTT). What cannot be read is None."""
 
@@ -59,18 +45,6 @@ class _Memory:
     used: Bytes | None = None
     borrowable: Bytes | None = None
     borrowed: Bytes | None = None
-
-
-@dataclass(slots=True)
-class _Found:
-    """What one read finds, on its way to a Sample."""
-
-    pools: list[MemoryPool] = field(default_factory=list)
-    devices: list[Device] = field(default_factory=list)
-    carveouts: list[Carveout] = field(default_factory=list)
-    health: dict[str, Health] = field(default_factory=dict)
-    blind: list[Blind] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def present(root: Path) -> bool:
@@ -86,13 +60,13 @@ class AmdCollector:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
-        self._known: dict[str, _Gpu] = {}  # by PCI address: every GPU ever seen
+        self._known: dict[str, Gpu] = {}  # by PCI address: every GPU ever seen
         self._sizes: dict[str, _Memory] = {}  # by PCI address: totals, for when it sleeps
         self._cramped: tuple[str, ...] = ()  # said until processes are listed again
 
     def read(self, tiers: Tier) -> Sample:
         """Never raises: a card that cannot be read makes only its own pool blind."""
-        found, awake = _Found(), dict[str, tuple[_Gpu, drm.Card]]()
+        found, awake = Found(), dict[str, tuple[Gpu, drm.Card]]()
         seen = set()
         for card in drm.nodes(self._root):
             if card.vendor != VENDOR:
@@ -104,13 +78,14 @@ class AmdCollector:
             asleep = (drm.runtime_status(card) or "").startswith("suspend")
             gpu = self._identify(card, asleep)
             seen.add(card.pci)
-            found.devices.append(_device(gpu, gpu.driver, asleep))
+            found.devices.append(gpu.device(asleep))
             self._add_memory(gpu, self._memory(card, asleep), asleep, found)
             if not asleep:
                 awake[card.pci] = gpu, card
                 if Tier.HEALTH in tiers:
                     found.health[gpu.uuid] = amd_health.read(card.path)
-        self._name_the_missing(seen, found)
+        for gpu in (g for pci, g in self._known.items() if pci not in seen):
+            found.is_gone(gpu, f"{DRIVER} no longer lists it")
         if not self._known and not found.notes:
             found.notes.append(NO_GPU)
         holders = self._holders(awake) if Tier.PROCESSES in tiers else None
@@ -130,18 +105,19 @@ class AmdCollector:
         kernel = drm.attribute(self._root / "proc/sys/kernel/osrelease")
         return version or (f"{DRIVER} of Linux {kernel}" if kernel else DRIVER)
 
-    def _identify(self, card: drm.Card, asleep: bool) -> _Gpu:
+    def _identify(self, card: drm.Card, asleep: bool) -> Gpu:
         if card.pci not in self._known:
-            device = _hexadecimal(card.path / "device") or 0
-            unique = _hexadecimal(card.path / "unique_id")
+            device = drm.hexadecimal(card.path / "device") or 0
+            unique = drm.hexadecimal(card.path / "unique_id")
             uuid = f"GPU-{unique:016x}" if unique else f"pci-{card.pci}"
-            self._known[card.pci] = _Gpu(
+            self._known[card.pci] = Gpu(
                 index=len(self._known),
                 uuid=uuid,
                 name=drm.attribute(card.path / "product_name")
-                or amd_names.name_of(device, _hexadecimal(card.path / "revision"), self._root),
+                or amd_names.name_of(device, drm.hexadecimal(card.path / "revision"), self._root),
                 pci=card.pci,
                 pool=RAM if self._is_integrated(card, device, asleep) else PoolId(uuid),
+                maker="AMD",
                 driver=self._driver(),
             )
         return self._known[card.pci]
@@ -183,14 +159,11 @@ class AmdCollector:
             self._sizes[card.pci] = _Memory(memory.total, NONE, memory.borrowable)
         return memory
 
-    def _add_memory(self, gpu: _Gpu, memory: _Memory, asleep: bool, found: _Found) -> None:
+    def _add_memory(self, gpu: Gpu, memory: _Memory, asleep: bool, found: Found) -> None:
         total, used = memory.total, memory.used
         if total is None or used is None:
             why = "asleep" if asleep else f"{DRIVER} does not tell its memory now"
-            if gpu.pool == RAM:
-                found.notes.append(f"AMD GPU {gpu.index}: {why}")  # RAM itself can be read
-            else:
-                found.blind.append(Blind(gpu.pool, why))
+            found.cannot_read(gpu, why)
             return
         free = Bytes(max(0, total - used))
         if gpu.pool == RAM:
@@ -199,20 +172,9 @@ class AmdCollector:
         else:
             found.pools.append(MemoryPool(gpu.pool, PoolKind.DEDICATED, total, free))
 
-    def _name_the_missing(self, seen: set[str], found: _Found) -> None:
-        for gpu in self._known.values():
-            if gpu.pci in seen:
-                continue
-            why = f"{DRIVER} no longer lists it"
-            found.devices.append(_device(gpu, None, False))
-            if gpu.pool == RAM:
-                found.notes.append(f"AMD GPU {gpu.index}: {why}")
-            else:
-                found.blind.append(Blind(gpu.pool, why))
-
     # -- who holds what
 
-    def _holders(self, awake: Mapping[str, tuple[_Gpu, drm.Card]]) -> tuple[Holder, ...]:
+    def _holders(self, awake: Mapping[str, tuple[Gpu, drm.Card]]) -> tuple[Holder, ...]:
         clients: dict[str, list[drm.Client]] = {pci: [] for pci in awake}
         for client in drm.clients(self._root, only=awake) if awake else ():
             if client.driver == DRIVER:
@@ -269,25 +231,5 @@ def _evicted(clients: Iterable[drm.Client]) -> list[int]:
     return [c.pids[0] for c in clients if drm.size(c.fields.get("amd-evicted-vram", ""))]
 
 
-def _device(gpu: _Gpu, driver: str | None, asleep: bool) -> Device:
-    return Device(
-        uuid=gpu.uuid,
-        pool=gpu.pool,
-        name=gpu.name,
-        index=gpu.index,
-        vendor="amd",
-        driver=driver,
-        pci=gpu.pci,
-        asleep=asleep,
-    )
-
-
 def _bytes(path: str) -> Bytes | None:
     return drm.size(drm.attribute(path) or "")
-
-
-def _hexadecimal(path: Path) -> int | None:
-    try:
-        return int(drm.attribute(path) or "", 16)
-    except ValueError:
-        return None

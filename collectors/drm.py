@@ -139,14 +139,24 @@ def number(path: Path | str) -> int | None:
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
+def hexadecimal(path: Path | str) -> int | None:
+    """The hexadecimal number in a small file of sysfs, as PCI ids are. None where there is none."""
+    try:
+        return int(attribute(path) or "", 16)
+    except ValueError:
+        return None
+
+
 def _card(index: int, path: Path) -> Card | None:
     folder = str(path)
     lines = (attribute(f"{folder}/uevent") or "").splitlines()
     event = dict(line.split("=", 1) for line in lines if "=" in line)
+    vendor = hexadecimal(f"{folder}/vendor")
+    if vendor is None:
+        return None
     try:
-        vendor = int(attribute(f"{folder}/vendor") or "", 16)
         pci = event.get("PCI_SLOT_NAME") or path.readlink().name
-    except (ValueError, OSError):
+    except OSError:
         return None  # a virtual card, or part of a chip
     try:
         renders = [name for name in os.listdir(f"{folder}/drm") if name.startswith("renderD")]

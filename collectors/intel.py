@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from . import drm, intel_health, intel_names
 from .dmem import Region
+from .drm_gpu import Found, Gpu
 from .intel_view import BORROWED, OWN, Meter, Users, View, cards, held, total
 from .level_zero import Memory, Sysman
 from .process import name_of
@@ -24,7 +25,6 @@ from .reading import (
     Blind,
     Bytes,
     Carveout,
-    Device,
     Health,
     Holder,
     MemoryPool,
@@ -53,29 +53,6 @@ UNTOLD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Gpu:
-    """What does not change while a GPU is there. `pool` is RAM if it has no memory of its own."""
-
-    index: int
-    uuid: str
-    name: str
-    pci: str
-    pool: PoolId
-
-
-@dataclass(slots=True)
-class _Found:
-    """What one read finds, on its way to a Sample."""
-
-    pools: list[MemoryPool] = field(default_factory=list)
-    devices: list[Device] = field(default_factory=list)
-    carveouts: list[Carveout] = field(default_factory=list)
-    health: dict[str, Health] = field(default_factory=dict)
-    blind: list[Blind] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
 def present(root: Path) -> bool:
     """Is there an Intel GPU? Wakes none, and loads no library."""
     return bool(cards(root))
@@ -98,18 +75,18 @@ class IntelCollector:
         self._load = load or (Sysman.load if root == HERE else lambda: None)
         self._users = Users(root)
         self._loaded: tuple[Meter | None] | None = None  # None: not needed until now
-        self._known: dict[str, _Gpu] = {}  # by PCI address: every GPU ever seen
+        self._known: dict[str, Gpu] = {}  # by PCI address: every GPU ever seen
         self._energy: dict[str, tuple[float, float]] = {}  # by uuid: when, and joules then
 
     def read(self, tiers: Tier) -> Sample:
         """Never raises: a card that cannot be read makes only its own pool blind."""
         listed = Tier.PROCESSES in tiers
-        view, found = View(self._root, self._meter, self._users, listed), _Found()
+        view, found = View(self._root, self._meter, self._users, listed), Found()
         kernel = drm.attribute(self._root / "proc/sys/kernel/osrelease")
         for pci, card in view.cards.items():
             gpu, asleep = self._identify(card, view), pci in view.asleep
             driver = f"{card.driver} of Linux {kernel}" if kernel else card.driver
-            found.devices.append(_device(gpu, driver, asleep))
+            found.devices.append(replace(gpu, driver=driver).device(asleep))
             if gpu.pool == RAM:
                 used = _borrowed(pci, view) if listed and not asleep else None
                 found.carveouts.append(Carveout(gpu.uuid, NONE, NONE, used=used))
@@ -117,7 +94,8 @@ class IntelCollector:
                 _add_pool(gpu, _memory(card, view), found)
             if Tier.HEALTH in tiers and not asleep:
                 found.health[gpu.uuid] = self._health(gpu, card)
-        self._name_the_missing(view, found)
+        for gpu in (g for pci, g in self._known.items() if pci not in view.cards):
+            found.is_gone(gpu, GONE)
         return Sample(
             pools=tuple(found.pools),
             devices=tuple(sorted(found.devices, key=lambda d: d.index)),
@@ -133,29 +111,20 @@ class IntelCollector:
             self._loaded = (self._load(),)
         return self._loaded[0]
 
-    def _identify(self, card: drm.Card, view: View) -> _Gpu:
+    def _identify(self, card: drm.Card, view: View) -> Gpu:
         if card.pci not in self._known:
-            device = _hexadecimal(card.path / "device") or 0
+            device = drm.hexadecimal(card.path / "device") or 0
             integrated = _is_integrated(card, device, view.capacity)
             uuid = f"pci-{card.pci}"
-            self._known[card.pci] = _Gpu(
+            self._known[card.pci] = Gpu(
                 index=len(self._known),
                 uuid=uuid,
                 name=intel_names.name_of(device, integrated),
                 pci=card.pci,
                 pool=RAM if integrated else PoolId(uuid),
+                maker="Intel",
             )
         return self._known[card.pci]
-
-    def _name_the_missing(self, view: View, found: _Found) -> None:
-        for pci, gpu in self._known.items():
-            if pci in view.cards:
-                continue
-            found.devices.append(_device(gpu, None, asleep=False))
-            if gpu.pool == RAM:
-                found.notes.append(f"Intel GPU {gpu.index}: {GONE}")  # RAM itself can be read
-            else:
-                found.blind.append(Blind(gpu.pool, GONE))
 
     def _holders(self, view: View) -> tuple[Holder, ...]:
         """Who holds how much of a card, and of RAM through it. Of a card that sleeps they are
@@ -179,7 +148,7 @@ class IntelCollector:
             for (pids, pool), size in sorted(sizes.items(), key=lambda item: item[0])
         )
 
-    def _health(self, gpu: _Gpu, card: drm.Card) -> Health:
+    def _health(self, gpu: Gpu, card: drm.Card) -> Health:
         """Power is energy over the time since the last call: None the first time."""
         health, now = intel_health.read(card.path), self._clock()
         before = self._energy.pop(gpu.uuid, None)
@@ -217,7 +186,7 @@ def _left(size: int, used: int) -> Memory:
     return Memory(Bytes(size), Bytes(max(0, size - used)))
 
 
-def _add_pool(gpu: _Gpu, told: tuple[Memory, str | None] | str, found: _Found) -> None:
+def _add_pool(gpu: Gpu, told: tuple[Memory, str | None] | str, found: Found) -> None:
     if isinstance(told, str):
         found.blind.append(Blind(gpu.pool, told))
         return
@@ -245,23 +214,3 @@ def _told_size(device: Path) -> Bytes | None:
     tiles = [drm.number(device / f"tile{n}/physical_vram_size_bytes") for n in range(4)]
     sizes = [*tiles, drm.number(device.parent / "lmem_total_bytes")]
     return Bytes(sum(size for size in sizes if size is not None and size > 0)) or None
-
-
-def _device(gpu: _Gpu, driver: str | None, asleep: bool) -> Device:
-    return Device(
-        uuid=gpu.uuid,
-        pool=gpu.pool,
-        name=gpu.name,
-        index=gpu.index,
-        vendor="intel",
-        driver=driver,
-        pci=gpu.pci,
-        asleep=asleep,
-    )
-
-
-def _hexadecimal(path: Path) -> int | None:
-    try:
-        return int(drm.attribute(path) or "", 16)
-    except ValueError:
-        return None

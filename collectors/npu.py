@@ -148,9 +148,8 @@ def _device(node: Node) -> Device:
 
 def _name(node: Node, vendor: str) -> str:
     maker = {"intel": "Intel", "amd": "AMD"}[vendor]
-    try:
-        device = int(drm.attribute(node.path / "device") or "", 16)
-    except ValueError:
+    device = drm.hexadecimal(node.path / "device")
+    if device is None:
         return f"{maker} NPU"
     return NAMES.get(device, f"{maker} NPU {device:04x}")
 

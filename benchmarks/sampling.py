@@ -36,6 +36,7 @@ from supervisor import app, config
 from supervisor.attribution import Attribution, Processes
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 from supervisor.engines import ENGINES
+from supervisor.engines.adapter import Adapter
 from supervisor.engines.base import Activity, EngineModel, Identity, Process
 from supervisor.events import Tick
 from tests.nvml import fake_nvml
@@ -63,10 +64,11 @@ class Clock:
         return time.monotonic() + self.ahead
 
 
-class Engine:
+class Engine(Adapter):
     """Answers at once. Its first `MODELS` processes hold a model each."""
 
     kind: ClassVar[str] = "bench"
+    title: ClassVar[str] = "bench"
     ports: ClassVar[tuple[int, ...]] = ()
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.UNLOAD})
 
@@ -82,8 +84,6 @@ class Engine:
 
     async def activity(self, model: EngineModel) -> Activity:
         return Activity(0)
-
-    async def load(self, model: ModelId) -> None: ...
 
     async def unload(self, model: ModelId) -> None: ...
 

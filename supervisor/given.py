@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .forms import Form
-from .settings import OTHER_VARIABLES, SETTINGS, KeyPath, dotted, form_of, table_at
+from .settings import OTHER_VARIABLES, SETTINGS, KeyPath, dotted, table_at
+from .table import form_of
 from .units import shown
 
 # Two ways to say one thing: given in a stronger layer, one replaces the other of a weaker one.

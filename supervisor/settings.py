@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field
 
 from collectors.reading import Bytes, Seconds
 from supervisor.core.policy import Amount
@@ -20,6 +20,7 @@ from supervisor.core.record import Mode
 
 from . import forms
 from .forms import Form
+from .table import Table, form_of, setting
 
 KeyPath = tuple[str, ...]
 
@@ -31,51 +32,19 @@ class LogLevel(Enum):
     ERROR = "error"
 
 
-def _setting(
-    default: object, form: Form, help: str, *, at: str | None = None, shown: str | None = None
-) -> Any:
-    """A scalar key. `at` is where Config holds it; `shown` stands for a default of None."""
-    extra: Any = {"form": form, "at": at, "shown": shown}
-    return Field(default, validate_default=True, description=help, json_schema_extra=extra)
-
-
-class Table(BaseModel):
-    """A table of the file. Values are written as their Form says; unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _read(cls, value: Any, info: ValidationInfo) -> Any:
-        form = form_of(cls, info.field_name or "")
-        if form is None or value is None:  # no file can say None: it is the default
-            return value
-        read = form.read(value)
-        if form is forms.PATH and info.context is not None:
-            return info.context["folder"] / read
-        return read
-
-
-def form_of(table: type[BaseModel], name: str) -> Form | None:
-    """How a key of `table` is written. None: it is a table itself."""
-    extra = table.model_fields[name].json_schema_extra
-    found: Any = extra.get("form") if isinstance(extra, dict) else None
-    return found if isinstance(found, Form) else None
-
-
 class Watchdog(Table):
     """A watchdog of an engine or a model: what is not said here is decided further out."""
 
-    idle: bool | None = _setting(
+    idle: bool | None = setting(
         None, forms.SWITCH, "Unload a model that has been idle for `idle_timeout`."
     )
-    idle_timeout: Seconds | None = _setting(
+    idle_timeout: Seconds | None = setting(
         None, forms.INTERVAL, "Idle for this long is too long. Giving it switches `idle` on."
     )
-    busy: bool | None = _setting(
+    busy: bool | None = setting(
         None, forms.SWITCH, "Unload a model that has been busy, without a rest, for `busy_timeout`."
     )
-    busy_timeout: Seconds | None = _setting(
+    busy_timeout: Seconds | None = setting(
         None, forms.INTERVAL, "Busy for this long is stuck. Giving it switches `busy` on."
     )
 
@@ -83,25 +52,25 @@ class Watchdog(Table):
 class HostWatchdog(Watchdog):
     """The watchdog of every model for which nothing more particular is said."""
 
-    idle: bool | None = _setting(
+    idle: bool | None = setting(
         False,
         forms.SWITCH,
         "Unload a model that has been idle for `idle_timeout`.",
         at="policy.watchdog.idle",
     )
-    idle_timeout: Seconds | None = _setting(
+    idle_timeout: Seconds | None = setting(
         "15m",
         forms.INTERVAL,
         "Idle for this long is too long. Giving it switches `idle` on, unless `idle = false`.",
         at="policy.watchdog.idle_timeout",
     )
-    busy: bool | None = _setting(
+    busy: bool | None = setting(
         False,
         forms.SWITCH,
         "Unload a model that has been busy, without a rest, for `busy_timeout`.",
         at="policy.watchdog.busy",
     )
-    busy_timeout: Seconds | None = _setting(
+    busy_timeout: Seconds | None = setting(
         "5m",
         forms.INTERVAL,
         "Busy for this long is stuck. Giving it switches `busy` on, unless `busy = false`.",
@@ -110,149 +79,149 @@ class HostWatchdog(Watchdog):
 
 
 class Listen(Table):
-    host: str = _setting("127.0.0.1", forms.HOST, "The address to serve.", at="listen_host")
-    port: int = _setting(8552, forms.PORT, "The port to serve; 0: any free one.", at="listen_port")
-    socket: Path | None = _setting(
+    host: str = setting("127.0.0.1", forms.HOST, "The address to serve.", at="listen_host")
+    port: int = setting(8552, forms.PORT, "The port to serve; 0: any free one.", at="listen_port")
+    socket: Path | None = setting(
         None, forms.PATH, "A Unix socket to serve in addition.", at="socket"
     )
-    token: str | None = _setting(
+    token: str | None = setting(
         None,
         forms.SECRET,
         "What clients must send as a bearer token; needed beyond loopback.",
         at="token",
         shown="not set",
     )
-    token_file: Path | None = _setting(
+    token_file: Path | None = setting(
         None, forms.PATH, "A file that holds the token; others must not be able to read it."
     )
-    allowed_hosts: tuple[str, ...] = _setting(
+    allowed_hosts: tuple[str, ...] = setting(
         (), forms.HOSTS, "Further names under which clients reach us.", at="allowed_hosts"
     )
 
 
 class Settle(Table):
-    timeout: Seconds = _setting(
+    timeout: Seconds = setting(
         "5s", forms.INTERVAL, "How long an unload may take to give its memory back.", at="settle"
     )
-    step: Seconds = _setting("250ms", forms.STEP, "How often to look meanwhile.", at="settle_step")
+    step: Seconds = setting("250ms", forms.STEP, "How often to look meanwhile.", at="settle_step")
 
 
 class Pool(Table):
-    reserve: Amount | None = _setting(
+    reserve: Amount | None = setting(
         None,
         forms.AMOUNT,
         "Kept free always. On accelerators the default is 512MiB or 3%, the larger.",
         shown="12%",
     )
-    budget: Amount | None = _setting(
+    budget: Amount | None = setting(
         None, forms.AMOUNT, "What models may hold, all together. None: whatever the pool has."
     )
 
 
 class Engine(Table):
-    kind: str | None = _setting(None, forms.TEXT, "What it is: llamacpp or ollama. None: find out.")
-    url: str | None = _setting(None, forms.URL, "Where it listens, as http://127.0.0.1:8080.")
-    key: str | None = _setting(
+    kind: str | None = setting(None, forms.TEXT, "What it is: llamacpp or ollama. None: find out.")
+    url: str | None = setting(None, forms.URL, "Where it listens, as http://127.0.0.1:8080.")
+    key: str | None = setting(
         None, forms.SECRET, "The bearer token that it asks for.", shown="not set"
     )
-    key_file: Path | None = _setting(
+    key_file: Path | None = setting(
         None, forms.PATH, "A file that holds the key; others must not be able to read it."
     )
-    allow_remote: bool = _setting(
+    allow_remote: bool = setting(
         False, forms.SWITCH, "It may be on another machine, whose memory is not measured."
     )
-    max_active_backends: int | None = _setting(
+    max_active_backends: int | None = setting(
         None, forms.COUNT, "At most this many of its models at once; 0: no limit."
     )
     watchdog: Watchdog = Watchdog()
 
 
 class Model(Table):
-    pinned: bool = _setting(False, forms.SWITCH, "Never unload it.")
+    pinned: bool = setting(False, forms.SWITCH, "Never unload it.")
     watchdog: Watchdog = Watchdog()
 
 
 class File(Table):
     """The whole file."""
 
-    mode: Mode = _setting(
+    mode: Mode = setting(
         "enforce",
         forms.one_of(Mode),
         "enforce: unload when needed. advise: say what would be done. observe: measure only.",
         at="mode",
     )
-    detect: bool = _setting(
+    detect: bool = setting(
         True, forms.SWITCH, "Look for engines on the usual ports of this machine.", at="detect"
     )
-    max_active_backends: int = _setting(
+    max_active_backends: int = setting(
         0, forms.COUNT, "At most this many models at once; 0: no limit.", at="policy.max_active"
     )
-    single_active_backend: bool = _setting(
+    single_active_backend: bool = setting(
         False,
         forms.SWITCH,
         "At most one model at once, besides pinned ones.",
         at="policy.single",
     )
-    single_model_mode: bool = _setting(
+    single_model_mode: bool = setting(
         False, forms.SWITCH, "Another name for single_active_backend."
     )
-    force_eviction_when_busy: bool = _setting(
+    force_eviction_when_busy: bool = setting(
         False,
         forms.SWITCH,
         "Unload busy models too, when nothing else helps. Their requests fail.",
         at="policy.force_when_busy",
     )
-    lru_eviction_max_retries: int = _setting(
+    lru_eviction_max_retries: int = setting(
         30,
         forms.TRIES,
         "How often to ask again while everybody who could go is busy.",
         at="lru_eviction_max_retries",
     )
-    lru_eviction_retry_interval: Seconds = _setting(
+    lru_eviction_retry_interval: Seconds = setting(
         "1s", forms.INTERVAL, "How long to wait in between.", at="lru_eviction_retry_interval"
     )
-    sample_interval: Seconds = _setting(
+    sample_interval: Seconds = setting(
         "1s",
         forms.INTERVAL,
         "How often to measure while models are loaded; up to four times as often while memory is"
         " short or moves, and a third as often while nothing is loaded.",
         at="sample_interval",
     )
-    holders_interval: Seconds = _setting(
+    holders_interval: Seconds = setting(
         "10s",
         forms.INTERVAL,
         "How often to list who holds what, which costs drivers more; at once when memory moves"
         " and nobody knows why.",
         at="holders_interval",
     )
-    relief_grace: Seconds = _setting(
+    relief_grace: Seconds = setting(
         "10s",
         forms.DURATION,
         "How long a pool may be below its reserve before models are unloaded.",
         at="policy.grace",
     )
-    restore_margin: Bytes = _setting(
+    restore_margin: Bytes = setting(
         "256MiB",
         forms.SIZE,
         "How far beyond the reserve an unload for want of memory goes.",
         at="policy.restore_margin",
     )
-    state_dir: Path | None = _setting(
+    state_dir: Path | None = setting(
         None,
         forms.PATH,
         "Where the journal is kept. As root: /var/lib/ullage.",
         at="state_dir",
         shown="~/.local/state/ullage",
     )
-    log_level: LogLevel = _setting(
+    log_level: LogLevel = setting(
         "info", forms.one_of(LogLevel), "What is worth a line in the log.", at="log_level"
     )
     listen: Listen = Listen()
     settle: Settle = Settle()
     watchdog: HostWatchdog = HostWatchdog()
-    pools: dict[str, Pool] = {}
-    engines: dict[str, Engine] = {}
-    models: dict[str, Model] = {}
+    pools: dict[str, Pool] = Field(default_factory=dict)
+    engines: dict[str, Engine] = Field(default_factory=dict)
+    models: dict[str, Model] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,11 @@ class Ability(Enum):
     LIST = "list"
     LOAD = "load"
     UNLOAD = "unload"
+    SLEEP = "sleep"  # gives its accelerator's memory back, keeps its weights in RAM, and wakes
+    DEEP_SLEEP = "deep_sleep"  # gives its weights up too, and reads them again when it wakes
+    RESTART = "restart"  # starts itself anew when it is told to, without its models
     IN_FLIGHT = "in_flight"  # says how many requests a model is serving
+    BYTES = "bytes"  # says what each model holds
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
 from collectors.reading import RAM, Bytes, PoolId
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.engines.adapter import Adapter
 from supervisor.engines.base import (
     Activity,
     EngineConfused,
@@ -69,10 +70,11 @@ class DemoModel:
         return str(sum((start <= now) + (end <= now) for start, end in self.requests))
 
 
-class DemoEngine:
+class DemoEngine(Adapter):
     """One engine with its catalogue. `fault` makes it fail as a whole."""
 
     kind: ClassVar[str] = "demo"
+    title: ClassVar[str] = "Demo"
     ports: ClassVar[tuple[int, ...]] = ()
     abilities: frozenset[Ability] = frozenset(
         {Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.IN_FLIGHT}
@@ -110,7 +112,7 @@ class DemoEngine:
         found = self._find(model.id, "GET /slots")
         return Activity(found.in_flight(now), found.mark(now))
 
-    async def load(self, model: ModelId) -> None:
+    async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         await self._answer("POST /load")
         found = self._find(model, "POST /load")
         if found.tenant is not None and found.leaving(self._machine.clock()):
@@ -213,6 +215,6 @@ class ComfyLike(DemoEngine):
     kind: ClassVar[str] = "comfy-like"
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.UNLOAD, Ability.IN_FLIGHT})
 
-    async def load(self, model: ModelId) -> None:
+    async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         await self._answer("POST /load")
         raise EngineRefused(self.id, "POST /load", "a model is loaded by its first job", 405)

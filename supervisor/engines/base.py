@@ -12,8 +12,10 @@ could make the engine load or wake a model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from enum import Enum
+from typing import Any, ClassVar, Protocol
 
 import httpx
 
@@ -50,11 +52,13 @@ class Process:
     """How to find the process that holds a model's memory, among the machine's processes.
 
     Either the engine gives its `pid`, or `argv` describes it: a process matches when its
-    command line contains every run of words in `argv`, as ("--alias", "qwen3").
+    command line contains every run of words in `argv`, as ("--alias", "qwen3"). `whole`: the
+    process that answers for the engine and all its children hold this model, and no other.
     """
 
     pid: int | None = None
     argv: tuple[tuple[str, ...], ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,9 @@ class EngineModel:
     weights: str | None = None
     process: Process | None = None
     mark: str | None = None
+    context: int | None = None
+    keep_alive: Seconds | None = None
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,41 @@ class Identity:
     version: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """Something that an engine does of its own accord and that works against us: `what` it does,
+    and the `remedy`, as "start it with OLLAMA_KEEP_ALIVE=-1". Of one `model`, or of all."""
+
+    what: str
+    remedy: str
+    model: ModelId | None = None
+
+
+class Proof(Enum):
+    """Whose memory shows that an unload worked."""
+
+    PROCESS = "the model's own process"
+    ENGINE = "the engine's processes"
+    POOL = "the pool's free bytes"
+
+
+class WhenBusy(Enum):
+    """What an unload does to requests that are being served."""
+
+    WAITS = "waits for them"
+    CUTS = "cuts them short"
+    REFUSES = "is refused"
+    UNKNOWN = "not known"
+
+
+class Checked(Enum):
+    """What an adapter has been tried on."""
+
+    REAL = "a real server"
+    SOURCE = "replies made after its source"
+    DOCS = "replies made after its documentation"
+
+
 class Engine(Protocol):
     """One running engine. Every call raises EngineError and nothing else.
 
@@ -101,14 +143,27 @@ class Engine(Protocol):
     """
 
     kind: ClassVar[str]
+    title: ClassVar[str]  # what people call it
     ports: ClassVar[tuple[int, ...]]  # where it usually listens on loopback
+    proof: ClassVar[Proof]
+    when_busy: ClassVar[WhenBusy]
+    checked: ClassVar[Checked]
+    described: ClassVar[bool]  # by the configuration: nobody can tell by asking
     abilities: frozenset[Ability]  # of its kind, until `identify` finds out more
 
     id: EngineId
     url: str
 
-    def __init__(self, id: EngineId, url: str, client: httpx.AsyncClient, key: str | None) -> None:
-        """`client` is shared and has no base URL; `key` is a bearer token for the engine."""
+    def __init__(
+        self,
+        id: EngineId,
+        url: str,
+        client: httpx.AsyncClient,
+        key: str | None,
+        options: Any = None,
+    ) -> None:
+        """`client` is shared and has no base URL; `key` is a bearer token for the engine;
+        `options` is what the configuration says about it, where its kind is `described`."""
 
     async def identify(self) -> Identity | None:
         """Who answers at `url`? None: somebody, but not this kind of engine."""
@@ -119,11 +174,27 @@ class Engine(Protocol):
     async def activity(self, model: EngineModel) -> Activity:
         """What a loaded model is doing. Never loads, never wakes. Only with IN_FLIGHT."""
 
-    async def load(self, model: ModelId) -> None:
-        """Ask for a load and return when it is under way or done (not necessarily done)."""
+    async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
+        """Ask for a load and return when it is under way or done (not necessarily done).
+
+        `devices` are the UUIDs of the accelerators that it was planned for, where its engine can
+        be told; empty: wherever the engine likes. With LOAD.
+        """
 
     async def unload(self, model: ModelId) -> None:
-        """Ask for an unload. Returning proves nothing: only the memory does."""
+        """Ask for an unload. Returning proves nothing: only the memory does. With UNLOAD."""
+
+    async def sleep(self, model: ModelId, *, deep: bool = False) -> None:
+        """Ask it to give its accelerator's memory back. With SLEEP, or DEEP_SLEEP if `deep`."""
+
+    async def wake(self, model: ModelId) -> None:
+        """Ask a sleeping model to be ready again. With SLEEP or DEEP_SLEEP."""
+
+    async def restart(self) -> None:
+        """Ask the engine to start itself anew. With RESTART."""
+
+    async def habits(self) -> tuple[Habit, ...]:
+        """What it does of its own accord that works against us. Asked rarely; never loads."""
 
 
 # Monitoring calls: an engine that takes longer is late, and a late source is blind.

@@ -64,6 +64,8 @@ async def _ask(client: httpx.AsyncClient, url: str) -> Found | None:
 async def _first(client: httpx.AsyncClient, url: str, id: EngineId, key: str | None) -> Found:
     refusal: EngineError = EngineConfused(id, "identify", "what answers is no engine that we know")
     for kind, engine in ENGINES.items():
+        if engine.described:
+            continue
         try:
             identity = await engine(id, url, client, key).identify()
         except EngineDown:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import httpx
@@ -21,16 +21,21 @@ from collectors.reading import Bytes, Seconds
 from supervisor.aside import Aside
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 
+from .adapter import Adapter
+from .answer import Json
 from .base import (
     LOAD_TIMEOUT,
     Activity,
+    Checked,
     EngineDown,
     EngineModel,
     EngineRefused,
     Identity,
     Process,
+    Proof,
+    WhenBusy,
 )
-from .wire import CONTROL_TIMEOUT, Json, Wire
+from .wire import CONTROL_TIMEOUT
 
 STATES = {
     "unloaded": None,
@@ -48,16 +53,26 @@ STAT_TIMEOUT = Seconds(0.5)  # for all files that are new
 PIECE = re.compile(r"(.*-)00001-of-(\d{5})(\.gguf)")  # the first file of a model in pieces
 
 
-class LlamaCpp:
+class LlamaCpp(Adapter):
     """A router, or a server with one model; `identify` and `list` find out which."""
 
     kind: ClassVar[str] = "llamacpp"
+    title: ClassVar[str] = "llama.cpp"
     ports: ClassVar[tuple[int, ...]] = (8080,)
+    proof: ClassVar[Proof] = Proof.PROCESS
+    when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS
+    checked: ClassVar[Checked] = Checked.REAL
     abilities: frozenset[Ability] = ROUTER
 
-    def __init__(self, id: EngineId, url: str, client: httpx.AsyncClient, key: str | None) -> None:
-        self.id, self.url = id, url
-        self._wire = Wire(id, url, client, key)
+    def __init__(
+        self,
+        id: EngineId,
+        url: str,
+        client: httpx.AsyncClient,
+        key: str | None,
+        options: Any = None,
+    ) -> None:
+        super().__init__(id, url, client, key)
         self._sizes: dict[str, Bytes | None] = {}
         self._aside = Aside(f"{id}: the size of a file")
         self._sleepers: frozenset[ModelId] = frozenset()
@@ -118,7 +133,7 @@ class LlamaCpp:
             mark=",".join("-" if task is None else str(task.value) for task in tasks),
         )
 
-    async def load(self, model: ModelId) -> None:
+    async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         # A full router first ends another model's child, and answers after that.
         await self._tell("/models/load", model, "already running", LOAD_TIMEOUT)
 

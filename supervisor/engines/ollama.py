@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import httpx
 
 from collectors.reading import Bytes
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 
+from .adapter import Adapter
+from .answer import Json
 from .base import (
     LOAD_TIMEOUT,
-    Activity,
     EngineConfused,
     EngineModel,
     EngineRefused,
     Identity,
     Process,
+    Proof,
+    WhenBusy,
 )
-from .wire import CONTROL_TIMEOUT, Json, Wire
+from .wire import CONTROL_TIMEOUT
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 # What the imitators answer on paths that Ollama does not have: path, and a member of the answer.
@@ -37,16 +41,27 @@ IMITATORS = (
 )
 
 
-class Ollama:
+class Ollama(Adapter):
     """It does not say what it is working on: a model's expiry moves when a request ends."""
 
     kind: ClassVar[str] = "ollama"
+    title: ClassVar[str] = "Ollama"
     ports: ClassVar[tuple[int, ...]] = (11434,)
-    abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
+    proof: ClassVar[Proof] = Proof.PROCESS
+    when_busy: ClassVar[WhenBusy] = WhenBusy.WAITS
+    abilities: frozenset[Ability] = frozenset(
+        {Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.BYTES}
+    )
 
-    def __init__(self, id: EngineId, url: str, client: httpx.AsyncClient, key: str | None) -> None:
-        self.id, self.url = id, url
-        self._wire = Wire(id, url, client, key)
+    def __init__(
+        self,
+        id: EngineId,
+        url: str,
+        client: httpx.AsyncClient,
+        key: str | None,
+        options: Any = None,
+    ) -> None:
+        super().__init__(id, url, client, key)
         # Where the weights of each loaded model come from, by the digest of its manifest.
         self._sources: dict[str, str | None] = {}
 
@@ -84,10 +99,7 @@ class Ollama:
                 models.append(EngineModel(_name(on_disk), file_size=size))
         return tuple(models)
 
-    async def activity(self, model: EngineModel) -> Activity:
-        return Activity(in_flight=None, mark=model.mark)
-
-    async def load(self, model: ModelId) -> None:
+    async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         """Returns when it is done. Closing the connection before that ends the load."""
         body = {"model": model, "stream": False}
         try:

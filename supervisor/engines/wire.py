@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
-from unicodedata import category
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 
-from collectors.reading import Bytes, Seconds
+from collectors.reading import Seconds
 
 from . import base
+from .answer import Json
 from .base import EngineConfused, EngineDown, EngineRefused
 
 # An engine may answer an unload or a load late: it first waits for its own locks and for
 # a child to end, which llama-server grants 10 s.
 CONTROL_TIMEOUT = Seconds(20.0)
+T = TypeVar("T")
+
 MOST = 16 * 1024**2  # bytes of one answer; the largest honest one seen is below 1 MiB
 # The whole call is timed; a free connection of ours is waited for less long than any engine.
 PATIENCE = httpx.Timeout(None, pool=1.0)
-NO_NAME = ("Cc", "Zl", "Zp")  # Unicode's controls, and its ends of lines
 QUOTED = 200  # characters of an engine's own words that go into an error
 
 
@@ -42,94 +44,6 @@ ATTEMPTS = 3  # connections of which each may have been closed just now
 
 
 @dataclass(frozen=True, slots=True)
-class Json:
-    """A value of an answer that knows where it stands, so that a complaint can name it.
-
-    Each reader returns the value in the shape asked for, or raises EngineConfused.
-    """
-
-    engine: str
-    call: str
-    value: Any
-    where: str = "the answer"
-
-    def get(self, key: str) -> Json | None:
-        """The member `key` of an object; None where it is absent or null."""
-        found = self._object().get(key)
-        return None if found is None else self._at(found, key)
-
-    def __getitem__(self, key: str) -> Json:
-        found = self.get(key)
-        if found is None:
-            raise self._confused(f"with {key!r}")
-        return found
-
-    def __contains__(self, key: str) -> bool:
-        return isinstance(self.value, dict) and self.value.get(key) is not None
-
-    def __iter__(self) -> Iterator[Json]:
-        if not isinstance(self.value, list):
-            raise self._confused("a list")
-        return iter([self._at(v, str(i)) for i, v in enumerate(self.value)])
-
-    def text(self) -> str:
-        """Text that can be sent and stored again: half a surrogate pair is not text."""
-        if not isinstance(self.value, str):
-            raise self._confused("text")
-        try:
-            self.value.encode()
-        except UnicodeEncodeError:
-            raise self._confused("text") from None
-        return self.value
-
-    def texts(self) -> tuple[str, ...]:
-        """A list of texts; ten models' command lines are read each second, so in one go."""
-        words = self.value
-        if isinstance(words, list) and all(type(word) is str for word in words):
-            try:
-                "".join(words).encode()
-            except UnicodeEncodeError:
-                pass  # told below, with its place
-            else:
-                return tuple(words)
-        return tuple(word.text() for word in self)
-
-    def name(self) -> str:
-        """Text that names something: not empty, and on one line. Whoever shows it to a terminal
-        has to mind that it may hold more than letters, as a joiner or a space that does not break.
-        """
-        if not (text := self.text()) or any(category(c) in NO_NAME for c in text):
-            raise self._confused("a name")
-        return text
-
-    def size(self) -> Bytes:
-        """A number of bytes."""
-        if type(self.value) is not int or not 0 <= self.value < 2**63:
-            raise self._confused("a number of bytes")
-        return Bytes(self.value)
-
-    def flag(self) -> bool:
-        if not isinstance(self.value, bool):
-            raise self._confused("true or false")
-        return self.value
-
-    def _object(self) -> dict[str, Any]:
-        if not isinstance(self.value, dict):
-            raise self._confused("an object")
-        return self.value
-
-    def _at(self, value: Any, step: str) -> Json:
-        where = step if self.where == "the answer" else f"{self.where}.{step}"
-        return Json(self.engine, self.call, value, where)
-
-    def _confused(self, wanted: str) -> EngineConfused:
-        kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
-        found = "nothing" if self.value is None else kinds.get(type(self.value), "a number")
-        message = f"{self.where}: expected {'an object ' if wanted[:4] == 'with' else ''}{wanted}"
-        return EngineConfused(self.engine, self.call, f"{message}, found {found}")
-
-
-@dataclass(frozen=True, slots=True)
 class Wire:
     """How to reach one engine: at `url`, with `key` as its bearer token."""
 
@@ -142,8 +56,15 @@ class Wire:
         """A monitoring call."""
         return await self.call("GET", path, None, base.CALL_TIMEOUT)
 
-    async def post(self, path: str, body: dict[str, Any], within: Seconds | None = None) -> Json:
-        return await self.call("POST", path, body, base.CALL_TIMEOUT if within is None else within)
+    async def post(
+        self,
+        path: str,
+        body: dict[str, Any] | None,
+        within: Seconds | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        """Within the time of a monitoring call, unless more is given."""
+        return await self.call("POST", path, body, within, headers)
 
     async def probe(self, path: str) -> Json | None:
         """As `get`, but None where whoever answers does not know `path`, or says no JSON."""
@@ -157,22 +78,16 @@ class Wire:
                 raise
             return None
 
-    async def call(self, method: str, path: str, body: Any, within: Seconds) -> Json:
-        """`within` bounds the whole call: an engine that sends a byte a second is late too."""
-        call = f"{method} {path.partition('?')[0]}"
-        try:
-            async with asyncio.timeout(within):
-                status, content = await self._exchange(call, method, path, body)
-        except (TimeoutError, httpx.TimeoutException) as late:
-            ours = isinstance(late, httpx.PoolTimeout)
-            why = "all our connections are in use" if ours else f"no answer within {within:g} s"
-            raise EngineDown(self.engine, call, why) from late
-        except httpx.HTTPError as broken:
-            raise EngineDown(self.engine, call, _in_words(broken)) from broken
-        except (httpx.InvalidURL, ValueError, ExceptionGroup) as wrong:  # a port of 99999: a group
-            raise EngineConfused(self.engine, call, f"cannot be sent: {wrong}") from wrong
-        if status >= 400:
-            raise EngineRefused(self.engine, call, f"{status} {_complaint(content)}", status)
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        within: Seconds | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        """A call that is answered with JSON."""
+        call, status, content = await self._called(method, path, body, within, headers)
         try:
             value = json.loads(content)
         except (ValueError, RecursionError) as bad:
@@ -183,12 +98,112 @@ class Wire:
             raise EngineRefused(self.engine, call, f"{status} {_complaint(content)}", status)
         return Json(self.engine, call, value)
 
-    async def _exchange(self, call: str, method: str, path: str, body: Any) -> tuple[int, bytes]:
+    async def text(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        within: Seconds | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """A call whose answer is read as text, or not at all: "OK", metrics, or nothing. A page
+        of HTML is nobody's answer: EngineConfused."""
+        call, _, content = await self._called(method, path, body, within, headers)
+        if content.lstrip()[:1] == b"<":
+            raise EngineConfused(self.engine, call, "a page of HTML")
+        return content.decode(errors="replace")
+
+    async def events(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        take: Callable[[Json], bool],
+        within: Seconds | None = None,
+    ) -> bool:
+        """Hand each server-sent event's JSON to `take` until it says True; False: they ended
+        before. What is no JSON is passed over, as "[DONE]". `within` is for all of them."""
+
+        async def read(call: str) -> bool:
+            async with self._answer(call, method, path, body, None) as reply:
+                if reply.status_code >= 400:
+                    self._refuse(call, reply.status_code, await self._content(call, reply))
+                rest, total = b"", 0
+                async for chunk in reply.aiter_bytes():
+                    if (total := total + len(chunk)) > MOST:
+                        raise EngineConfused(self.engine, call, f"more than {MOST >> 20} MiB")
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        if line.startswith(b"data:"):
+                            try:
+                                event = json.loads(line[5:])
+                            except (ValueError, RecursionError):
+                                continue
+                            if take(Json(self.engine, call, event)):
+                                return True
+                return False
+
+        return await self._in_time(method, path, within, read)
+
+    async def _called(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        within: Seconds | None,
+        headers: Mapping[str, str] | None,
+    ) -> tuple[str, int, bytes]:
+        """The call's name, its status below 400, and all of the answer."""
+
+        async def read(call: str) -> tuple[str, int, bytes]:
+            async with self._answer(call, method, path, body, headers) as reply:
+                content = await self._content(call, reply)
+                if reply.status_code >= 400:
+                    self._refuse(call, reply.status_code, content)
+                return call, reply.status_code, content
+
+        return await self._in_time(method, path, within, read)
+
+    async def _in_time(
+        self,
+        method: str,
+        path: str,
+        within: Seconds | None,
+        read: Callable[[str], Awaitable[T]],
+    ) -> T:
+        """`within` bounds the whole call: an engine that sends a byte a second is late too."""
+        call = f"{method} {path.partition('?')[0]}"
+        bound = base.CALL_TIMEOUT if within is None else within
+        try:
+            async with asyncio.timeout(bound):
+                return await read(call)
+        except (TimeoutError, httpx.TimeoutException) as late:
+            ours = isinstance(late, httpx.PoolTimeout)
+            why = "all our connections are in use" if ours else f"no answer within {bound:g} s"
+            raise EngineDown(self.engine, call, why) from late
+        except httpx.HTTPError as broken:
+            raise EngineDown(self.engine, call, _in_words(broken)) from broken
+        except (httpx.InvalidURL, ValueError, ExceptionGroup) as wrong:  # a port of 99999: a group
+            raise EngineConfused(self.engine, call, f"cannot be sent: {wrong}") from wrong
+
+    def _refuse(self, call: str, status: int, content: bytes) -> NoReturn:
+        raise EngineRefused(self.engine, call, f"{status} {_complaint(content)}", status)
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        call: str,
+        method: str,
+        path: str,
+        body: Any,
+        headers: Mapping[str, str] | None,
+    ) -> AsyncIterator[httpx.Response]:
+        """The head of an answer that may be read; redirects and packed ones may not."""
         # Unpacked, a few kilobytes can be gigabytes: only plain bytes can be counted.
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        sent = {"Accept": "application/json", "Accept-Encoding": "identity"} | dict(headers or {})
         if self.key is not None:
-            headers["Authorization"] = f"Bearer {self.key}"
-        reply = await self._send(method, self.url.rstrip("/") + path, body, headers)
+            sent.setdefault("Authorization", f"Bearer {self.key}")
+        reply = await self._send(method, self.url.rstrip("/") + path, body, sent)
         try:
             if reply.is_redirect:
                 there = _one_line(reply.headers.get("location", "").encode()) or "elsewhere"
@@ -196,14 +211,17 @@ class Wire:
                 raise EngineConfused(self.engine, call, why)
             if reply.headers.get("content-encoding", "identity") != "identity":
                 raise EngineConfused(self.engine, call, "packed, though we asked for plain bytes")
-            content = bytearray()
-            async for chunk in reply.aiter_bytes():
-                content += chunk
-                if len(content) > MOST:
-                    raise EngineConfused(self.engine, call, f"more than {MOST >> 20} MiB")
-            return reply.status_code, bytes(content)
+            yield reply
         finally:
             await reply.aclose()
+
+    async def _content(self, call: str, reply: httpx.Response) -> bytes:
+        content = bytearray()
+        async for chunk in reply.aiter_bytes():
+            content += chunk
+            if len(content) > MOST:
+                raise EngineConfused(self.engine, call, f"more than {MOST >> 20} MiB")
+        return bytes(content)
 
     async def _send(
         self, method: str, url: str, body: Any, headers: dict[str, str]

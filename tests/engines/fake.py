@@ -11,24 +11,32 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
+from http import HTTPStatus
 from urllib.parse import parse_qs, unquote, urlsplit
 
-ANSWERS = {200: "OK", 400: "Bad Request", 404: "Not Found", 500: "Error", 503: "Unavailable"}
+ANSWERS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class FakeEngine:
     """One server on 127.0.0.1. `async with` starts it; `stop` and `start` keep its port."""
 
     answers_loads_late = False  # or at once, before the load is done
+    single = False  # it holds one model at a time: a second one takes the place of the first
+    starts_loaded = False  # it begins with its first model, as a server that is started for it
+    keyless = False  # it knows of no keys
+    unknown = (404, {"error": "not found"})  # what it says of paths that it does not have
+    locked = (401, {"error": "wrong key"})  # what it says to whoever brings the wrong key
 
     def __init__(self, models=("a", "b"), *, sizes=None, on_load=None, on_unload=None):
         self.models = list(models)
+        self.key = None  # what must be brought as a bearer token, where it is not None
         self.sizes = dict.fromkeys(models, 1 << 30) | (sizes or {})  # bytes
         self.pids = {m: 7001 + i for i, m in enumerate(models)}
         self.on_load = on_load or (lambda model: None)
         self.on_unload = on_unload or (lambda model: None)
         self.loading = {}  # model -> when it is done; see `slow_loads` and `finish`
         self.loaded = []  # in the order of their loads
+        self.asleep = {}  # model -> does it sleep deeply? Those are in `loaded` too
         self.busy = Counter()  # model -> requests in flight
         self.worked = Counter()  # model -> requests served
         self.requests = []  # every call: ("POST /models/load", {"model": "a"})
@@ -56,6 +64,8 @@ class FakeEngine:
         await self.stop()
 
     async def start(self):
+        if self.starts_loaded and not self.loaded:
+            self.take(self.models[0])
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -69,12 +79,16 @@ class FakeEngine:
     def take(self, model):
         """Load `model` as if by itself, or by a client behind our back."""
         if model not in self.loaded:
+            if self.single:
+                for other in list(self.loaded):
+                    self.drop(other)
             self.loaded.append(model)
             self.on_load(model)
 
     def drop(self, model):
         """Unload `model` as if by itself: an idle timer, or a crash."""
         self.loaded.remove(model)
+        self.asleep.pop(model, None)
         if not self.keeps:
             self.on_unload(model)
 
@@ -85,6 +99,22 @@ class FakeEngine:
 
     def calls(self, call):
         return [body for asked, body in self.requests if asked == call]
+
+    @classmethod
+    def options(cls):
+        """What the configuration says about it, where its kind is described by that."""
+        return
+
+    def argv(self, model):
+        """The command line of the process that holds `model`."""
+        return []
+
+    def model_of(self, call, body):
+        return None
+
+    def is_open(self, call):
+        """May this be asked without a key?"""
+        return False
 
     # An engine's own: `answer` gives (status, JSON) for a request that asks or controls, None
     # where it is not known; `model_of` names the model that a client's request wants work from.
@@ -132,6 +162,9 @@ class FakeEngine:
         elif fault == "redirect":
             writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\n")
             writer.write(b"Content-Length: 0\r\n\r\n")
+        elif self.key is not None and not self.is_open(call) and not self._knows(fields):
+            status, value = self.locked
+            self._send(writer, status, json.dumps(value).encode())
         elif (model := self.model_of(call, body)) is not None:
             await self._work(writer, model, body)
         else:
@@ -144,6 +177,9 @@ class FakeEngine:
             self._send(writer, status, words, "text/plain" if plain else "application/json")
         await writer.drain()
         return True
+
+    def _knows(self, fields):
+        return fields.get("authorization") == f"bearer {self.key}"  # `fields` are in lower case
 
     async def _work(self, writer, model, body):
         """Serve a client: three words, one event each where it asks for a stream."""

@@ -1,0 +1,61 @@
+"""What most adapters have in common: one wire, and a plain no to what their engine cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import httpx
+
+from supervisor.core.snapshot import Ability, EngineId, ModelId
+
+from .base import Activity, Checked, EngineModel, EngineRefused, Habit, Proof, WhenBusy
+from .wire import Wire
+
+
+class Adapter:
+    """One running engine, as in base.Engine; its kind overrides what its engine can do."""
+
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    ports: ClassVar[tuple[int, ...]] = ()
+    proof: ClassVar[Proof] = Proof.POOL
+    when_busy: ClassVar[WhenBusy] = WhenBusy.UNKNOWN
+    checked: ClassVar[Checked] = Checked.SOURCE
+    described: ClassVar[bool] = False
+    abilities: frozenset[Ability] = frozenset({Ability.LIST})
+
+    def __init__(
+        self,
+        id: EngineId,
+        url: str,
+        client: httpx.AsyncClient,
+        key: str | None,
+        options: Any = None,
+    ) -> None:
+        self.id, self.url = id, url
+        self._wire = Wire(id, url, client, key)
+
+    async def activity(self, model: EngineModel) -> Activity:
+        return Activity(in_flight=None, mark=model.mark)
+
+    async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
+        raise self._unable(f"load {model}")
+
+    async def unload(self, model: ModelId) -> None:
+        raise self._unable(f"unload {model}")
+
+    async def sleep(self, model: ModelId, *, deep: bool = False) -> None:
+        raise self._unable(f"let {model} sleep")
+
+    async def wake(self, model: ModelId) -> None:
+        raise self._unable(f"wake {model}")
+
+    async def restart(self) -> None:
+        raise self._unable("restart")
+
+    async def habits(self) -> tuple[Habit, ...]:
+        return ()
+
+    def _unable(self, call: str) -> EngineRefused:
+        return EngineRefused(self.id, call, f"{self.title} cannot be told to do that")

@@ -1,0 +1,5 @@
+"""llama-server as a router."""
+
+from tests.engines.fake import FakeLlamaRouter
+
+FAKE = FakeLlamaRouter

@@ -1,0 +1,5 @@
+"""Ollama."""
+
+from tests.engines.fake import FakeOllama
+
+FAKE = FakeOllama

@@ -129,9 +129,11 @@ class Attribution:
         self._lingering = {r: p for r, p in self._lingering.items() if r not in self._pids}
         ended = (self._ended | held) & hints.keys()
         self._ended = frozenset(ended - self._pids.keys())
-        missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
-        found = _find(missing, self.processes.commands) if missing else {}
         now = self.clock()
+        self._search_roots(up, now)
+        roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
+        missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
+        found = _find(missing, self.processes.commands, roots) if missing else {}
         if thorough or self._read_at is None or now - self._read_at >= MEMORY_INTERVAL:
             self._read_at = now
             moved = {pid for pid, _ in self._known()} | self._members
@@ -159,16 +161,22 @@ class Attribution:
     ) -> Kinship:
         if not up and not held:
             return NOBODY
-        now = self.clock()
-        key = (dict(held), tuple(loaded), dict(up))
-        settled = all(e in self._roots or not self._due(e, now) for e in up)
-        if settled and table is self._table and key == self._kin_of:
+        key = (dict(held), tuple(loaded), dict(up), dict(self._roots))
+        if table is self._table and key == self._kin_of:
             return self.kin
         self._lost = self._lost if table is self._table else frozenset()
         self._table, self._kin_of = table, key
         # Whoever started an engine may have started us: we are nobody's, and hold no model.
         ours = descendants(os.getpid(), table) | {os.getpid()}
         table = tuple(p for p in table if p.pid not in ours)
+        roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
+        asked = {p.pid for p in table if p.anonymous >= LARGE} if roots else set()
+        asked |= set(roots.values())
+        groups = {pid: g for pid in asked if (g := self.processes.group(pid)) is not None}
+        return kinship(table, roots, held, loaded, groups)
+
+    def _search_roots(self, up: Mapping[EngineId, str], now: float) -> None:
+        """Find the processes that answer for engines, where it is time to search."""
         for engine, url in up.items():
             if engine not in self._roots and self._due(engine, now):
                 self._roots_at[engine] = now
@@ -176,11 +184,6 @@ class Attribution:
                 pid = None if port is None else self.processes.listener(port)
                 if pid is not None and (found := self.processes.times({pid}).get(pid)):
                     self._roots[engine] = pid, found.started
-        roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
-        asked = {p.pid for p in table if p.anonymous >= LARGE} if roots else set()
-        asked |= set(roots.values())
-        groups = {pid: g for pid in asked if (g := self.processes.group(pid)) is not None}
-        return kinship(table, roots, held, loaded, groups)
 
     def _processes_of(self, ref: ModelRef) -> tuple[tuple[int, float], ...]:
         """The processes that hold a model, as (pid, started)."""
@@ -223,10 +226,13 @@ class Attribution:
 
 
 def _find(
-    hints: Mapping[ModelRef, Hint], commands: Callable[[], dict[int, tuple[str, ...]]]
+    hints: Mapping[ModelRef, Hint],
+    commands: Callable[[], dict[int, tuple[str, ...]]],
+    roots: Mapping[EngineId, int],
 ) -> dict[ModelRef, int]:
     found = {r: h.pid for r, h in hints.items() if h.pid is not None}
-    if len(found) == len(hints):
+    found |= {r: roots[r.engine] for r, h in hints.items() if h.whole and r.engine in roots}
+    if not any(h.argv for r, h in hints.items() if r not in found):
         return found
     running = commands()
     for ref, hint in hints.items():

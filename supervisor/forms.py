@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -140,6 +141,39 @@ def _hosts(value: Any) -> tuple[str, ...]:
     return tuple(_host(v).lower() for v in value)
 
 
+def _command(value: Any) -> tuple[str, ...]:
+    right = 'write it as ["llama-server", "--port", "${PORT}"]'
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError(f"{shown(value)} is not a command; {right}")
+    for word in value:
+        if not isinstance(word, str) or "\0" in word:
+            raise ValueError(f"{shown(word)} is no word of a command; {right}")
+    if not value[0].strip():
+        raise ValueError(f"the command names no program; {right}")
+    return tuple(value)
+
+
+def _variables(value: Any) -> dict[str, str]:
+    right = 'write it as { NAME = "value" }'
+    if not isinstance(value, dict):
+        raise ValueError(f"{shown(value)} is not a table of variables; {right}")
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"{shown(name)} is not the name of a variable; {right}")
+        if not isinstance(text, str) or "\0" in text:
+            raise ValueError(f"{shown(text)} is not the text of a variable; {right}")
+    return dict(value)
+
+
+def _signal(value: Any) -> signal.Signals:
+    """A signal by its name, with or without SIG."""
+    name = value.upper().removeprefix("SIG") if isinstance(value, str) else ""
+    found = signal.Signals.__members__.get(f"SIG{name}")
+    if found is None:
+        raise ValueError(f'{shown(value)} is not the name of a signal; write it as "TERM"')
+    return found
+
+
 def _words_from(text: str) -> object:
     return [word.strip() for word in text.split(",") if word.strip()]
 
@@ -217,6 +251,9 @@ TEXT = Form("text", _text)
 SECRET = Form("secret", _secret, _set_or_not)
 HOST = Form("host", _host)
 HOSTS = Form("list of hosts", _hosts, _listed, _words_from)
+COMMAND = Form("list of words", _command, lambda v: " ".join(v or ()) or "none")
+VARIABLES = Form("table of texts", _variables, lambda v: _listed(sorted(v)))
+SIGNAL = Form("signal", _signal, lambda v: "none" if v is None else v.name.removeprefix("SIG"))
 URL = Form("URL", _url)
 # A path in the file is relative to the file, any other to the working directory.
 PATH = Form("path", _path, _as_text, lambda text: os.path.abspath(os.path.expanduser(text)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from collectors.reading import Bytes, gib, mib
 from collectors.reading import Process as Row
 from supervisor.attribution import ROOTS_INTERVAL
 from supervisor.core.snapshot import EngineId, ModelId, State
-from supervisor.engines.base import EngineModel
+from supervisor.engines.base import EngineModel, Process
 from tests.builders import ref
 from tests.test_attribution import CHILD, LLAMA, URL, A, Machine, loaded
 
@@ -58,6 +59,36 @@ def test_of_a_model_that_names_no_process_all_large_children_of_its_engine_are()
     table = (*table[:-1], row(9, 5, 0.01))
     machine.look(VLLM, table=table)
     assert machine.attribution.pids_of(A) == (7, 8)
+
+
+WHOLE = replace(VLLM, process=Process(whole=True))
+
+
+def test_of_an_engine_that_is_one_model_every_process_is_that_models() -> None:
+    machine, table = house(p7=5, p8=7)
+    held = machine.look(WHOLE, table=table)
+    assert machine.attribution.pids_of(A) == (5, 7, 8)
+    assert {5, 7, 8} <= held.keys()
+    assert machine.attribution.kin.engines == {}
+
+
+def test_an_engine_that_is_one_model_has_nothing_of_it_once_it_is_unloaded() -> None:
+    machine, table = house(p7=5)
+    machine.look(WHOLE, table=table)
+    machine.look(replace(WHOLE, state=None, process=None), table=table)
+    assert machine.attribution.pids_of(A) == ()
+    assert machine.attribution.kin.engines == {5: LLAMA, 7: LLAMA}
+
+
+def test_an_engine_that_is_one_model_and_is_started_anew_is_found_again() -> None:
+    machine, table = house(p7=5)
+    machine.look(WHOLE, table=table)
+    del machine.running[5]
+    del machine.running[7]
+    machine.start(50, *SERVER)
+    machine.ports[8080] = 50
+    machine.look(WHOLE, table=(row(50, 1),))
+    assert machine.attribution.pids_of(A) == (50,)
 
 
 def test_the_work_of_a_child_is_its_models_work() -> None:

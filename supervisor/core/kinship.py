@@ -53,8 +53,8 @@ def kinship(
     claims |= {pid: engine for engine, pid in roots.items()}
     claims |= {pid: ref for ref, pid in held.items()}
     by_group = {
-        group: engine
-        for engine, pid in roots.items()
+        group: claims[pid]  # or the model's, where it holds all that the engine has
+        for pid in roots.values()
         if (group := (groups or {}).get(pid)) is not None and is_own(group)
     }
     owner = _by_descent(parents, claims)

@@ -54,6 +54,12 @@ class Adapter:
     async def restart(self) -> None:
         raise self._unable("restart")
 
+    async def logs(self, model: ModelId, lines: int) -> tuple[str, ...]:
+        raise self._unable(f"show the log of {model}")
+
+    async def close(self) -> None:
+        return
+
     async def habits(self) -> tuple[Habit, ...]:
         return ()
 

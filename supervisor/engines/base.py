@@ -82,6 +82,8 @@ class EngineModel:
     context: int | None = None
     keep_alive: Seconds | None = None
     expires_at: float | None = None
+    trouble: str | None = None
+    due: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,12 @@ class Engine(Protocol):
 
     async def restart(self) -> None:
         """Ask the engine to start itself anew. With RESTART."""
+
+    async def logs(self, model: ModelId, lines: int) -> tuple[str, ...]:
+        """The last lines that the model's process wrote, the oldest first. Of launched engines."""
+
+    async def close(self) -> None:
+        """The daemon ends."""
 
     async def habits(self) -> tuple[Habit, ...]:
         """What it does of its own accord that works against us. Asked rarely; never loads."""

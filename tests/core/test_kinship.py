@@ -58,6 +58,12 @@ def test_a_control_group_of_its_own_ties_a_process_to_its_engine() -> None:
     assert found.engines == {7: OLLAMA, 20: OLLAMA}
 
 
+def test_the_group_of_an_engine_that_is_one_model_is_that_models() -> None:
+    groups = {7: DOCKER, 20: DOCKER}
+    found = kinship(table(p7=1, p20=1), {OLLAMA: 7}, {A: 7}, [A], groups)
+    assert (found.models, found.engines) == ({A: {7, 20}}, {})
+
+
 def test_a_session_that_holds_everything_a_user_started_ties_nothing() -> None:
     session = "/user.slice/user-1000.slice/session-2.scope"
     found = kinship(table(p7=1, p20=1), {OLLAMA: 7}, {}, [A, B], {7: session, 20: session})

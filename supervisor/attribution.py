@@ -79,6 +79,11 @@ class Attribution:
         others = self.kin.models.get(ref, frozenset()) - set(first)
         return (*first, *sorted(p for p in others if p in self._memory))
 
+    def started(self, pid: int) -> float | None:
+        """When a process that holds a model was seen to start, in the kernel's own time."""
+        found = self._memory.get(pid)
+        return None if found is None else found.started
+
     def has_ended(self, ref: ModelRef) -> bool:
         """The process that held this model was known, and is gone."""
         return ref in self._ended

@@ -24,6 +24,8 @@ class Distrust:
     """Times on the monotonic clock."""
 
     _findings: dict[ModelRef, Finding] = field(default_factory=dict)
+    # What gave too little, and was followed by something that gave enough.
+    _slips: dict[ModelRef, Finding] = field(default_factory=dict)
 
     @property
     def refs(self) -> Set[ModelRef]:
@@ -31,12 +33,19 @@ class Distrust:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return tuple(self._findings.values())
+        return (*self._findings.values(), *self._slips.values())
 
     def judge(self, outcome: Outcome, now: Seconds) -> None:
-        if isinstance(outcome.action, Load) or kept_its_promise(outcome):
+        if isinstance(outcome.action, Load):
             return
         ref, judgement = outcome.action.ref, outcome.judgement
+        if kept_its_promise(outcome):
+            if outcome.slipped:
+                detail = "; ".join(outcome.slipped)
+                found = Finding(Kind.INEFFECTIVE, str(ref), now, Severity.WARNING, detail, 0.0, ref)
+                self._slips[ref] = found
+            return
+        self._slips.pop(ref, None)
         detail = outcome.detail
         if judgement is not None:
             back, promised = size(max(0, judgement.returned)), size(judgement.promised)
@@ -45,6 +54,7 @@ class Distrust:
         self._findings[ref] = found
 
     def forget(self, now: Seconds) -> None:
-        for ref, finding in list(self._findings.items()):
-            if now - finding.since >= DISTRUST:
-                del self._findings[ref]
+        for kept in (self._findings, self._slips):
+            for ref, finding in list(kept.items()):
+                if now - finding.since >= DISTRUST:
+                    del kept[ref]

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from collectors.reading import RAM, Bytes, DeviceKind, PoolId, Seconds
 
-from .core.footprint import expect
+from .core.footprint import Moment, expect
 from .core.plan import Plan, Trigger, Why, dismiss, plan
 from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome
@@ -179,7 +179,9 @@ class Door:
         """What loading this model is expected to take. Raises DoorError when nobody knows."""
         ref = self.resolve(name)
         loop, snapshot = self.loop, self.snapshot()
-        found = expect(snapshot, loop.policy, ref, loop.journal.footprint(ref))
+        journal = loop.journal
+        learned, peak = journal.footprint(ref), journal.footprint(ref, Moment.PEAK)
+        found = expect(snapshot, loop.policy, ref, learned, peak)
         if found is None:
             raise DoorError(f"nothing is known of the size of {ref}; load it once with its engine")
         return found

@@ -10,20 +10,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-from collectors.reading import Seconds
+from collectors.reading import RAM, Seconds
 
+from .core.explain import of_rung, size
+from .core.ladder import ASLEEP, Rung
 from .core.plan import Action, Evict, Load, Plan, Why
 from .core.record import Mode, Outcome, Result
-from .core.snapshot import EngineId, ModelRef, Snapshot, State
+from .core.snapshot import Ability, EngineId, ModelRef, Snapshot, State
 from .core.verdict import Judgement, Verdict, judge
-from .engines.base import LOAD_TIMEOUT, Engine, EngineError
+from .engines.base import LOAD_TIMEOUT, Engine, EngineError, EngineRefused
+from .force import Force
 
 Sample = Callable[[], Awaitable[Snapshot]]
 # The plan again, from a newer snapshot, not counting on the models whose unload failed.
 Replan = Callable[[Snapshot, Set[ModelRef]], Plan]
 Report = Callable[[Outcome], None]
+
+WAKES = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP, Ability.WAKE})
+# An engine that refuses like this is serving: no harder way is tried on it.
+AT_WORK = frozenset({409, 423, 429})
 
 
 @dataclass(slots=True)
@@ -42,7 +50,11 @@ class Executor:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    force: Force | None = None  # how rungs are carried out; None: by the engines alone
     stopping: bool = False  # set at shutdown: the action under way is finished, no other begun
+
+    def __post_init__(self) -> None:
+        self.force = self.force or Force(self.engines)
 
     async def carry_out(
         self,
@@ -76,14 +88,18 @@ class Executor:
                 break
             tried.add(action.ref)
             leave(action.ref)
-            work = self._evict(decision, action, before, _instead(decided, action, failed))
+            without = frozenset(failed)
+            again = partial(_again, replan, without)
+            instead = _instead(decided, action, failed)
+            work = self._evict(decision, action, before, instead, again)
             note(await self._whole(decision, action, work, report))
             if not kept_its_promise(outcomes[-1]):
                 failed.add(action.ref)
         note(*self._skipped(decision, decided, spared, tried))
         for load in (a for a in decided.actions if isinstance(a, Load)):
             if fresh.works and not fresh.evictions:
-                note(await self._whole(decision, load, self.load(decision, load), report))
+                work = self.load(decision, load, before)
+                note(await self._whole(decision, load, work, report))
             else:
                 detail = "there is still not enough room for it"
                 if self.stopping or self.mode is not Mode.ENFORCE:
@@ -107,15 +123,16 @@ class Executor:
             report(self._outcome(decision, action, Result.FAILED, detail, started))
             raise
 
-    async def load(self, decision: str, action: Load) -> Outcome:
-        """Ask for the load and wait until the engine says that the model is there."""
+    async def load(self, decision: str, action: Load, before: Snapshot) -> Outcome:
+        """Ask for the load and wait until the engine says that the model is there. One that
+        sleeps is woken; an engine that was stopped is started first, where that is known how."""
         started = self.clock()
         if self.stopping or self.mode is not Mode.ENFORCE:
             return self._outcome(decision, action, Result.SKIPPED, self._why_not(), started)
         seen = False
         try:
             async with asyncio.timeout(self.load_timeout):
-                await self.engines[action.ref.engine].load(action.ref.model)
+                await self._ask_to_load(action, before)
                 while True:
                     resident = (await self.sample()).resident(action.ref)
                     if resident is not None and resident.state is State.LOADED:
@@ -134,24 +151,82 @@ class Executor:
             detail = f"not loaded within {self.load_timeout:g} s"
             return self._outcome(decision, action, Result.FAILED, detail, started)
 
-    async def _evict(self, decision: str, action: Evict, before: Snapshot, detail: str) -> Outcome:
+    async def _ask_to_load(self, action: Load, before: Snapshot) -> None:
+        ref = action.ref
+        there = before.resident(ref)
+        state = before.engine(ref.engine)
+        assert self.force is not None
+        if state is not None and not state.up and await self.force.start(ref.engine):
+            while (now := (await self.sample()).engine(ref.engine)) is None or not now.up:
+                await self.sleep(self.step)
+        engine = self.engines[ref.engine]
+        if there is not None and there.state is State.SLEEPING and WAKES & engine.abilities:
+            await engine.wake(ref.model)
+            return
+        pools = {share.pool for share in action.takes}
+        devices = [d.uuid for d in before.devices if d.pool in pools and d.pool != RAM]
+        await engine.load(ref.model, devices)
+
+    async def _evict(
+        self,
+        decision: str,
+        action: Evict,
+        before: Snapshot,
+        detail: str,
+        again: Callable[[Snapshot], Plan],
+    ) -> Outcome:
+        """Climb the ladder until the memory is back. Before each further rung the world is read
+        and the plan made once more: whoever works again by then, or is not needed, is let be."""
         started = self.clock()
+        climbed: list[Rung] = []
+        slipped: list[str] = []
+        while True:
+            rung = next(r for r in action.ladder if r not in climbed)
+            climbed.append(rung)
+            outcome, final = await self._try(decision, action, before, detail, rung, started)
+            outcome = replace(outcome, rung=rung, slipped=tuple(slipped))
+            left = set(action.ladder) - set(climbed)
+            if kept_its_promise(outcome) or final or not left or self.stopping:
+                return outcome
+            before = await self.sample()
+            fresh = next((e for e in again(before).evictions if e.ref == action.ref), None)
+            if fresh is None or not set(fresh.ladder) - set(climbed):
+                return outcome
+            slipped.append(of_rung(rung, action.ref, _too_little(outcome)))
+            action = fresh
+
+    async def _try(
+        self,
+        decision: str,
+        action: Evict,
+        before: Snapshot,
+        detail: str,
+        rung: Rung,
+        started: float,
+    ) -> tuple[Outcome, bool]:
+        """One rung; and whether it is the last word: its engine says that it is at work."""
+        resident = before.resident(action.ref)
         try:
-            await self.engines[action.ref.engine].unload(action.ref.model)
+            if resident is not None:
+                assert self.force is not None
+                await self.force.take(rung, resident)
         except EngineError as error:
-            return self._outcome(decision, action, Result.FAILED, str(error), started)
-        judgement = await self._settled(action, before)
+            busy = isinstance(error, EngineRefused) and error.status in AT_WORK
+            return self._outcome(decision, action, Result.FAILED, str(error), started), busy
+        judgement = await self._settled(action, before, rung)
         result = Result.DONE if judgement.gone else Result.FAILED
         if not judgement.gone:
             detail = "the engine answered, and still lists the model"
-        return self._outcome(decision, action, result, detail, started, judgement)
+            if rung in ASLEEP:
+                detail = "the engine answered, and the model does not sleep"
+        return self._outcome(decision, action, result, detail, started, judgement), False
 
-    async def _settled(self, action: Evict, before: Snapshot) -> Judgement:
+    async def _settled(self, action: Evict, before: Snapshot, rung: Rung) -> Judgement:
         """The verdict, as soon as it is good and the engine agrees, or when time is up."""
         deadline = self.clock() + self.settle
         while True:
             after = await self.sample()
-            judgement = judge(action, before, after)
+            judgement = judge(action, before, after, rung)
             good = judgement.gone and judgement.verdict is Verdict.RECOVERED
             if good or self.clock() >= deadline:
                 return judgement
@@ -188,6 +263,17 @@ class Executor:
     ) -> Outcome:
         took = Seconds(self.clock() - started)
         return Outcome(decision, self.wall(), action, result, detail, took, judgement)
+
+
+def _again(replan: Replan, failed: Set[ModelRef], snapshot: Snapshot) -> Plan:
+    return replan(snapshot, failed)
+
+
+def _too_little(outcome: Outcome) -> str:
+    if outcome.judgement is None:
+        return outcome.detail
+    back, promised = size(max(0, outcome.judgement.returned)), size(outcome.judgement.promised)
+    return f"{back} of {promised} came back"
 
 
 def _spared(decided: Plan, fresh: Plan) -> dict[ModelRef, str]:

@@ -13,28 +13,27 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from collectors.reading import Bytes, PoolId
-
-from .core.record import Decision, Outcome
-from .core.rows import decision_row, finding_row, outcome_row
-from .core.snapshot import EngineId, ModelId, ModelRef, Share, Source
+from .core.footprint import Moment
+from .core.record import Decision, Departure, Outcome
+from .core.rows import decision_row, departure_row, finding_row, outcome_row
+from .core.snapshot import ModelRef, Share
 from .core.watch import Finding
+from .holdings import Holdings, Key
 from .schema import (
     MIGRATIONS,
     Json,
-    Peak,
     delete_old,
     delete_pin,
     write_cleared,
     write_decision,
+    write_departure,
     write_finding,
-    write_footprint,
     write_number,
     write_outcome,
     write_pin,
@@ -49,10 +48,6 @@ KEPT_DECISIONS = 50_000
 CLOSING = 5.0  # seconds
 TOLD = 2.0  # seconds: a disk that hangs keeps nobody from unloading a model
 DAY = 86400.0
-
-# A model's footprint is the most that it held today or on the last day before that it was
-# seen: a smaller context shows within two days of use, a light load does not hide a heavy one.
-FOOTPRINT_WINDOW = DAY
 
 # Numbers are set aside so many at a time: none is given twice, even after a sudden end.
 IDS_AT_ONCE = 100
@@ -82,9 +77,10 @@ class Journal:
         self._findings: OrderedDict[tuple[str, str, float], Json] = OrderedDict()
         self._open: dict[tuple[str, str], float] = {}
         self._pins: dict[str, float] = {}
-        self._footprints: dict[ModelRef, dict[PoolId, Peak]] = {}
+        self._holdings = Holdings()
+        self._departures: deque[Json] = deque(maxlen=IN_MEMORY)
         self._last_id = self._ids_kept = 0
-        self._outcome_number = 0
+        self._outcome_number = self._departure_number = 0
         self._persistent = False
         self._store: Store | None = None
         if path is not None:
@@ -215,19 +211,24 @@ class Journal:
             done = self._put([delete_pin(name)])
         return await _told(done)
 
-    def remember(self, ref: ModelRef, shares: tuple[Share, ...]) -> None:
-        """Note what a loaded model holds. Pools where it holds nothing any more are forgotten."""
-        now = self._clock()
-        sizes: dict[PoolId, int] = {}
-        for share in shares:
-            sizes[share.pool] = sizes.get(share.pool, 0) + share.size
+    def remember(
+        self,
+        ref: ModelRef,
+        shares: tuple[Share, ...],
+        moment: Moment = Moment.LOADED,
+        context: int = 0,
+    ) -> None:
+        """Note what a model holds. Pools where it holds nothing any more are forgotten."""
         with self._lock:
-            known = self._footprints.get(ref, {})
-            peaks = {p: _seen(known.get(p), size, now) for p, size in sizes.items()}
-            if peaks == known:
-                return
-            self._footprints[ref] = peaks
-            self._put(write_footprint(ref, peaks, now))
+            self._put(self._holdings.remember(Key(ref, moment, context), shares, self._clock()))
+
+    def add_departure(self, departure: Departure) -> None:
+        """A model left, and not by our doing."""
+        with self._lock:
+            self._departure_number += 1
+            body = departure_row(departure)
+            self._departures.append(body)
+            self._put([write_departure(self._departure_number, body)])
 
     # -- reading
 
@@ -235,14 +236,27 @@ class Journal:
         with self._lock:
             return frozenset(self._pins)
 
-    def footprint(self, ref: ModelRef) -> tuple[Share, ...] | None:
+    def footprint(
+        self, ref: ModelRef, moment: Moment = Moment.LOADED, context: int | None = None
+    ) -> tuple[Share, ...] | None:
         """The most that this model held lately, pool by pool. None: never seen."""
         with self._lock:
-            peaks = self._footprints.get(ref)
-            if peaks is None:
-                return None
-            sizes = sorted((pool, peak.most) for pool, peak in peaks.items())
-        return tuple(Share(pool, Bytes(size), Source.LEARNED) for pool, size in sizes)
+            return self._holdings.get(ref, moment, context)
+
+    def residues(self) -> dict[ModelRef, tuple[Share, ...]]:
+        """What models kept while they slept."""
+        with self._lock:
+            return self._holdings.asleep()
+
+    def departures(self, limit: int, model: str | None = None) -> list[Json]:
+        """Who left by themselves, newest first; `model` as in `decisions`."""
+        with self._lock:
+            mine = [
+                d
+                for d in reversed(self._departures)
+                if model is None or model in (d["model"], d["model"].partition("/")[2])
+            ]
+        return mine[:limit]
 
     def decisions(
         self, limit: int, model: str | None = None, before: str | None = None
@@ -272,7 +286,7 @@ class Journal:
     # -- the disk
 
     def _put(self, statements: Sequence[Statement]) -> Future[bool] | None:
-        if self._store is None or not self._persistent:
+        if not statements or self._store is None or not self._persistent:
             return None
         return self._store.put(statements)
 
@@ -295,17 +309,19 @@ class Journal:
             for outcomes in self._outcomes.values():
                 found += [write_outcome(n, body) for n, body in outcomes.items()]
             found += [write_finding(body) for body in self._findings.values()]
-            found += [("DELETE FROM pins", ()), ("DELETE FROM footprints", ())]
+            found.append(("DELETE FROM pins", ()))
             found += [write_pin(*pin) for pin in self._pins.items()]
-            for ref, peaks in self._footprints.items():
-                found += write_footprint(ref, peaks, now)
+            found += self._holdings.everything(now)
+            first = self._departure_number - len(self._departures) + 1
+            found += [write_departure(first + i, d) for i, d in enumerate(self._departures)]
             found.append(write_number("decision", max(self._ids_kept, self._last_id)))
         return found
 
     def _load(self, db: sqlite3.Connection) -> None:
         """Take in what can be read; of a file that is not sound, that may be only a part."""
-        loaders = (self._load_pins, self._load_numbers, self._load_footprints)
-        for load in (*loaders, self._load_decisions, self._load_findings):
+        loaders = (self._load_pins, self._load_numbers, self._load_holdings)
+        later = (self._load_decisions, self._load_findings, self._load_departures)
+        for load in (*loaders, *later):
             try:
                 with self._lock:
                     load(db)
@@ -323,12 +339,14 @@ class Journal:
             self._last_id = max(self._last_id, db.execute(sql).fetchone()[0] or 0)
         self._outcome_number = db.execute("SELECT max(n) FROM outcomes").fetchone()[0] or 0
 
-    def _load_footprints(self, db: sqlite3.Connection) -> None:
-        sql = "SELECT engine, model, pool, bytes, earlier, since FROM footprints"
-        for engine, model, pool, size, earlier, since in db.execute(sql):
-            ref = ModelRef(EngineId(engine), ModelId(model))
-            peak = Peak(int(size), int(earlier), float(since))
-            self._footprints.setdefault(ref, {})[PoolId(pool)] = peak
+    def _load_holdings(self, db: sqlite3.Connection) -> None:
+        self._holdings.load(db)
+
+    def _load_departures(self, db: sqlite3.Connection) -> None:
+        sql = "SELECT n, body FROM departures ORDER BY n DESC LIMIT ?"
+        for n, body in reversed(db.execute(sql, (IN_MEMORY,)).fetchall()):
+            self._departure_number = max(self._departure_number, n)
+            self._departures.append(json.loads(body))
 
     def _load_decisions(self, db: sqlite3.Connection) -> None:
         sql = "SELECT id, body FROM decisions WHERE at >= ? ORDER BY rowid DESC LIMIT ?"
@@ -366,14 +384,6 @@ def _keep_last(ring: OrderedDict[Any, Json], beside: dict[Any, Any] | None = Non
         gone, _ = ring.popitem(last=False)
         if beside is not None:
             beside.pop(gone, None)
-
-
-def _seen(known: Peak | None, size: int, now: float) -> Peak:
-    if known is None:
-        return Peak(size, 0, now)
-    if not 0 <= now - known.since < FOOTPRINT_WINDOW:  # also when the clock was set back
-        return Peak(size, known.size, now)
-    return Peak(max(known.size, size), known.earlier, known.since)
 
 
 def _names(body: Json) -> set[str]:

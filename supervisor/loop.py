@@ -27,6 +27,7 @@ from .core.record import Decision, Mode, Outcome, Result
 from .core.rows import outcome_row
 from .core.snapshot import ModelRef, Reservation, Snapshot
 from .core.watch import Finding, Kind, due, watch
+from .departures import Departures
 from .distrust import Distrust
 from .events import (
     ClockStepped,
@@ -46,10 +47,11 @@ from .events import (
     Wanted,
 )
 from .executor import Executor
+from .findings import tell
 from .journal import Journal
 from .learned import Learned
 from .sampler import Sampler
-from .standing import dismissal, relief
+from .standing import dismissal, loading, relief, who_is_due
 from .tally import Counts
 
 log = logging.getLogger("ullage.loop")
@@ -60,8 +62,7 @@ LATE = Seconds(10.0)
 
 STOPPING = "the daemon is stopping"
 
-# A turn of the loop, at the daemon's end.
-LAST_TURN = Seconds(0.5)
+LAST_TURN = Seconds(0.5)  # of the loop, at the daemon's end
 
 
 @dataclass(slots=True)
@@ -84,17 +85,20 @@ class Loop:
     period: Seconds = Seconds(1.0)  # until the next tick, as the latest snapshot asks for it
     alarms: Alarms = field(default_factory=Alarms)
     learned: Learned = field(init=False)
+    departures: Departures = field(init=False)
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _sampling: set[bool] = field(default_factory=set)  # under way: True the urgent one, False not
     _failing: bool = False
     _look_again: bool = False  # an alarm came while an urgent one was under way: look once more
     _said: Said = field(default_factory=Said)
+    _due: frozenset[ModelRef] = frozenset()
     _resting: dict[PoolId, Seconds] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.learned = Learned(self.journal)
+        self.departures = Departures(self.journal, self.wall)
 
     # -- the door
 
@@ -127,6 +131,7 @@ class Loop:
             reservations=self.reservations,
             leaving=self.leaving,
             incidents=self.alarms.recent(Seconds(self.clock())),
+            residues=self.journal.residues(),
         )
 
     async def changed(self) -> None:
@@ -230,7 +235,9 @@ class Loop:
             log.info("sampling works again")
         self.learned.see(snapshot)
         self.distrust.forget(snapshot.taken_at)
-        self._note_findings(watch(snapshot, self.policy, self.findings))
+        self.departures.see(snapshot, self.leaving)
+        found = (*watch(snapshot, self.policy, self.findings), *self.distrust.findings)
+        self.findings = tell(self.journal, self.findings, found, self.wall())
         if self.mode is not Mode.OBSERVE and not self.executor.stopping:
             self._decide(snapshot)
         self.period = self.pace.next(snapshot, rooms(snapshot, self.policy), busy=bool(self.runs))
@@ -243,10 +250,14 @@ class Loop:
         """What the findings call for. Asked at every snapshot; asking twice is harmless."""
         alarmed = self.alarms.pools(Seconds(self.clock()))
         needy = due(self.findings, self.policy, snapshot.taken_at, self._resting, alarmed)
-        cause = f"{', '.join(sorted(needy))}: headroom is gone"
-        self._propose("relief", bool(needy), cause, relief(needy))
+        gone = f"{', '.join(sorted(needy))}: headroom is gone"
+        self._propose("relief", bool(needy), gone, relief(needy))
         over = any(f.kind is Kind.OVER_LIMIT for f in self.findings)
         self._propose("limit", over, "more models are active than allowed", limit)
+        for ref in (again := who_is_due(snapshot)) | self._due:
+            cause = f"{ref} ended by itself, and is due again"
+            self._propose(f"again {ref}", ref in again, cause, loading(ref, self.journal))
+        self._due = again
         for kind, trigger in ((Kind.IDLE, Trigger.IDLE), (Kind.STUCK, Trigger.BUSY)):
             found = [f for f in self.findings if f.kind is kind]
             cause = "; ".join(f"{f.subject} is {f.detail}" for f in found)
@@ -261,7 +272,7 @@ class Loop:
             self.patience.forget(key)
             return
         plan = replan(self.snapshot, self.policy, self.distrusted)
-        if plan.evictions:
+        if plan.actions:
             self.patience.forget(key)
             if self.mode is Mode.ENFORCE or self._said.is_news(key, plan):
                 begun = self._begin(cause, plan, replan)
@@ -379,6 +390,7 @@ class Loop:
             self._resting |= {share.pool: until for share in outcome.action.frees}
         log.info("%s: %s", outcome.decision, of_outcome(outcome_row(outcome)))
         self.distrust.judge(outcome, Seconds(self.clock()))
+        self.departures.tell(outcome, Seconds(self.clock()))
 
     # -- findings
 
@@ -386,15 +398,3 @@ class Loop:
     def distrusted(self) -> Set[ModelRef]:
         """The models whose last unload did not give back what it promised."""
         return self.distrust.refs
-
-    def _note_findings(self, found: tuple[Finding, ...]) -> None:
-        found = (*found, *self.distrust.findings)
-        before = {f.key: f for f in self.findings}
-        after = {f.key: f for f in found}
-        for key in after.keys() - before.keys():
-            log.warning("%s %s: %s", after[key].kind.value, after[key].subject, after[key].detail)
-            self.journal.add_finding(after[key], self.wall())
-        for key in before.keys() - after.keys():
-            log.info("%s %s: no longer", before[key].kind.value, before[key].subject)
-            self.journal.clear_finding(key[0].value, key[1], self.wall())
-        self.findings = found

@@ -20,7 +20,16 @@ from .core.activity import Track, look_due, observe
 from .core.assemble import SeenMachine, SeenModel, assemble
 from .core.listing import NOTHING_LISTED, Listing
 from .core.policy import Policy
-from .core.snapshot import Ability, EngineId, EngineState, ModelRef, Reservation, Snapshot, State
+from .core.snapshot import (
+    Ability,
+    EngineId,
+    EngineState,
+    ModelRef,
+    Reservation,
+    Share,
+    Snapshot,
+    State,
+)
 from .engines.base import CALL_TIMEOUT, Activity, Engine, EngineDown, EngineError, EngineModel
 from .probes import Probes
 from .sources import SourceHealth, Sources, hidden
@@ -61,6 +70,7 @@ class Sampler:
         reservations: tuple[Reservation, ...] = (),
         leaving: Collection[ModelRef] = (),
         incidents: tuple[Incident, ...] = (),
+        residues: Mapping[ModelRef, tuple[Share, ...]] | None = None,
     ) -> Snapshot:
         """The machine now. `thorough` asks also what is dear: process lists, every activity.
         `urgent` asks no engine: what they said last is a second or so old."""
@@ -102,6 +112,7 @@ class Sampler:
             leaving=leaving,
             lingering=self.attribution.lingering(),
             kin=self.attribution.kin,
+            residues=residues,
         )
 
     @property
@@ -179,6 +190,10 @@ class Sampler:
             model.file_size,
             self.attribution.pids_of(ref),
             self._tracks.get(ref),
+            model.context,
+            model.expires_at,
+            model.trouble,
+            model.due,
         )
 
     # -- the processes that hold models

@@ -32,6 +32,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         PRIMARY KEY (engine, model, pool)) WITHOUT ROWID""",
         "CREATE TABLE numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     ),
+    (
+        """CREATE TABLE holdings (engine TEXT, model TEXT, moment TEXT, context INTEGER, pool TEXT,
+        bytes INTEGER NOT NULL, earlier INTEGER NOT NULL, since REAL NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (engine, model, moment, context, pool)) WITHOUT ROWID""",
+        """INSERT INTO holdings SELECT engine, model, 'loaded', 0, pool, bytes, earlier, since, at
+        FROM footprints""",
+        "DROP TABLE footprints",
+        """CREATE TABLE departures (n INTEGER PRIMARY KEY, at REAL NOT NULL, body TEXT NOT NULL)""",
+        "CREATE INDEX departures_at ON departures (at)",
+    ),
 )
 
 _DECISION = """INSERT INTO decisions (id, at, model, trigger, body) VALUES (?, ?, ?, ?, ?)
@@ -41,8 +51,10 @@ _OUTCOME = "INSERT OR REPLACE INTO outcomes (n, decision, at, body) VALUES (?, ?
 _FINDING = """INSERT OR REPLACE INTO findings (kind, subject, opened, cleared, body)
  VALUES (?, ?, ?, ?, ?)"""
 _PIN = "INSERT OR REPLACE INTO pins (name, at) VALUES (?, ?)"
-_FOOTPRINT = """INSERT OR REPLACE INTO footprints
- (engine, model, pool, bytes, earlier, since, at) VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_HOLDING = """INSERT OR REPLACE INTO holdings
+ (engine, model, moment, context, pool, bytes, earlier, since, at)
+ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_DEPARTURE = "INSERT OR REPLACE INTO departures (n, at, body) VALUES (?, ?, ?)"
 _NUMBER = "INSERT OR REPLACE INTO numbers (name, value) VALUES (?, ?)"
 
 
@@ -92,11 +104,18 @@ def delete_pin(name: str) -> Statement:
     return "DELETE FROM pins WHERE name = ?", (name,)
 
 
-def write_footprint(ref: ModelRef, peaks: dict[PoolId, Peak], at: float) -> list[Statement]:
-    """All pools of a model at once: those that are not in `peaks` are forgotten."""
-    forget = ("DELETE FROM footprints WHERE engine = ? AND model = ?", tuple(ref))
-    rows = [(*ref, pool, p.size, p.earlier, p.since, at) for pool, p in peaks.items()]
-    return [forget, *((_FOOTPRINT, row) for row in rows)]
+def write_holding(
+    ref: ModelRef, moment: str, context: int, peaks: dict[PoolId, Peak], at: float
+) -> list[Statement]:
+    """All pools at once: those that are not in `peaks` are forgotten."""
+    key = (*ref, moment, context)
+    where = "engine = ? AND model = ? AND moment = ? AND context = ?"
+    rows = [(*key, pool, p.size, p.earlier, p.since, at) for pool, p in peaks.items()]
+    return [(f"DELETE FROM holdings WHERE {where}", key), *((_HOLDING, row) for row in rows)]
+
+
+def write_departure(n: int, body: Json) -> Statement:
+    return _DEPARTURE, (n, body["at"], json.dumps(body))
 
 
 def write_number(name: str, value: int) -> Statement:
@@ -112,4 +131,5 @@ def delete_old(horizon: float, most: int) -> list[Statement]:
         (beyond, (most,)),
         ("DELETE FROM outcomes WHERE decision NOT IN (SELECT id FROM decisions)", ()),
         ("DELETE FROM findings WHERE cleared < ?", (horizon,)),
+        ("DELETE FROM departures WHERE at < ?", (horizon,)),
     ]

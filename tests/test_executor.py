@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,7 +51,7 @@ class World:
         if self.after is not None:
             self._due.append((self.samples + self.after, model))
 
-    async def load(self, model: ModelId) -> None:
+    async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         self.calls.append(f"load {model}")
         if model in self.refuses:
             raise self.refuses[model]

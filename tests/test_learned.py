@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from collectors.reading import Bytes, gib
-from supervisor.core.snapshot import Installed, ModelRef, Resident, Share, Snapshot, Source, State
+from collectors.reading import RAM, Bytes, gib
+from supervisor.core.footprint import Moment
+from supervisor.core.snapshot import (
+    Foreign,
+    Installed,
+    ModelRef,
+    Reservation,
+    Resident,
+    Share,
+    Snapshot,
+    Source,
+    State,
+)
 from supervisor.journal import Journal
 from supervisor.learned import GROWN, Learned
 from tests.builders import GPU, OTHER, machine, pool, ref, resident, share
@@ -20,9 +31,15 @@ class Notes(Journal):
         super().__init__(None)
         self.written = 0
 
-    def remember(self, ref: ModelRef, shares: tuple[Share, ...]) -> None:
+    def remember(
+        self,
+        ref: ModelRef,
+        shares: tuple[Share, ...],
+        moment: Moment = Moment.LOADED,
+        context: int = 0,
+    ) -> None:
         self.written += 1
-        super().remember(ref, shares)
+        super().remember(ref, shares, moment, context)
 
 
 def seen(*residents: Resident) -> Snapshot:
@@ -97,3 +114,79 @@ def test_what_was_written_down_is_told_as_learned() -> None:
     memory, notes = learned()
     memory.see(seen(resident("a", 4)))
     assert notes.footprint(A) == (Share(GPU, Bytes(gib(4)), Source.LEARNED),)
+
+
+# -- asleep, and at the height of a load
+
+
+def test_what_a_sleeping_model_keeps_is_known_apart_from_what_it_held() -> None:
+    memory, notes = learned()
+    memory.see(seen(resident("a", 8)))
+    memory.see(seen(resident("a", 1.5, state=State.SLEEPING)))
+    assert sizes(notes) == [share(8)]
+    assert [Share(s.pool, s.size) for s in notes.residues()[A]] == [share(1.5)]
+
+
+def test_a_model_that_keeps_nothing_while_it_sleeps_is_known_to() -> None:
+    memory, notes = learned()
+    memory.see(seen(resident("a", 3, pool=RAM, state=State.SLEEPING)))
+    assert notes.residues() == {A: ()}
+
+
+def load(free: float, state: State | None, size: float = 4, **changes: object) -> Snapshot:
+    """A load of `a` under way that was granted 4 GiB; over once it is loaded."""
+    residents = (resident("a", size, state=state),) if state else ()
+    promise = (Reservation(A, (share(4),)),) if state is not State.LOADED else ()
+    return replace(machine(*residents, free=free), reservations=promise, **changes)  # type: ignore[arg-type]
+
+
+def peak(notes: Notes, context: int | None = None) -> list[Share]:
+    found = notes.footprint(A, Moment.PEAK, context) or ()
+    return [Share(s.pool, s.size) for s in found]
+
+
+def test_the_most_that_a_load_takes_is_remembered_beside_what_the_model_keeps() -> None:
+    memory, notes = learned()
+    for free, state in ((3, None), (10, None), (4, None), (3, State.LOADING), (6, State.LOADED)):
+        memory.see(load(free, state))
+    assert peak(notes) == [share(7)], "10 GiB were free once others had left, and then 3"
+    assert sizes(notes) == [share(4)]
+
+
+def test_what_strangers_take_meanwhile_is_not_the_models() -> None:
+    memory, notes = learned()
+    game = Foreign(GPU, 9, "game", gib(3))
+    memory.see(load(10, None))
+    memory.see(load(2, None, foreign=(game,)))
+    memory.see(load(3, State.LOADED, foreign=(game,)))
+    assert peak(notes) == [share(5)]
+
+
+def test_a_load_that_fails_or_that_nobody_could_watch_teaches_nothing() -> None:
+    for end in (load(9, None), load(3, State.LOADED, blind={OTHER: "gone"})):
+        memory, notes = learned()
+        memory.see(load(10, None))
+        memory.see(load(2, None))
+        memory.see(replace(end, reservations=()))
+        assert peak(notes) == []
+
+
+def test_each_context_size_has_a_peak_of_its_own_and_the_last_one_counts() -> None:
+    memory, notes = learned()
+    for context, low in ((8192, 2), (4096, 5)):
+        memory.see(load(10, None))
+        memory.see(load(low, None))
+        end = load(6, State.LOADED)
+        memory.see(replace(end, residents=(replace(end.residents[0], context=context),)))
+    assert (peak(notes, 8192), peak(notes, 4096)) == ([share(8)], [share(5)])
+    assert peak(notes) == [share(5)]
+
+
+def test_in_ram_the_models_own_process_tells_for_others_come_and_go_there() -> None:
+    memory, notes = learned()
+    promise = (Reservation(A, (share(4, RAM),)),)
+    for size, state in ((1, State.LOADING), (6, State.LOADING)):
+        found = machine(resident("a", size, pool=RAM, state=state), free=9)
+        memory.see(replace(found, reservations=promise))
+    memory.see(machine(resident("a", 4, pool=RAM), free=9))
+    assert peak(notes) == [share(6, RAM)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -54,7 +54,7 @@ class World:
             residents=tuple(r for r in self.snapshot.residents if r.model != model),
         )
 
-    async def load(self, model: ModelId) -> None:
+    async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         raise ZeroDivisionError("a bug of ours")
 
     def loop(self, mode: Mode = Mode.ENFORCE, policy: Policy = NO_RESERVE) -> Loop:

@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from supervisor.schema import MIGRATIONS
 from supervisor.store import Store, Unusable
 from tests.journals import Disk, decision, ids, journals, outcome, pin, query, record, ref, share
 
@@ -165,4 +166,4 @@ def test_the_file_is_private_and_kept_as_agreed(begin, path):
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o077 == 0
     assert query(path, "PRAGMA journal_mode") == [("wal",)]
-    assert query(path, "PRAGMA user_version") == [(1,)]
+    assert query(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]

@@ -52,6 +52,10 @@ class SeenModel:
     file_size: Bytes | None = None
     pids: tuple[int, ...] = ()
     track: Track | None = None
+    context: int | None = None
+    expires_at: float | None = None
+    trouble: str | None = None
+    due: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ def assemble(
     leaving: Collection[ModelRef] = (),
     lingering: Mapping[ModelRef, Bytes] | None = None,
     kin: Kinship = NOBODY,
+    residues: Mapping[ModelRef, tuple[Share, ...]] | None = None,
 ) -> Snapshot:
     """One snapshot. `processes` are those of the models' pids that could be read."""
     seen = sorted(models, key=lambda m: m.ref)
@@ -97,7 +102,7 @@ def assemble(
         residents=tuple(residents),
         blind=dict(machine.blind or {}),
         engines=tuple(sorted(engines, key=lambda e: e.id)),
-        installed=tuple(Installed(m.ref, m.file_size) for m in seen),
+        installed=tuple(Installed(m.ref, m.file_size, m.trouble, m.due) for m in seen),
         reservations=reservations,
         devices=machine.devices,
         foreign=machine.listing.foreign(frozenset(pid for r in residents for pid in r.pids), kin),
@@ -109,6 +114,7 @@ def assemble(
         health=machine.health,
         host=machine.host,
         incidents=machine.incidents,
+        residues=residues or {},
     )
 
 
@@ -150,6 +156,8 @@ def _resident(
         idle_for=Seconds(0) if track is None else track.idle_for(now),
         busy_for=Seconds(0) if track is None else track.busy_for(now),
         pids=model.pids,
+        context=model.context,
+        expires_at=model.expires_at,
     )
 
 

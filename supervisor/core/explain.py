@@ -8,6 +8,7 @@ from typing import Any
 from collectors.reading import Seconds
 
 from .headroom import Room, rooms
+from .ladder import Rung
 from .plan import Plan, Trigger, Why
 from .policy import Policy
 from .rows import plan_row
@@ -30,6 +31,18 @@ _SENTENCES = {
     Why.WRONG_POOL: "{} stayed: it holds nothing where room was needed",
     Why.NOT_NEEDED: "{} stayed: there was room enough without it",
     Why.NOT_ENOUGH: "{} stayed: unloading it would not have been enough",
+    Why.NO_BED: "{} stayed: it can only be told to sleep, and RAM has no room for its weights",
+}
+
+
+_VERBS = {
+    Rung.SLEEP: "let sleep",
+    Rung.DEEP_SLEEP: "let sleep deeply",
+    Rung.UNLOAD: "unload",
+    Rung.RESTART: "restart the engine of",
+    Rung.STOP: "stop the engine of",
+    Rung.TERM: "end the process of",
+    Rung.KILL: "kill the process of",
 }
 
 
@@ -110,8 +123,9 @@ def _told(row: Mapping[str, Any]) -> list[str]:
 
 def of_outcome(outcome: Mapping[str, Any]) -> str:
     """What became of one action, as `rows.outcome_row` has it."""
-    verb = "load" if outcome["action"] == "load" else "unload"
-    text = f"{verb} {outcome['model']}: {outcome['result']}"
+    verb = "load" if outcome["action"] == "load" else _verb(outcome.get("rung"))
+    text = "".join(f"{slip}; " for slip in outcome.get("slipped", ()))
+    text += f"{verb} {outcome['model']}: {outcome['result']}"
     judgement = outcome["judgement"]
     if judgement is not None:
         back, promised = size(max(0, judgement["returned"])), size(judgement["promised"])
@@ -119,6 +133,16 @@ def of_outcome(outcome: Mapping[str, Any]) -> str:
     if outcome["detail"]:
         text += f" ({outcome['detail']})"
     return f"{text}, in {duration(outcome['took'])}"
+
+
+def _verb(rung: str | None) -> str:
+    """An older journal has no rungs, and knew of unloads alone."""
+    return _VERBS[Rung(rung)] if rung is not None else "unload"
+
+
+def of_rung(rung: Rung, ref: ModelRef, why: str) -> str:
+    """A rung that was tried and was not enough."""
+    return f"{_VERBS[rung]} {ref}: {why}"
 
 
 def _amounts(shares: Iterable[Mapping[str, Any]]) -> str:
@@ -130,20 +154,36 @@ def why(
     snapshot: Snapshot,
     policy: Policy,
     decisions: Sequence[Mapping[str, Any]],
+    departures: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
-    """Why `ref` is where it is, and what would have to change. `decisions`: newest first."""
+    """Why `ref` is where it is, and what would have to change. `decisions`, and `departures` that
+    were not our doing, newest first; so are the lines."""
     resident = snapshot.resident(ref)
     lines = [_whereabouts(ref, resident, snapshot, policy)]
     if resident is not None:
         lines += _prospects(resident, snapshot, policy)
+    installed = next((i for i in snapshot.installed if i.ref == ref), None)
+    if installed is not None and installed.trouble is not None:
+        lines.append(f"it has trouble: {installed.trouble}")
+    waiting = [d for d in departures if d["model"] == str(ref)]
     for decision in decisions:
+        while waiting and waiting[0]["at"] > decision["at"]:
+            lines.append(of_departure(waiting.pop(0)))
         mine = [o for o in decision.get("outcomes", ()) if o["model"] == str(ref)]
         notes = [n for n in decision["notes"] if n["model"] == str(ref)]
         if mine or notes:
             lines.append(f"{decision['id']}: {decision['cause']}")
             lines += [f"  {sentence(Why(n['why']), n['model'])}" for n in notes]
             lines += [f"  {of_outcome(o)}" for o in mine]
-    return lines
+    return lines + [of_departure(d) for d in waiting]
+
+
+def of_departure(departure: Mapping[str, Any]) -> str:
+    """One that left by itself, as `rows.departure_row` has it."""
+    return (
+        f"not our doing: {departure['model']} left with {_amounts(departure['held'])}: "
+        f"{departure['why']}"
+    )
 
 
 def _whereabouts(

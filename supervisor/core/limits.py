@@ -8,6 +8,7 @@ from .policy import Policy
 from .snapshot import EngineId, ModelRef, Resident, Snapshot, State
 
 HOST = "host"
+PASSIVE = frozenset({State.LEAVING, State.SLEEPING})
 
 
 class Slots:
@@ -28,7 +29,7 @@ class Slots:
         }
         if newcomer is not None and (n := policy.max_active_of(newcomer.engine)):
             self._most[newcomer.engine] = n
-        passed_over = {State.LEAVING} | ({State.UNKNOWN} if newcomer is None else set())
+        passed_over = PASSIVE | ({State.UNKNOWN} if newcomer is None else set())
         active = {r.ref for r in snapshot.residents if r.state not in passed_over}
         active |= {r.ref for r in snapshot.reservations}
         if newcomer is not None:
@@ -40,11 +41,11 @@ class Slots:
             self._count(ref, 1)
 
     def leave(self, resident: Resident) -> None:
-        if resident.state is not State.LEAVING:
+        if resident.state not in PASSIVE:
             self._count(resident.ref, -1)
 
     def stay(self, resident: Resident) -> None:
-        if resident.state is not State.LEAVING:
+        if resident.state not in PASSIVE:
             self._count(resident.ref, 1)
 
     def full(self) -> tuple[str, ...]:

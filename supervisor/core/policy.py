@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from collectors.reading import Bytes, MemoryPool, PoolId, PoolKind, Seconds, mib
 
+from .ladder import DEFAULT, Rung
 from .snapshot import EngineId, ModelRef
 
 
@@ -52,6 +53,7 @@ class Watchdog:
 class EnginePolicy:
     max_active: int | None = None  # 0: no limit
     watchdog: Watchdog = Watchdog()
+    ladder: tuple[Rung, ...] | None = None  # how its models may be made to go; None: the default
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Policy:
     single: bool = False  # at most one model that is not pinned, on the whole host
     watchdog: Watchdog = Watchdog(False, Seconds(900), False, Seconds(300))
     force_when_busy: bool = False
+    ladder: tuple[Rung, ...] = DEFAULT
     grace: Seconds = Seconds(10)  # how long a pool may be below its reserve before relief
     restore_margin: Bytes = mib(256)  # relief goes this far beyond the reserve
     # A model of which nobody can say whether it is serving counts as busy this long after
@@ -100,6 +103,10 @@ class Policy:
     def max_active_of(self, engine: EngineId) -> int:
         own = self.engines.get(engine)
         return own.max_active if own is not None and own.max_active is not None else 0
+
+    def ladder_of(self, engine: EngineId) -> tuple[Rung, ...]:
+        own = self.engines.get(engine)
+        return self.ladder if own is None or own.ladder is None else own.ladder
 
     def idle_timeout_of(self, ref: ModelRef) -> Seconds | None:
         """How long `ref` may be idle before it is unloaded. None: for ever."""

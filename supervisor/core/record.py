@@ -8,7 +8,9 @@ from enum import Enum
 from collectors.reading import Seconds
 
 from .headroom import Room
+from .ladder import Rung
 from .plan import Action, Plan
+from .snapshot import ModelRef, Share
 from .verdict import Judgement
 
 
@@ -40,7 +42,10 @@ class Result(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one action of a decision. `took` is in seconds, settling included."""
+    """What became of one action of a decision. `took` is in seconds, settling included.
+
+    `rung` is the last one that was tried; `slipped` says of each before it why it was not enough.
+    """
 
     decision: str
     at: float
@@ -49,3 +54,16 @@ class Outcome:
     detail: str = ""
     took: Seconds = Seconds(0)
     judgement: Judgement | None = None
+    rung: Rung | None = None
+    slipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A model left, and not by our doing: its engine, a client or an accident took it. `at` is
+    Unix time in seconds, `held` the bytes that it held last, pool by pool."""
+
+    ref: ModelRef
+    at: float
+    why: str  # in words, as far as it can be told
+    held: tuple[Share, ...] = ()

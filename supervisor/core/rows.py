@@ -10,7 +10,7 @@ from typing import Any
 
 from .headroom import Room
 from .plan import Action, Load, Note, Plan
-from .record import Decision, Outcome
+from .record import Decision, Departure, Outcome
 from .snapshot import Share
 from .verdict import Judgement
 from .watch import Finding
@@ -51,6 +51,8 @@ def outcome_row(outcome: Outcome) -> Row:
         "detail": outcome.detail,
         "took": outcome.took,
         "judgement": _judgement(outcome.judgement),
+        "rung": None if outcome.rung is None else outcome.rung.value,
+        "slipped": list(outcome.slipped),
     }
 
 
@@ -62,6 +64,16 @@ def action_row(action: Action) -> Row:
         "model": str(action.ref),
         "why": action.why.value,
         "shares": _shares(action.frees),
+        "ladder": [rung.value for rung in action.ladder],
+    }
+
+
+def departure_row(departure: Departure) -> Row:
+    return {
+        "model": str(departure.ref),
+        "at": departure.at,
+        "why": departure.why,
+        "held": _shares(departure.held),
     }
 
 

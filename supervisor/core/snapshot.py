@@ -74,7 +74,8 @@ class Resident:
 
     `in_flight` is None where nobody can tell; `busy` is the decided answer either way.
     `idle_for` is the time since it was last seen at work (0 while busy), `busy_for` the
-    time since it was last seen at rest (0 while idle).
+    time since it was last seen at rest (0 while idle). `context` is in tokens; `expires_at` is
+    when its engine means to unload it by itself, in seconds since 1970.
     """
 
     ref: ModelRef
@@ -86,6 +87,8 @@ class Resident:
     idle_for: Seconds = Seconds(0)
     busy_for: Seconds = Seconds(0)
     pids: tuple[int, ...] = ()
+    context: int | None = None
+    expires_at: float | None = None
 
     @property
     def model(self) -> ModelId:
@@ -130,10 +133,16 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A model that an engine could load. `size` is that of its file, where the engine says."""
+    """A model that an engine could load. `size` is that of its file, where the engine says.
+
+    `trouble` is what went wrong with it last; `due`: it ended by itself, and its engine would
+    have it loaded again now.
+    """
 
     ref: ModelRef
     size: Bytes | None = None
+    trouble: str | None = None
+    due: bool = False
 
 
 class Ability(Enum):
@@ -144,6 +153,7 @@ class Ability(Enum):
     UNLOAD = "unload"
     SLEEP = "sleep"  # gives its accelerator's memory back, keeps its weights in RAM, and wakes
     DEEP_SLEEP = "deep_sleep"  # gives its weights up too, and reads them again when it wakes
+    WAKE = "wake"  # wakes a model that fell asleep by itself
     RESTART = "restart"  # starts itself anew when it is told to, without its models
     IN_FLIGHT = "in_flight"  # says how many requests a model is serving
     BYTES = "bytes"  # says what each model holds
@@ -151,7 +161,8 @@ class Ability(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """An engine as it was last seen. `fault` says why it is not up."""
+    """An engine as it was last seen. `fault` says why it is not up. `service`: the unit or
+    container by which all of it can be stopped and started, where the operator named one."""
 
     id: EngineId
     kind: str
@@ -159,6 +170,7 @@ class EngineState:
     abilities: frozenset[Ability] = frozenset()
     version: str | None = None
     fault: str | None = None
+    service: str | None = None
 
     @property
     def up(self) -> bool:
@@ -195,6 +207,7 @@ class Snapshot:
     loaded model; `mapped` is what was taken off for that, by pool. `blind` names the pools
     that could not be read this time, and why.
     `lingering` has the RAM of processes that held a model which their engine no longer lists.
+    `residues` has what models were seen to keep while they slept.
     `listed` sums up all processes, for what is in none of them. `health` is by Device.uuid;
     `incidents` are the recent ones, the oldest first.
     """
@@ -214,6 +227,7 @@ class Snapshot:
     health: Mapping[str, Health] = field(default_factory=dict)
     host: HostFacts | None = None
     incidents: tuple[Incident, ...] = ()
+    residues: Mapping[ModelRef, tuple[Share, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         both = self.blind.keys() & {p.id for p in self.pools}

@@ -7,8 +7,9 @@ from enum import Enum
 
 from collectors.reading import Bytes, PoolId, PoolKind
 
+from .ladder import ASLEEP, Rung
 from .plan import Evict
-from .snapshot import Snapshot, Source
+from .snapshot import Snapshot, Source, State
 
 # Drivers return memory late and rarely to the byte; three quarters is a yes.
 ENOUGH = 0.75
@@ -23,7 +24,8 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`gone`: the engine no longer lists the model. Only the bytes decide the verdict.
+    """`gone`: the engine no longer lists the model, or says that it sleeps where that was asked
+    of it. Only the bytes decide the verdict.
 
     `late`: the process that held the RAM has ended, and the kernel does not count all of it
     as available yet.
@@ -36,11 +38,12 @@ class Judgement:
     late: bool = False
 
 
-def judge(action: Evict, before: Snapshot, after: Snapshot) -> Judgement:
+def judge(action: Evict, before: Snapshot, after: Snapshot, rung: Rung = Rung.UNLOAD) -> Judgement:
     """Compare what came back in the pools of the promise with what was promised."""
     pools = {share.pool for share in action.frees}
     promised = Bytes(sum(share.size for share in action.frees))
-    gone = after.resident(action.ref) is None
+    resident = after.resident(action.ref)
+    gone = resident is None or (rung in ASLEEP and resident.state is State.SLEEPING)
     unseen = pools - ({p.id for p in before.pools} & {p.id for p in after.pools})
     if unseen or not pools:
         return Judgement(Verdict.BLIND, promised, Bytes(0), gone)

@@ -150,9 +150,11 @@ class Admin:
         door, loop = self._site.door, self._site.loop
         ref = door.resolve(name)
         found = loop.journal.decisions(RECENT, model=str(ref))
-        told = explain.why(ref, door.snapshot(), loop.policy, found)
+        left = loop.journal.departures(RECENT, model=str(ref))
+        told = explain.why(ref, door.snapshot(), loop.policy, found, left)
         rows = self._said_if_under_way(found)
-        return Json({"model": str(ref), "sentences": told, "decisions": rows})
+        told_of = {"model": str(ref), "sentences": told, "decisions": rows}
+        return Json(told_of | {"departures": left})
 
     # -- wishes
 

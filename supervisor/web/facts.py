@@ -189,6 +189,7 @@ def _actions(loop: Loop, engines: set[str]) -> Iterator[Fact]:
             for result in results:
                 key = (engine, trigger.value, result)
                 yield "evictions_total", key, counts.evictions[key]
+        yield "departures_total", (engine,), loop.departures.counts[engine]
         for verdict in Verdict:
             seen = (engine, verdict.name.lower())
             yield "eviction_verdicts_total", seen, counts.verdicts[seen]

@@ -138,6 +138,8 @@ NAMES: tuple[Name, ...] = (
     Name("decisions_total", "counter", ("trigger",), "Plans that were made and written down."),
     Name("evictions_total", "counter", ("engine", "trigger", "result"),
          "Unloads that were decided, by what became of them."),
+    Name("departures_total", "counter", ("engine",),
+         "Models that left by themselves: by their engine's own timer, a client, or an accident."),
     Name("eviction_verdicts_total", "counter", ("engine", "verdict"),
          "Unloads that were carried out, by what came back of what was promised."),
     Name("eviction_promised_bytes_total", "counter", ("engine",),

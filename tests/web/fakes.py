@@ -63,7 +63,7 @@ class FakeEngine:
         if not self.world.deaf:
             self.world.leave(ref(model, self.id))
 
-    async def load(self, model: str) -> None:
+    async def load(self, model: str, devices: object = ()) -> None:
         self.world.residents.append(resident(model, 4, pool=GPU, engine=self.id))
 
 

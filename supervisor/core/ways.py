@@ -1,0 +1,122 @@
+"""How each resident could be made to go, and why it may not be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from collectors.reading import RAM
+
+from .actions import Evict, Why
+from .headroom import releases, rooms
+from .ladder import ASLEEP, Rung, asleep, ladder, weights
+from .policy import Policy
+from .snapshot import ModelRef, Resident, Share, Snapshot, State
+
+NOBODY: frozenset[ModelRef] = frozenset()
+
+_STATES = {
+    State.LOADING: Why.LOADING,
+    State.LEAVING: Why.LEAVING,
+    State.UNKNOWN: Why.UNKNOWN,
+}
+
+
+class Ways:
+    """How each resident could be made to go, and why it may not be."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        policy: Policy,
+        distrusted: Collection[ModelRef] = NOBODY,
+        *,
+        even_busy: bool,
+    ) -> None:
+        self._snapshot, self._policy = snapshot, policy
+        self._distrusted, self._even_busy = distrusted, even_busy
+        self._engines = {e.id: e for e in snapshot.engines}
+        stays = [r for r in snapshot.residents if self._held_back(r) is not None]
+        self._deep: set[ModelRef] = set()
+        self._ladders: dict[ModelRef, tuple[Rung, ...]] = {}
+        self._settled = {r.engine for r in stays}  # engines that have to stay, for somebody's sake
+
+    def spared(self, resident: Resident) -> Why | None:
+        """Why `resident` stays, whoever needs its bytes. None: it may go."""
+        why = self._held_back(resident)
+        if why is None and not self.ladder(resident):
+            return Why.UNABLE
+        if why is None and resident.ref in self._distrusted:
+            return Why.DISTRUSTED
+        return why
+
+    def _held_back(self, resident: Resident) -> Why | None:
+        if self._policy.is_pinned(resident.ref):
+            return Why.PINNED
+        if resident.state not in (State.LOADED, State.SLEEPING):
+            return _STATES[resident.state]
+        engine = self._engines.get(resident.engine)
+        if engine is not None and not engine.up:
+            return Why.UNKNOWN
+        if engine is None or not engine.abilities:
+            return Why.UNABLE
+        if resident.busy and not self._even_busy:
+            return Why.BUSY
+        return None
+
+    def ladder(self, resident: Resident) -> tuple[Rung, ...]:
+        known = self._ladders.get(resident.ref)
+        if known is None:
+            engine = self._engines.get(resident.engine)
+            allowed = self._policy.ladder_of(resident.engine)
+            alone = resident.engine not in self._settled
+            known = () if engine is None else ladder(resident, engine, allowed, alone=alone)
+            self._ladders[resident.ref] = known
+        return known
+
+    def sleepers(
+        self, candidates: Iterable[Resident], wanted: tuple[Share, ...]
+    ) -> dict[ModelRef, Resident]:
+        """Those who would sleep rather than leave, as what they give back by it. Weights that
+        stay in RAM need room there, besides what is `wanted`."""
+        able = [r for r in candidates if not ASLEEP.isdisjoint(self.ladder(r))]
+        if not able:
+            return {}
+        room = next((r.headroom for r in rooms(self._snapshot, self._policy, (RAM,))), 0)
+        room -= sum(s.size for s in wanted if s.pool == RAM)
+        found: dict[ModelRef, Resident] = {}
+        for resident in able:
+            rungs = self.ladder(resident)
+            gives = asleep(resident, self._snapshot)
+            if gives is None:
+                continue
+            size = weights(resident, self._snapshot)
+            if Rung.SLEEP in rungs and size <= room:
+                room -= size
+                found[resident.ref] = gives
+            elif Rung.DEEP_SLEEP in rungs:
+                found[resident.ref] = gives
+                self._deep.add(resident.ref)
+        return found
+
+    def only_sleepers(self, found: Mapping[ModelRef, Resident]) -> dict[ModelRef, Resident]:
+        """Of those, who cannot go but by sleeping."""
+        return {r: gives for r, gives in found.items() if self.only_sleeps(gives)}
+
+    def only_sleeps(self, resident: Resident) -> bool:
+        return ASLEEP.issuperset(self.ladder(resident))
+
+    def evictions(
+        self, victims: list[Resident], asleep: Mapping[ModelRef, Resident], why: Why
+    ) -> tuple[Evict, ...]:
+        promises = releases(self._snapshot, [asleep.get(v.ref, v) for v in victims])
+        return tuple(
+            Evict(v.ref, back, why, self._from(v, v.ref in asleep))
+            for v, back in zip(victims, promises, strict=True)
+        )
+
+    def _from(self, resident: Resident, sleeps: bool) -> tuple[Rung, ...]:
+        """The ladder that it is put on: without sleep, unless it is to sleep or can do no other."""
+        rungs = self.ladder(resident)
+        if sleeps:
+            return tuple(r for r in rungs if r is not Rung.SLEEP or resident.ref not in self._deep)
+        return tuple(r for r in rungs if r not in ASLEEP) or rungs

@@ -11,9 +11,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from supervisor.core.snapshot import Ability
+from supervisor.engines import ENGINES
+from supervisor.engines.base import Engine
 from supervisor.settings import OTHER_VARIABLES, SETTINGS, Setting
 from supervisor.web.metrics import markdown_table
 
+AS_INNER = "as what answers inside"
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -29,7 +33,40 @@ def settings() -> str:
     return f"{keys}\n{others}"
 
 
-TABLES = {"settings": settings, "metrics": markdown_table}
+def engines() -> str:
+    """What each kind of engine can be asked for, as its adapter declares it."""
+    head = ("engine, and its `kind`", "list", "load", "unload", "sleep", "in flight", "bytes",
+            "memory is checked in", "an unload of a busy model", "tried on")  # fmt: skip
+    kinds = sorted(ENGINES.items(), key=lambda item: (item[1].described, item[1].title.lower()))
+    return _table(head, (_engine(kind, engine) for kind, engine in kinds))
+
+
+def _engine(kind: str, engine: type[Engine]) -> tuple[str, ...]:
+    can = engine.abilities
+    sleeps = [Ability.SLEEP in can, Ability.DEEP_SLEEP in can]
+    sleep = {(True, True): "to RAM, or deeply", (True, False): "to RAM", (False, True): "deeply"}
+    by_config = engine.described and kind == "http"
+    inner = engine.described and not by_config
+    return (
+        f"{engine.title}<br>{_code(kind)}",
+        *(_yes(by_config or ability in can) for ability in (Ability.LIST, Ability.LOAD)),
+        _yes(by_config or Ability.UNLOAD in can),
+        sleep.get((sleeps[0], sleeps[1]), AS_INNER if inner else _yes(by_config)),
+        *(
+            AS_INNER if inner else _yes(by_config or a in can)
+            for a in (Ability.IN_FLIGHT, Ability.BYTES)
+        ),
+        engine.proof.value,
+        engine.when_busy.value if by_config or Ability.UNLOAD in can else "",
+        engine.checked.value,
+    )
+
+
+def _yes(can: bool) -> str:
+    return "yes" if can else ""
+
+
+TABLES = {"engines": engines, "settings": settings, "metrics": markdown_table}
 
 
 def written(text: str) -> str:

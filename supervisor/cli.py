@@ -27,6 +27,8 @@ from .asking import (
     word,
 )
 from .client import Answer, Client, ClientError, printable
+from .doctor_cli import doctor
+from .logs_cli import logs
 
 EPILOG = """\b
 Exit codes:
@@ -347,6 +349,10 @@ def completion(shell: str) -> None:
         # bash takes a colon for the end of a word, and models have colons in their names.
         click.echo("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}")
     click.echo(kind(cli, {}, "ullage", "_ULLAGE_COMPLETE").source())
+
+
+cli.add_command(doctor)
+cli.add_command(logs)
 
 
 # -- what they share

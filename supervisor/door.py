@@ -17,9 +17,13 @@ from .core.plan import Plan, Trigger, Why, dismiss, plan
 from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome
 from .core.snapshot import Demand, ModelRef, Share, Snapshot
+from .doctor import Advice, examine
+from .engines.base import EngineError
 from .events import NotNow, PinsChanged, Replan
 from .loop import Loop
 from .units import format_bytes
+
+LOGS_TIMEOUT = Seconds(8.0)
 
 
 class DoorError(Exception):
@@ -174,6 +178,23 @@ class Door:
         return hits[0]
 
     # -- questions
+
+    async def advice(self) -> tuple[Advice, ...]:
+        """What works against us here, and what would be right. Takes up to some seconds."""
+        return await examine(self.loop.sampler.engines.values(), self.snapshot())
+
+    async def logs(self, name: str, lines: int) -> tuple[ModelRef, tuple[str, ...]]:
+        """The last lines that a model's process wrote. Raises DoorError where its engine is not
+        one that we start, or does not say."""
+        ref = self.resolve(name)
+        engine = self.loop.sampler.engines.get(ref.engine)
+        try:
+            async with asyncio.timeout(LOGS_TIMEOUT):
+                return ref, () if engine is None else await engine.logs(ref.model, lines)
+        except EngineError as error:
+            raise DoorError(f"{error.call}: {error.message}") from None
+        except TimeoutError:
+            raise DoorError(f"the log of {ref} cannot be had in time") from None
 
     def demand(self, name: str) -> Demand:
         """What loading this model is expected to take. Raises DoorError when nobody knows."""

@@ -92,7 +92,8 @@ def assemble(
     for model in seen:
         if model.state is not None:
             resident = _resident(now, model, machine, processes)
-            if model.ref in leaving and resident.state in (State.LOADED, State.SLEEPING):
+            # One that was told to sleep, and does, is where it was sent.
+            if model.ref in leaving and resident.state is State.LOADED:
                 resident = replace(resident, state=State.LEAVING)
             residents.append(resident)
     mapped = _mapped(residents)

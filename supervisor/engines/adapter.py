@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import httpx
@@ -35,6 +35,10 @@ class Adapter:
     ) -> None:
         self.id, self.url = id, url
         self._wire = Wire(id, url, client, key)
+
+    def started_with(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """We started it ourselves, like this: some ask more of one that they know more of."""
+        return
 
     async def activity(self, model: EngineModel) -> Activity:
         return Activity(in_flight=None, mark=model.mark)

@@ -12,7 +12,7 @@ could make the engine load or wake a model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -166,6 +166,9 @@ class Engine(Protocol):
     ) -> None:
         """`client` is shared and has no base URL; `key` is a bearer token for the engine;
         `options` is what the configuration says about it, where its kind is `described`."""
+
+    def started_with(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """We started it ourselves, like this."""
 
     async def identify(self) -> Identity | None:
         """Who answers at `url`? None: somebody, but not this kind of engine."""

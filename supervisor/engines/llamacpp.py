@@ -30,6 +30,7 @@ from .base import (
     EngineDown,
     EngineModel,
     EngineRefused,
+    Habit,
     Identity,
     Process,
     Proof,
@@ -45,10 +46,12 @@ STATES = {
     "loaded": State.LOADED,
     "sleeping": State.SLEEPING,
 }
-ROUTER = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.IN_FLIGHT})
+ROUTER = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.IN_FLIGHT, Ability.WAKE})
 # It cannot drop its model, and it does not say whether it is meant to sleep: asking for its
 # slots might keep it awake for good, and could change nothing.
 SINGLE = frozenset({Ability.LIST})
+AWAKE = SINGLE | {Ability.IN_FLIGHT}  # we started it ourselves, and not to fall asleep
+NAPS = ("--sleep-idle-seconds", "LLAMA_ARG_SLEEP_IDLE_SECONDS")
 STAT_TIMEOUT = Seconds(0.5)  # for all files that are new
 PIECE = re.compile(r"(.*-)00001-of-(\d{5})(\.gguf)")  # the first file of a model in pieces
 
@@ -76,6 +79,12 @@ class LlamaCpp(Adapter):
         self._sizes: dict[str, Bytes | None] = {}
         self._aside = Aside(f"{id}: the size of a file")
         self._sleepers: frozenset[ModelId] = frozenset()
+        self._single = SINGLE
+        self._naps: dict[ModelId, str] = {}
+
+    def started_with(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        words = {word.partition("=")[0] for word in command} | environment.keys()
+        self._single = AWAKE if words.isdisjoint(NAPS) else SINGLE
 
     async def identify(self) -> Identity | None:
         try:
@@ -109,7 +118,8 @@ class LlamaCpp(Adapter):
         if not router:
             return tuple([await self._own(entry) for entry in entries[:1]])
         known = [(entry, _args(entry)) for entry in entries]
-        self._sleepers = frozenset(_id(e) for e, args in known if _may_sleep(args))
+        self._naps = {_id(e): nap for e, args in known if (nap := _nap(args)) is not None}
+        self._sleepers = frozenset(self._naps)
         idle = [path for e, args in known if _state(e) is None and (path := _weights(args))]
         sizes = await self._file_sizes(idle)
         return tuple(_model(entry, args, sizes) for entry, args in known)
@@ -139,6 +149,31 @@ class LlamaCpp(Adapter):
 
     async def unload(self, model: ModelId) -> None:
         await self._tell("/models/unload", model, "not running", CONTROL_TIMEOUT)
+
+    async def wake(self, model: ModelId) -> None:
+        """Any task wakes it, and so does the question for its slots; it is answered once awake."""
+        query = urlencode({"model": model, "autoload": "false"})
+        await self._wire.call("GET", f"/slots?{query}", None, LOAD_TIMEOUT)
+
+    async def habits(self) -> tuple[Habit, ...]:
+        """What the router does by itself, as it says; `list` has seen the children's arguments."""
+        found = [
+            Habit(
+                f"falls asleep by itself after {nap} s without work",
+                "start it without --sleep-idle-seconds, and give Ullage an idle watchdog instead",
+                model,
+            )
+            for model, nap in self._naps.items()
+        ]
+        props = await self._wire.get("/props")
+        autoload, most = props.get("models_autoload"), props.get("max_instances")
+        if autoload is not None and autoload.flag():
+            what = "loads any model that a client names, without asking whether there is room"
+            found.append(Habit(what, "start it with --no-models-autoload, and load with Ullage"))
+        if most is not None and most.count() > 0:
+            what = f"unloads the least recently used model for a new one once {most.count()} are up"
+            found.append(Habit(what, "start it with --models-max 0: Ullage counts bytes instead"))
+        return tuple(found)
 
     async def _tell(self, path: str, model: ModelId, done: str, within: Seconds) -> None:
         try:
@@ -175,7 +210,7 @@ class LlamaCpp(Adapter):
         return self._sizes
 
     def _is_router(self, router: bool) -> None:
-        self.abilities = ROUTER if router else SINGLE
+        self.abilities = ROUTER if router else self._single
 
 
 def _still_loading(no: EngineRefused) -> bool:
@@ -229,9 +264,10 @@ def _weights(args: tuple[str, ...]) -> str | None:
     return _option(args, "--model", "-m")
 
 
-def _may_sleep(args: tuple[str, ...]) -> bool:
+def _nap(args: tuple[str, ...]) -> str | None:
+    """After how many seconds without work it falls asleep by itself."""
     seconds = _option(args, "--sleep-idle-seconds")
-    return seconds is not None and not seconds.startswith("-")
+    return None if seconds is None or seconds.startswith("-") else seconds
 
 
 def _option(args: tuple[str, ...], *names: str) -> str | None:

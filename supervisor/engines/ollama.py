@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 import httpx
 
 from collectors.reading import Bytes
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.units import format_seconds
 
 from .adapter import Adapter
 from .answer import Json
@@ -19,6 +22,7 @@ from .base import (
     EngineConfused,
     EngineModel,
     EngineRefused,
+    Habit,
     Identity,
     Process,
     Proof,
@@ -26,6 +30,8 @@ from .base import (
 )
 from .wire import CONTROL_TIMEOUT
 
+NEVER = 2200  # a keep-alive of -1 is written as the longest time that Go knows, some 292 years
+FRACTION = re.compile(r"(\.\d{6})\d+")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 # What the imitators answer on paths that Ollama does not have: path, and a member of the answer.
 IMITATORS = (
@@ -118,6 +124,17 @@ class Ollama(Adapter):
         body = {"model": model, "keep_alive": 0, "stream": False}
         await self._wire.post("/api/generate", body, CONTROL_TIMEOUT)
 
+    async def habits(self) -> tuple[Habit, ...]:
+        """A keep-alive counts from the end of each request, and a client's own comes first."""
+        remedy = "start Ollama with OLLAMA_KEEP_ALIVE=-1, and let clients send no keep_alive"
+        found = []
+        for entry in await self._entries("/api/ps"):
+            if "remote_host" not in entry and (at := _expiry(entry)) is not None:
+                left = format_seconds(max(0.0, at - time.time()))
+                what = f"unloads it in {left} unless it is used, whether or not room is needed"
+                found.append(Habit(what, remedy, _name(entry)))
+        return tuple(found)
+
     async def _entries(self, path: str) -> tuple[Json, ...]:
         return tuple((await self._wire.get(path))["models"])
 
@@ -138,6 +155,8 @@ class Ollama(Adapter):
             # Up to 0.24 the child is `ollama runner`, since 0.30 llama-server; both say this.
             process=None if source is None else Process(argv=(("--model", source),)),
             mark=None if expiry is None else expiry.text(),
+            context=None if (context := entry.get("context_length")) is None else context.count(),
+            expires_at=_expiry(entry),
         )
 
     async def _source(self, entry: Json) -> str | None:
@@ -182,6 +201,18 @@ def _some(entry: Json, key: str) -> Bytes | None:
     """A model in memory does not take 0 bytes: that is how "unknown" is written."""
     size = entry.get(key)
     return None if size is None or size.size() == 0 else size.size()
+
+
+def _expiry(entry: Json) -> float | None:
+    """In seconds since 1970; None: never, or it is not said. Go writes nanoseconds."""
+    found = entry.get("expires_at")
+    if found is None:
+        return None
+    try:
+        at = datetime.fromisoformat(FRACTION.sub(r"\1", found.text()))
+        return None if at.year >= NEVER else at.timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _from(modelfile: str) -> str | None:

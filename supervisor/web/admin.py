@@ -33,6 +33,8 @@ B = TypeVar("B", bound=BaseModel)
 STALE = 10.0  # seconds: a sample that is older says nothing of now
 MOST_DECISIONS = 1000
 SOME_DECISIONS = 50
+MOST_LINES = 10_000
+SOME_LINES = 50
 RECENT = 20  # decisions that `why` looks back on
 
 
@@ -53,6 +55,8 @@ def routes(site: Site) -> list[Route]:
         Route(f"{api}/models", admin.models),
         Route(f"{api}/decisions", admin.decisions),
         Route(f"{api}/why", admin.why),
+        Route(f"{api}/logs", admin.logs),
+        Route(f"{api}/doctor", admin.doctor),
         *(
             Route(f"{api}/{name}", endpoint, methods=["POST"])
             for name, endpoint in (
@@ -134,7 +138,8 @@ class Admin:
     @queried("limit", "model", "before")
     async def decisions(self, request: Request) -> Response:
         query = request.query_params
-        limit, model = _limit(query.get("limit")), query.get("model")
+        limit = _count("limit", query.get("limit"), SOME_DECISIONS, MOST_DECISIONS)
+        model = query.get("model")
         found = self._site.loop.journal.decisions(limit, model=model, before=query.get("before"))
         if model is not None and not found:
             # A model that is gone still has its past; a name without any may be a typo.
@@ -155,6 +160,21 @@ class Admin:
         rows = self._said_if_under_way(found)
         told_of = {"model": str(ref), "sentences": told, "decisions": rows}
         return Json(told_of | {"departures": left})
+
+    @queried()
+    async def doctor(self, request: Request) -> Response:
+        advice = await self._site.door.advice()
+        rows = [{"about": a.about, "what": a.what, "remedy": a.remedy} for a in advice]
+        return Json({"advice": rows})
+
+    @queried("model", "lines")
+    async def logs(self, request: Request) -> Response:
+        name = request.query_params.get("model")
+        if not name:
+            raise BadQuery("say which: ?model=NAME")
+        lines = _count("lines", request.query_params.get("lines"), SOME_LINES, MOST_LINES)
+        ref, found = await self._site.door.logs(name, lines)
+        return Json({"model": str(ref), "lines": found})
 
     # -- wishes
 
@@ -293,14 +313,12 @@ class BadBody(Exception):
         self.mistakes = mistakes
 
 
-def _limit(given: str | None) -> int:
+def _count(name: str, given: str | None, usual: int, most: int) -> int:
     if given is None:
-        return SOME_DECISIONS
-    if given.isascii() and given.isdecimal() and len(given) < 6:
-        limit = int(given)
-        if 1 <= limit <= MOST_DECISIONS:
-            return limit
-    raise BadQuery(f"limit is a whole number from 1 to {MOST_DECISIONS}, not {given!r}")
+        return usual
+    if given.isascii() and given.isdecimal() and len(given) < 6 and 1 <= int(given) <= most:
+        return int(given)
+    raise BadQuery(f"{name} is a whole number from 1 to {most}, not {given!r}")
 
 
 # -- errors, by type, as problems

@@ -55,7 +55,9 @@ def controls(kind):
         "wake": Ability.SLEEP,
         "restart": Ability.RESTART,
     }
-    return [name for name, ability in needs.items() if ability in ENGINES[kind].abilities]
+    can = ENGINES[kind].abilities
+    found = [name for name, ability in needs.items() if ability in can]
+    return [*found, "wake"] if Ability.WAKE in can and "wake" not in found else found
 
 
 CONTROLS = frozenset({"load", "unload", "sleep", "wake", "restart"})

@@ -1,6 +1,7 @@
 """llama-server, by what a real one of build b1-7e4c0a9 answered."""
 
 import asyncio
+import copy
 import threading
 
 import pytest
@@ -270,3 +271,59 @@ def test_a_file_on_a_mount_that_is_gone_hides_its_size_and_delays_nothing(monkey
             pass
 
     asyncio.run(story())
+
+
+# -- what it does by itself
+
+
+def router_that(**props):
+    told = copy.deepcopy(ROUTER)
+    for reply in told["replies"]:
+        if reply["call"] == "GET /props":
+            reply["body"] |= props
+    return server(Replay(told).client())
+
+
+def test_a_router_that_loads_and_unloads_by_itself_says_so_with_what_to_set():
+    found = asyncio.run(router_that(models_autoload=True, max_instances=4).habits())
+    assert [h.model for h in found] == [None, None]
+    assert "--no-models-autoload" in found[0].remedy
+    assert "once 4 are up" in found[1].what
+
+
+def test_models_that_fall_asleep_by_themselves_are_told_as_their_router_has_listed_them():
+    async def ask():
+        router = server(Replay(SLEEP).client())
+        await router.list()
+        return await router.habits()
+
+    naps = [h for h in asyncio.run(ask()) if h.model is not None]
+    assert {h.model for h in naps} == {"alpha", "beta", "gamma"}
+    assert all("after 2 s" in h.what and "--sleep-idle-seconds" in h.remedy for h in naps)
+
+
+def test_a_router_that_is_told_to_keep_still_has_no_habits():
+    quiet = router_that(models_autoload=False, max_instances=0)
+    assert asyncio.run(quiet.habits()) == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "counts"),
+    [
+        (("llama-server", "-m", "x"), {}, True),
+        (("llama-server", "--sleep-idle-seconds", "60"), {}, False),
+        (("llama-server", "--sleep-idle-seconds=60"), {}, False),
+        (("llama-server",), {"LLAMA_ARG_SLEEP_IDLE_SECONDS": "60"}, False),
+    ],
+)
+def test_a_server_of_our_own_that_never_sleeps_is_asked_what_it_does(command, environment, counts):
+    single = server(Replay(SINGLE).client())
+    single.started_with(command, environment)
+    asyncio.run(single.identify())
+    assert (Ability.IN_FLIGHT in single.abilities) == counts
+
+
+def test_a_sleeping_model_is_woken_by_the_question_for_its_slots():
+    replay = Replay(ROUTER)
+    asyncio.run(server(replay.client()).wake(ModelId("alpha")))
+    assert [call for call, _ in replay.asked] == ["GET /slots?model=alpha&autoload=false"]

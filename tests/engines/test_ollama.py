@@ -62,6 +62,8 @@ def test_a_loaded_model_carries_the_engines_word_for_its_bytes():
         weights=BLOB,
         process=Process(argv=(("--model", BLOB),)),
         mark="2026-08-22T10:05:31.120471193+02:00",
+        context=8192,
+        expires_at=1787385931.120471,
     )
 
 
@@ -227,3 +229,25 @@ def test_an_ollama_that_dies_between_two_questions_is_down():
     client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
     with pytest.raises(EngineDown, match="connection reset"):
         asyncio.run(ollama(client).identify())
+
+
+# -- its own keep-alive
+
+
+def test_when_it_means_to_unload_a_model_is_told_unless_that_is_never():
+    expiries = {n: m.expires_at for n, m in listed(OLLAMA).items() if m.state}
+    assert expiries == {"qwen3:8b": 1787385931.120471, "nomic-embed-text:latest": None}
+
+
+def test_a_keep_alive_that_works_against_us_is_told_with_what_to_set():
+    (habit,) = asyncio.run(ollama(Replay(OLLAMA).client()).habits())
+    assert habit.model == "qwen3:8b"
+    assert "unloads it in 0s unless it is used" in habit.what
+    assert "OLLAMA_KEEP_ALIVE=-1" in habit.remedy
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-45T00:00:00Z", "99999-01-01T00:00:00Z"])
+def test_an_expiry_that_is_no_time_is_not_known(text):
+    told = changed("GET /api/ps", expires_at=text)
+    assert {m.expires_at for m in listed(told).values()} == {None, 1787385931.120471}
+    assert listed(told)["nomic-embed-text:latest"].mark == text

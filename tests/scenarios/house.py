@@ -40,8 +40,9 @@ from supervisor.journal import Journal
 from supervisor.loop import Loop
 from supervisor.sampler import Sampler
 from supervisor.sources import Sources
+from tests.engines.fakes import FAKES
 
-KINDS = {"FakeLlamaRouter": "llamacpp", "FakeOllama": "ollama"}
+KINDS = {type_.__name__: kind for kind, type_ in FAKES.items() if type_ is not None}
 
 
 class Ram:
@@ -84,6 +85,11 @@ class Children:
     def commands(self) -> dict[int, tuple[str, ...]]:
         return {e.pids[m]: tuple(e.argv(m)) for e in self.engines for m in (*e.loaded, *e.loading)}
 
+    def listener(self, port: int) -> int | None:
+        """Of an engine that is one model: the process of that model."""
+        whole = (e for e in self.engines if e.port == port and e.starts_loaded)
+        return next((e.pids[m] for e in whole for m in e.loaded), None)
+
     def read(self, pids: Iterable[int]) -> dict[int, ProcessMemory]:
         alive = self.commands()
         return {
@@ -116,7 +122,7 @@ class House:
                     self.children.read,
                     self.children.commands,
                     self.children.read,
-                    lambda port: None,
+                    self.children.listener,
                     lambda pid: None,
                 ),
                 self.clock,

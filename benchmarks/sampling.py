@@ -89,7 +89,7 @@ class Engine(Adapter):
 
 
 def _model(number: int, pid: int) -> EngineModel:
-    return EngineModel(ModelId(f"model-{number}"), State.LOADED, process=Process(pid))
+    return EngineModel(ModelId(f"model-{number}"), State.LOADED, process=Process(pid, ours=True))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -24,7 +25,9 @@ from collectors.reading import Seconds
 
 from . import __version__
 from .attribution import Attribution, Processes
-from .config import Config, effective
+from .children.keep import Keep
+from .children.records import folders
+from .config import Config, EngineConfig, effective
 from .core.explain import of_room
 from .core.headroom import rooms
 from .core.pace import SLOWEST, Pace
@@ -33,15 +36,19 @@ from .core.snapshot import EngineId
 from .door import Door
 from .engines import ENGINES
 from .engines.base import Engine
+from .engines.launched import Told
 from .engines.wire import client as engine_client
 from .events import Reported
 from .executor import Executor
+from .force import Force
 from .jobs import Jobs
 from .journal import Journal
 from .lock import Lock, Taken
 from .loop import Loop
 from .sampler import Sampler
 from .scout import Scout
+from .served import Launching
+from .housing import Service, service
 from .sources import PERIODS, Sources
 from .stalls import MACHINE, Stalls
 from .web.server import ListenError, Server
@@ -54,6 +61,7 @@ DRAIN = Seconds(6.5)
 LET_GO = Seconds(0.5)
 END = Seconds(9.0)  # for all of it, the last writes to the disk included
 DETECT_EVERY = Seconds(3.0)
+CHILDREN = "engines"  # below the state directory: a folder for each engine that starts some
 
 
 @dataclass(slots=True)
@@ -71,6 +79,7 @@ class App:
     lock: Lock
     stalls: Stalls
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _former: list[Keep] = field(default_factory=list)  # engines that are configured no more
 
     async def start(self) -> None:
         """Raises Taken or ListenError when the state directory or the address cannot be had; then
@@ -85,6 +94,7 @@ class App:
         self.loop.policy = replace(self.loop.policy, pinned=self.journal.pins())
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
         self._tasks.append(asyncio.create_task(self.scout.look(), name="find engines"))
+        await self._end_former()
         self.jobs.start()
         self.stalls.start()
 
@@ -93,7 +103,7 @@ class App:
         started = time.monotonic()
         self.stalls.close()
         await self.jobs.stop()
-        await self.loop.drain(DRAIN)
+        await asyncio.gather(self.loop.drain(DRAIN), self._end_engines())
         await self.server.stop()
         for task in self._tasks:
             task.cancel()
@@ -103,6 +113,25 @@ class App:
         await self.client.aclose()
         self.journal.close(max(0.5, END - (time.monotonic() - started)))
         self.lock.free()
+
+    async def _end_former(self) -> None:
+        """Begin to end what was started for engines that have left the configuration since."""
+        named = [engine.id for engine in self.config.engines]
+        for folder in folders(self.config.state_dir / CHILDREN, named):
+            keep = Keep(folder.name, folder, {})
+            self._former.append(keep)
+            with contextlib.suppress(OSError):
+                await keep.look()
+
+    async def _end_engines(self) -> None:
+        """Those that are ours to start end with us, all at once, or are left to the next daemon."""
+        closing = [e.close() for e in self.loop.sampler.engines.values()]
+        closing += [keep.close() for keep in self._former]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN + LET_GO):
+                for error in await asyncio.gather(*closing, return_exceptions=True):
+                    if error is not None:
+                        log.error("an engine could not be closed: %s", error)
 
     def _end_readers(self) -> None:
         """Ends the processes that read drivers. One that hangs in its driver is left behind."""
@@ -118,7 +147,7 @@ def build(
     """Put the parts together. Touches nothing outside the process yet."""
     client = engine_client()
     engines: dict[EngineId, Engine] = {
-        e.id: ENGINES[e.kind](e.id, e.url, client, e.key)
+        e.id: _engine(e, e.kind, client, config.state_dir)
         for e in config.engines
         if e.kind is not None
     }
@@ -134,12 +163,15 @@ def build(
         busy_while_fresh=config.policy.busy_while_fresh,
     )
     journal = Journal(config.state_dir / "journal.db")
+    services = {e.id: _service(e, *e.service, client, config) for e in config.engines if e.service}
+    sampler.services = {e.id: e.service[1] for e in config.engines if e.service}
     executor = Executor(
         sample=sampler.sample,
         engines=engines,
         mode=config.mode,
         settle=config.settle,
         step=config.settle_step,
+        force=Force(engines, services, sampler.attribution.started),
     )
     patience = Patience(config.lru_eviction_max_retries, config.lru_eviction_retry_interval)
     loop = Loop(sampler, executor, journal, config.policy, config.mode, patience)
@@ -162,6 +194,26 @@ def build(
     lock = Lock(config.state_dir)
     stalls = Stalls(loop.post, pressure_files())
     return App(config, loop, door, jobs, server, journal, client, scout, lock, stalls)
+
+
+def _engine(told: EngineConfig, kind: str, client: httpx.AsyncClient, state_dir: Path) -> Engine:
+    options = told.options
+    if isinstance(options, Launching):
+
+        def speak(kind: str, id: EngineId, url: str) -> Engine:
+            return ENGINES[kind](id, url, client, told.key)
+
+        options = Told(options, speak, state_dir / CHILDREN / told.id)
+    return ENGINES[kind](told.id, told.url, client, told.key, options)
+
+
+def _service(
+    told: EngineConfig, kind: str, name: str, client: httpx.AsyncClient, config: Config
+) -> Service:
+    def launch(kind: str, options: Told) -> Engine:
+        return ENGINES[kind](told.id, "", client, None, options)
+
+    return service(kind, name, config.state_dir / CHILDREN / told.id, launch)
 
 
 def pressure_files() -> list[str]:

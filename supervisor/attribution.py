@@ -138,7 +138,7 @@ class Attribution:
         self._search_roots(up, now)
         roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
         missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
-        found = _find(missing, self.processes.commands, roots) if missing else {}
+        found = _find(missing, self.processes.commands, roots, table) if missing else {}
         if thorough or self._read_at is None or now - self._read_at >= MEMORY_INTERVAL:
             self._read_at = now
             moved = {pid for pid, _ in self._known()} | self._members
@@ -166,7 +166,8 @@ class Attribution:
     ) -> Kinship:
         if not up and not held:
             return NOBODY
-        key = (dict(held), tuple(loaded), dict(up), dict(self._roots))
+        further = {r: h.more for r, h in self._hints.items() if h.more and r in held}
+        key = (dict(held), tuple(loaded), dict(up), dict(self._roots), further)
         if table is self._table and key == self._kin_of:
             return self.kin
         self._lost = self._lost if table is self._table else frozenset()
@@ -178,7 +179,7 @@ class Attribution:
         asked = {p.pid for p in table if p.anonymous >= LARGE} if roots else set()
         asked |= set(roots.values())
         groups = {pid: g for pid in asked if (g := self.processes.group(pid)) is not None}
-        return kinship(table, roots, held, loaded, groups)
+        return kinship(table, roots, held, loaded, groups, further)
 
     def _search_roots(self, up: Mapping[EngineId, str], now: float) -> None:
         """Find the processes that answer for engines, where it is time to search."""
@@ -234,8 +235,13 @@ def _find(
     hints: Mapping[ModelRef, Hint],
     commands: Callable[[], dict[int, tuple[str, ...]]],
     roots: Mapping[EngineId, int],
+    table: Iterable[Process],
 ) -> dict[ModelRef, int]:
-    found = {r: h.pid for r, h in hints.items() if h.pid is not None}
+    found = {
+        r: h.pid
+        for r, h in hints.items()
+        if h.pid is not None and (h.ours or _descends(h.pid, roots.get(r.engine), table))
+    }
     found |= {r: roots[r.engine] for r, h in hints.items() if h.whole and r.engine in roots}
     if not any(h.argv for r, h in hints.items() if r not in found):
         return found
@@ -247,6 +253,12 @@ def _find(
         if matches:
             found[ref] = min(matches)
     return found
+
+
+def _descends(pid: int, root: int | None, table: Iterable[Process]) -> bool:
+    """Is it of the family of the process that answers for its engine? Else its pid may well be
+    that of another world, where the engine lives."""
+    return root is not None and (pid == root or pid in descendants(root, table))
 
 
 def _matches(argv: tuple[str, ...], hint: Hint) -> bool:

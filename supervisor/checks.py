@@ -9,9 +9,11 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
+from .core.ladder import Rung
 from .forms import SECRET, SHORTEST_TOKEN, is_loopback, split_url
 from .given import Given
-from .settings import File, KeyPath
+from .served import LAUNCHED
+from .settings import Engine, File, KeyPath
 from .units import format_duration, shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -30,7 +32,15 @@ def engines(file: File, given: Given, kinds: frozenset[str]) -> dict[str, str | 
             close = get_close_matches(engine.kind, kinds, 1)
             hint = f"did you mean {close[0]}?" if close else f"write {' or '.join(sorted(kinds))}"
             given.problem((*path, "kind"), f"{shown(engine.kind)} is no kind of engine; {hint}")
+        elif written := given.keys((*path, "http")):
+            if engine.kind != "http":
+                given.problem((*path, "http"), 'needs kind = "http" in the table of its engine')
+            for key, message in engine.http.mistakes(written):
+                given.problem((*path, "http", key), message)
         keys[name] = _secret(given, (*path, "key"), engine.key, engine.key_file, SECRET.read)
+        _service(engine, path, given)
+        if engine.kind in LAUNCHED:
+            continue  # its models have addresses of their own
         if engine.url is None:
             if not given.has((*path, "url")):  # else what is wrong with it has been said
                 given.problem((*path, "url"), 'is missing; write it as "http://127.0.0.1:8080"')
@@ -48,6 +58,22 @@ def engines(file: File, given: Given, kinds: frozenset[str]) -> dict[str, str | 
         if twin != name:
             given.problem((*path, "url"), f"is the same as that of engine {twin}; leave one out")
     return keys
+
+
+def _service(engine: Engine, path: KeyPath, given: Given) -> None:
+    """What an engine as a whole runs in."""
+    if engine.service_unit is not None and engine.service_container is not None:
+        given.problem((*path, "service_unit"), "is given, and service_container too; give one")
+    for key in ("service_unit", "service_container"):
+        if getattr(engine, key) is not None and engine.kind in LAUNCHED:
+            why = "is not for an engine whose models are started one by one; leave it out"
+            given.problem((*path, key), why)
+    ladder = engine.eviction_ladder or ()
+    needs = {Rung.STOP: engine.service_unit or engine.service_container}
+    for rung, there in needs.items():
+        if rung in ladder and there is None and engine.kind not in LAUNCHED:
+            why = f"{rung.value} needs service_unit or service_container, the name of what is ended"
+            given.problem((*path, "eviction_ladder"), why)
 
 
 def listening(file: File, given: Given) -> str | None:

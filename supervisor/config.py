@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from operator import attrgetter
@@ -27,10 +27,13 @@ from supervisor.core.policy import (
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId
 
-from . import checks, settings
+from . import checks, forms, settings
 from .forms import AMOUNT
 from .given import RIVALS, ConfigError, Given, Problem, gather, home_of, usual_places
+from .launches import launches
+from .served import LAUNCHED, Launching
 from .settings import SETTINGS, KeyPath, LogLevel, Setting, dotted, table_at
+from .table import Table, form_of
 from .units import format_duration, shown
 
 __all__ = [
@@ -58,6 +61,8 @@ class EngineConfig:
     kind: str | None
     url: str
     key: str | None = field(default=None, repr=False)
+    service: tuple[str, str] | None = None  # "systemd" or "container", and its name there
+    options: Any = field(default=None, repr=False)  # its own table, where its kind has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ def load(
     given = gather(path, environ, flags, places)
     file = _read(given)
     engines = checks.engines(file, given, kinds)
+    launches(file, given, kinds)
     token = checks.listening(file, given)
     checks.pools(file, given)
     checks.timing(file, given)
@@ -123,7 +129,7 @@ def load(
         mode=file.mode,
         policy=_policy(file, given, single),
         engines=tuple(
-            EngineConfig(EngineId(e), t.kind, t.url or "", engines[e])
+            EngineConfig(EngineId(e), t.kind, t.url or "", engines[e], _service(t), _options(t))
             for e, t in file.engines.items()
         ),
         detect=file.detect,
@@ -168,7 +174,8 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
 
     def row(path: KeyPath, text: str) -> None:
         key = dotted(path)
-        rows.append((key, text, config.sources.get(key, "default")))
+        inner = (s for k, s in config.sources.items() if k.startswith(f"{key}."))  # of a table
+        rows.append((key, text, config.sources.get(key) or next(inner, "default")))
 
     policy = config.policy
     for pool in sorted({RAM, *policy.pools}):
@@ -179,12 +186,25 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
         row(("pools", pool, "budget"), AMOUNT.show(own.budget))
     for engine in config.engines:
         path = ("engines", engine.id)
-        row((*path, "url"), engine.url)
+        if engine.url:
+            row((*path, "url"), engine.url)
         row((*path, "kind"), engine.kind or "none")
         row((*path, "key"), "not set" if engine.key is None else "set")
+        if isinstance(engine.options, Launching):
+            for names, text in _launched(engine.options):
+                row((*path, *names), text)
+        else:
+            for name, text in _written(engine.options):
+                row((*path, engine.kind or "", name), text)
         scope = policy.engines[engine.id]
         if scope.max_active is not None:
             row((*path, "max_active_backends"), str(scope.max_active))
+        if engine.service is not None:
+            starter, named = engine.service
+            key = "service_unit" if starter == "systemd" else "service_container"
+            row((*path, key), named)
+        if scope.ladder is not None:
+            row((*path, "eviction_ladder"), forms.LADDER.show(scope.ladder))
         for name, text in _said(scope.watchdog):
             row((*path, "watchdog", name), text)
     for model, wish in sorted(policy.models.items()):
@@ -192,6 +212,33 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
         for name, text in _said(wish.watchdog):
             row(("models", model, "watchdog", name), text)
     return rows
+
+
+def _written(table: object) -> list[tuple[str, str]]:
+    """What is said in a table of one kind of engine, without what is usual."""
+    if not isinstance(table, Table):
+        return []
+    names = [name for name in type(table).model_fields if name in table.model_fields_set]
+    forms = [(name, form_of(type(table), name)) for name in names]
+    return [(n, form.show(getattr(table, n))) for n, form in forms if form is not None]
+
+
+def _launched(engine: Launching) -> Iterator[tuple[KeyPath, str]]:
+    """What is said of how models are started: of all of them, and of each."""
+    own = Launching.model_fields.keys()
+    yield from (((name,), text) for name, text in _written(engine) if name in own)
+    for model, served in engine.served.items():
+        yield from ((("served", model, name), text) for name, text in _written(served))
+
+
+def _service(engine: settings.Engine) -> tuple[str, str] | None:
+    found = {"systemd": engine.service_unit, "container": engine.service_container}
+    return next(((kind, name) for kind, name in found.items() if name is not None), None)
+
+
+def _options(engine: settings.Engine) -> Table | None:
+    """What its adapter is told, beyond its address."""
+    return engine if engine.kind in LAUNCHED else engine.http if engine.kind == "http" else None
 
 
 def _said(watchdog: Watchdog) -> list[tuple[str, str]]:
@@ -258,7 +305,9 @@ def _policy(file: settings.File, given: Given, single: bool) -> Policy:
     return Policy(
         pools={PoolId(p): PoolPolicy(t.reserve, t.budget) for p, t in file.pools.items()},
         engines={
-            EngineId(e): EnginePolicy(t.max_active_backends, _watchdog(t.watchdog))
+            EngineId(e): EnginePolicy(
+                t.max_active_backends, _watchdog(t.watchdog), t.eviction_ladder
+            )
             for e, t in file.engines.items()
         },
         models={m: ModelPolicy(t.pinned, _watchdog(t.watchdog)) for m, t in file.models.items()},
@@ -266,6 +315,7 @@ def _policy(file: settings.File, given: Given, single: bool) -> Policy:
         single=single,
         watchdog=_watchdog(file.watchdog),
         force_when_busy=file.force_eviction_when_busy,
+        ladder=file.eviction_ladder,
         grace=file.relief_grace,
         restore_margin=file.restore_margin,
     )

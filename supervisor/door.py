@@ -187,7 +187,7 @@ class Door:
         """The last lines that a model's process wrote. Raises DoorError where its engine is not
         one that we start, or does not say."""
         ref = self.resolve(name)
-        engine = self.loop.sampler.engines.get(ref.engine)
+        engine = self.loop.executor.engines.get(ref.engine)
         try:
             async with asyncio.timeout(LOGS_TIMEOUT):
                 return ref, () if engine is None else await engine.logs(ref.model, lines)

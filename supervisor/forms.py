@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from collectors.reading import Seconds
+from supervisor.core.ladder import Rung
 
 from .units import (
     format_amount,
@@ -26,6 +27,9 @@ from .units import (
 )
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
+_SECRET_OPTION = re.compile(r"-*[\w-]*(key|token|secret|password|credentials?)", re.IGNORECASE)
+_TYPES = (".service", ".socket", ".timer", ".path", ".target", ".scope", ".slice", ".mount")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,247}\.service")
 _SECRET = re.compile(r"[\x21-\x7e]+")
 # Where clouds answer with credentials to anybody on the machine who asks.
 _METADATA = [ipaddress.ip_network(n) for n in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128")]
@@ -153,6 +157,18 @@ def _command(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _shown_command(words: Iterable[str] | None) -> str:
+    """On one line, without what looks like a secret in it."""
+    found: list[str] = []
+    for word in words or ():
+        hidden = found and not word.startswith("-") and _SECRET_OPTION.fullmatch(found[-1])
+        name, equals, _ = word.partition("=")
+        if equals and _SECRET_OPTION.fullmatch(name):
+            word = f"{name}=***"
+        found.append("***" if hidden and not word.startswith("${") else word)
+    return " ".join(found) or "none"
+
+
 def _variables(value: Any) -> dict[str, str]:
     right = 'write it as { NAME = "value" }'
     if not isinstance(value, dict):
@@ -172,6 +188,26 @@ def _signal(value: Any) -> signal.Signals:
     if found is None:
         raise ValueError(f'{shown(value)} is not the name of a signal; write it as "TERM"')
     return found
+
+
+def _unit(value: Any) -> str:
+    """The name of a service, with its type where that was left out."""
+    name = value if isinstance(value, str) else ""
+    name = name if name.endswith(_TYPES) else f"{name}.service"
+    if not _UNIT.fullmatch(name):
+        raise ValueError(f'{shown(value)} is not a systemd service; write it as "vllm.service"')
+    return name
+
+
+def _ladder(value: Any) -> tuple[Rung, ...]:
+    words = [rung.value for rung in Rung]
+    right = f"write some of {', '.join(words)} in a list"
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError(f"{shown(value)} is not a list of ways to make a model go; {right}")
+    for word in value:
+        if word not in words:
+            raise ValueError(f"{shown(word)} is no way to make a model go; {right}")
+    return tuple(rung for rung in Rung if rung.value in value)  # the mildest first, always
 
 
 def _words_from(text: str) -> object:
@@ -251,8 +287,13 @@ TEXT = Form("text", _text)
 SECRET = Form("secret", _secret, _set_or_not)
 HOST = Form("host", _host)
 HOSTS = Form("list of hosts", _hosts, _listed, _words_from)
-COMMAND = Form("list of words", _command, lambda v: " ".join(v or ()) or "none")
+COMMAND = Form("list of words", _command, _shown_command)
 VARIABLES = Form("table of texts", _variables, lambda v: _listed(sorted(v)))
+LADDER = Form("list of rungs", _ladder, lambda v: _listed(r.value for r in v or ()), _words_from)
+REPLICAS = Form(
+    "count", _whole(1, 1000, "a count of replicas; write 1 or more"), _as_text, _whole_from
+)
+UNIT = Form("systemd service", _unit)
 SIGNAL = Form("signal", _signal, lambda v: "none" if v is None else v.name.removeprefix("SIG"))
 URL = Form("URL", _url)
 # A path in the file is relative to the file, any other to the working directory.

@@ -70,6 +70,13 @@ class Given:
     def has(self, path: KeyPath) -> bool:
         return path in self.sources
 
+    def keys(self, path: KeyPath) -> frozenset[str]:
+        """What is written in the table at `path`, whether it can be read or not."""
+        table: Any = self.tree
+        for key in path:
+            table = table.get(key) if isinstance(table, dict) else None
+        return frozenset(table) if isinstance(table, dict) else frozenset()
+
     def lay(self, layer: Mapping[KeyPath, object], source: Mapping[KeyPath, str]) -> None:
         """Put a stronger layer on top."""
         for path, value in layer.items():

@@ -54,6 +54,7 @@ class Sampler:
     call_timeout: Seconds = CALL_TIMEOUT
     clock: Callable[[], float] = time.monotonic
     state: dict[str, SourceHealth] = field(default_factory=dict)
+    services: Mapping[EngineId, str] = field(default_factory=dict)  # what whole engines run in
     missing: tuple[EngineState, ...] = ()  # named by the operator, and never yet found
     machine: Machine | None = None  # the machine as it was last read, for whoever only shows
     _listing: Listing = NOTHING_LISTED
@@ -138,9 +139,8 @@ class Sampler:
         }
 
     async def _state_of(self, engine: Engine) -> EngineState:
-        last = self._known.setdefault(engine.id, _Known()).state or _state(
-            engine, None, "not asked yet"
-        )
+        known = self._known.setdefault(engine.id, _Known())
+        last = known.state or self._state(engine, None, "not asked yet")
         return await self._probes.ask(
             engine.id, lambda: self._ask_engine(engine), lambda state: not state.up, last
         )
@@ -174,8 +174,14 @@ class Sampler:
             fault = f"cannot be read: {type(error).__name__}: {error}"
         took = Seconds(self.clock() - started)
         self._note(f"engine {engine.id}", started, took, fault)
-        known.state = _state(engine, version, fault)
+        known.state = self._state(engine, version, fault)
         return known.state
+
+    def _state(self, engine: Engine, version: str | None, fault: str | None) -> EngineState:
+        service = self.services.get(engine.id)
+        return EngineState(
+            engine.id, engine.kind, engine.url, engine.abilities, version, fault, service
+        )
 
     def _seen(self, ref: ModelRef, model: EngineModel, engine: EngineState) -> SeenModel:
         state = model.state
@@ -293,7 +299,3 @@ class Sampler:
             fault=fault,
             failures=before.failures + (fault is not None),
         )
-
-
-def _state(engine: Engine, version: str | None, fault: str | None) -> EngineState:
-    return EngineState(engine.id, engine.kind, engine.url, engine.abilities, version, fault)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from .engines import ENGINES
 from .engines.base import Engine, EngineDown, EngineError
 from .engines.detect import Found, identify, usual
 from .events import EnginesFound
+from .served import Launching
 
 log = logging.getLogger("ullage.scout")
 
@@ -74,6 +75,7 @@ class Scout:
 
     def _worth_asking(self, url: str) -> bool:
         known = {e.url for e in self.engines.values()} | {e.url for e in self.named}
+        known |= {url for e in self.named for url in _served(e)}
         rests = self._strangers.get(url, 0.0) > self.clock()
         return not rests and url not in known and not _same_port(url, known)
 
@@ -88,6 +90,14 @@ class Scout:
             "no engine found on this machine's usual ports; still looking. "
             "Name one with --engine NAME=URL, or see `ullage demo`"
         )
+
+
+def _served(engine: EngineConfig) -> Iterator[str]:
+    """Where models answer that are ours to start: they are no engines of their own."""
+    if isinstance(engine.options, Launching):
+        for served in engine.options.served.values():
+            if served.url is not None:
+                yield served.url
 
 
 def _same_port(url: str, urls: Iterable[str]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,18 @@ from collectors.reading import Bytes, Seconds
 
 from . import forms
 from .table import Table, setting
+
+_PLACES = re.compile(r"\$\$(?=\{)|\$\{([^}]*)\}")  # "$${" stands for "${"
+
+
+def places(text: str) -> list[str]:
+    """The names that stand in `text` as ${NAME}, in their order."""
+    return [found[1] for found in _PLACES.finditer(text) if found[1] is not None]
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """`text` with a value for each ${NAME}: as it is, never read again. Raises KeyError."""
+    return _PLACES.sub(lambda found: "$" if found[1] is None else values[found[1]], text)
 
 
 class WhenDaemonEnds(Enum):
@@ -37,7 +51,8 @@ class Launch(Table):
     command: tuple[str, ...] | None = setting(
         None,
         forms.COMMAND,
-        "What is run, without a shell; ${PORT}, ${MODEL} and `variables` are put in.",
+        "What is run, without a shell; ${PORT} (a free one, at each start), ${MODEL} and"
+        " `variables` are put in.",
     )
     variables: dict[str, str] | None = setting(
         None, forms.VARIABLES, "What else is put into command and environment, as ${NAME}."
@@ -62,14 +77,14 @@ class Launch(Table):
         " its like.",
         shown="true",
     )
-    unit: str | None = setting(None, forms.TEXT, "The systemd unit, as vllm.service.")
+    unit: str | None = setting(None, forms.UNIT, "The systemd unit, as vllm.service.")
     container: str | None = setting(None, forms.TEXT, "The name or id of the container.")
     deployment: str | None = setting(None, forms.TEXT, "The Deployment that is scaled.")
     namespace: str | None = setting(
         None, forms.TEXT, "The namespace of the Deployment.", shown="default"
     )
     replicas: int | None = setting(
-        None, forms.COUNT, "How many replicas a load asks for.", shown="1"
+        None, forms.REPLICAS, "How many replicas a load asks for.", shown="1"
     )
 
 
@@ -77,7 +92,9 @@ class Served(Launch):
     """One model of an engine that is ours to start."""
 
     url: str | None = setting(
-        None, forms.URL, "Where it answers, as http://127.0.0.1:8001. A process is given a port."
+        None,
+        forms.URL,
+        "Where it answers, as http://127.0.0.1:8001. A process has a free port without it.",
     )
     size: Bytes | None = setting(
         None, forms.SIZE, "About what it takes, until it has been seen loaded."
@@ -94,7 +111,10 @@ class Launching(Launch):
         "Whether its processes end with the daemon, or are adopted by the next one.",
     )
     socket: Path | None = setting(
-        None, forms.PATH, "Where the Docker Engine listens.", shown="/var/run/docker.sock"
+        None,
+        forms.PATH,
+        "Where the Docker Engine listens, or the message bus of systemd.",
+        shown="/var/run/docker.sock",
     )
     user: bool = setting(False, forms.SWITCH, "The units are those of the user, not the system's.")
     kubeconfig: Path | None = setting(
@@ -114,3 +134,26 @@ class Launching(Launch):
             both = {**(getattr(self, name) or {}), **(getattr(own, name) or {})}
             said[name] = both or None
         return own.model_copy(update=said)
+
+
+# Which keys each kind of engine that is ours to start understands, and the one it cannot do
+# without. All of them may say `serves`, `ready`, `ready_timeout`, `url` and `size`.
+EVERY = ("serves", "ready", "ready_timeout", "url", "size")
+LAUNCHED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "process": (
+        "command",
+        (
+            "variables",
+            "environment",
+            "folder",
+            "stop_signal",
+            "stop_timeout",
+            "memory_limit",
+            "gpus",
+            "when_daemon_ends",
+        ),
+    ),
+    "systemd": ("unit", ("user", "socket", "stop_timeout")),
+    "container": ("container", ("socket", "stop_signal", "stop_timeout")),
+    "kubernetes": ("deployment", ("namespace", "replicas", "kubeconfig")),
+}

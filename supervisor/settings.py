@@ -15,11 +15,14 @@ from typing import Any, get_args
 from pydantic import BaseModel, Field
 
 from collectors.reading import Bytes, Seconds
+from supervisor.core.ladder import Rung
 from supervisor.core.policy import Amount
 from supervisor.core.record import Mode
 
 from . import forms
+from .described import Description
 from .forms import Form
+from .served import Launching
 from .table import Table, form_of, setting
 
 KeyPath = tuple[str, ...]
@@ -118,7 +121,9 @@ class Pool(Table):
     )
 
 
-class Engine(Table):
+class Known(Table):
+    """An engine, however it comes to run."""
+
     kind: str | None = setting(None, forms.TEXT, "What it is: llamacpp or ollama. None: find out.")
     url: str | None = setting(None, forms.URL, "Where it listens, as http://127.0.0.1:8080.")
     key: str | None = setting(
@@ -133,7 +138,26 @@ class Engine(Table):
     max_active_backends: int | None = setting(
         None, forms.COUNT, "At most this many of its models at once; 0: no limit."
     )
+    eviction_ladder: tuple[Rung, ...] | None = setting(
+        None,
+        forms.LADDER,
+        "How its models may be made to go; as the host's, where it is not said.",
+    )
+    service_unit: str | None = setting(
+        None,
+        forms.TEXT,
+        "The systemd unit that all of it runs in: ended by the rungs restart and stop, and started"
+        " for a load.",
+    )
+    service_container: str | None = setting(
+        None, forms.TEXT, "The same for an engine that runs in a container."
+    )
     watchdog: Watchdog = Watchdog()
+    http: Description = Description()
+
+
+class Engine(Launching, Known):
+    """Further keys are for the kinds that are ours to start."""
 
 
 class Model(Table):
@@ -194,6 +218,14 @@ class File(Table):
         " and nobody knows why.",
         at="holders_interval",
     )
+    eviction_ladder: tuple[Rung, ...] = setting(
+        ("sleep", "deep_sleep", "unload"),
+        forms.LADDER,
+        "How models may be made to go, tried from the mildest: sleep, deep_sleep, unload, restart"
+        " and stop (of their whole engine), term and kill (of their processes). Each is judged by"
+        " the memory that it gave back.",
+        at="policy.ladder",
+    )
     relief_grace: Seconds = setting(
         "10s",
         forms.DURATION,
@@ -249,7 +281,7 @@ class Setting:
 
 
 # What stands in the documentation for names of the operator's choice.
-NAMED = {"pools": "ram", "engines": "NAME", "models": "MODEL"}
+NAMED = {"pools": "ram", "engines": "NAME", "models": "MODEL", "served": "MODEL"}
 
 # Variables that are no single key of the file.
 OTHER_VARIABLES = {

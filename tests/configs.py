@@ -6,7 +6,7 @@ import pytest
 
 from supervisor.config import ConfigError, load
 
-KINDS = frozenset({"ollama", "llamacpp", "vllm"})
+KINDS = frozenset({"ollama", "llamacpp", "vllm", "http"})
 TOKEN = "0123456789abcdef"
 
 FULL = """

@@ -77,7 +77,7 @@ def test_what_the_daemon_says_cannot_command_the_terminal(daemon):
 @pytest.mark.parametrize("command", [c for c in ASKING if c != "version"])
 def test_where_nobody_listens_every_command_says_how_to_start_one(nobody, command):
     words = {"evict": ["--all"], "plan": ["--free", "1"], "status": [], "models": []}
-    words |= {"decisions": [], "release": [], "resume": []}
+    words |= {"decisions": [], "release": [], "resume": [], "doctor": []}
     result = ullage("--url", nobody, command, *words.get(command, ["m"]))
     assert (result.exit_code, result.stdout) == (4, "")
     lines = result.stderr.splitlines()

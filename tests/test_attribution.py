@@ -168,7 +168,8 @@ def test_while_an_engine_is_silent_nobody_searches_for_its_processes() -> None:
 def test_a_pid_that_the_engine_tells_needs_no_search() -> None:
     machine = Machine()
     machine.start(7, "anything")
-    machine.look(EngineModel(ModelId("a"), State.LOADED, process=Process(pid=7)))
+    hint = Process(pid=7, ours=True)
+    machine.look(EngineModel(ModelId("a"), State.LOADED, process=hint))
     assert machine.attribution.pids_of(A) == (7,)
     assert machine.listed == 0
 

@@ -61,6 +61,33 @@ def test_of_a_model_that_names_no_process_all_large_children_of_its_engine_are()
     assert machine.attribution.pids_of(A) == (7, 8)
 
 
+def told(*pids: int) -> EngineModel:
+    return replace(VLLM, process=Process(pid=pids[0], more=pids[1:]))
+
+
+def test_a_pid_that_its_engine_tells_is_believed_of_its_own_family() -> None:
+    machine, table = house(p7=5, p8=7, p9=1)
+    machine.look(told(8), table=table)
+    assert machine.attribution.pids_of(A) == (8,)
+
+
+def test_a_pid_of_another_world_is_not_taken_for_one_of_ours() -> None:
+    for ports, table in (({8080: 5}, True), ({}, True), ({8080: 5}, False)):
+        machine, rows = house(p7=5, p9=1)
+        machine.ports = ports
+        machine.attribution.processes = replace(machine.attribution.processes, listener=ports.get)
+        machine.look(told(9), table=rows if table else ())
+        assert 9 not in machine.attribution.pids_of(A)
+
+
+def test_every_process_that_an_engine_tells_of_a_model_is_that_models() -> None:
+    machine, table = house(p7=5, p8=5, p9=5)
+    held = machine.look(told(7, 9), replace(told(8), id=ModelId("b")), table=table)
+    assert machine.attribution.pids_of(A) == (7, 9)
+    assert machine.attribution.pids_of(B) == (8,)
+    assert held.keys() >= {7, 8, 9}
+
+
 WHOLE = replace(VLLM, process=Process(whole=True))
 
 

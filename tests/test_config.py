@@ -7,6 +7,7 @@ import pytest
 
 from collectors.reading import PoolId
 from supervisor.config import ConfigError, LogLevel, default_state_dir, effective, load
+from supervisor.core.ladder import Rung
 from supervisor.core.policy import Amount, Policy
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
@@ -139,6 +140,7 @@ SAMPLES = {
     "secret": (TOKEN, TOKEN),
     "host": ("::1", "::1"),
     "list of hosts": ("a, B.lan", ("a", "b.lan")),
+    "list of rungs": ("kill, unload", (Rung.UNLOAD, Rung.KILL)),
     "enforce | advise | observe": ("advise", Mode.ADVISE),
     "debug | info | warning | error": ("debug", LogLevel.DEBUG),
 }

@@ -259,12 +259,13 @@ def test_the_requests_of_the_readme_are_the_routes():
 
 def test_the_numbers_of_the_prose_are_those_of_the_code():
     policy, patience = Policy(), Patience()
-    ports = {kind: engine.ports[0] for kind, engine in ENGINES.items()}
+    ports = {kind: engine.ports[0] for kind, engine in ENGINES.items() if engine.ports}
     least = f"{ACCELERATOR_RESERVE.size / 2**20:g} MiB"
     assert HOST_RESERVE.size == 0
     said = [
         f"Port {DEFAULTS['listen.port']} on {DEFAULTS['listen.host']}",
-        f"(Ollama on {ports['ollama']}, llama.cpp's router on {ports['llamacpp']})",
+        f"(Ollama on {ports['ollama']}, llama.cpp on {ports['llamacpp']},",
+        f"vLLM on {ports['vllm']} and",
         f"larger of {least} and {100 * ACCELERATOR_RESERVE.fraction:g} % of an accelerator",
         f"{100 * HOST_RESERVE.fraction:g} % of host or unified RAM",
         f"Below it for {policy.grace:g} s, or below half of it at once",

@@ -14,6 +14,9 @@ from collectors.reading import Seconds
 # A server that only answers our own questions uses well under 1 % of a core; one that
 # generates uses most of one, also when the work is done on a GPU.
 WORKING = 0.05  # of a core
+# The kernel counts in ticks of 10 ms: between two looks that follow close on one another, one tick
+# or two are no sign of anything. A Python server was seen to take 3 ms for an answer.
+TICKS = Seconds(0.025)
 
 # A model whose process stands still need not be asked what it is doing, but for the odd time;
 # one whose process cannot be seen (of another machine, or behind a wall) is asked more often.
@@ -69,7 +72,7 @@ def moved(before: Track, now: Seconds, cpu: Seconds | None) -> bool:
     """Has the process used so much CPU time since the last look that it must have worked?"""
     if cpu is None or before.cpu is None:
         return False
-    return cpu - before.cpu > WORKING * max(0.0, now - before.looked_at)
+    return cpu - before.cpu > max(TICKS, WORKING * max(0.0, now - before.looked_at))
 
 
 def look_due(before: Track | None, now: Seconds, cpu: Seconds | None) -> bool:

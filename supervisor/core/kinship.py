@@ -36,12 +36,14 @@ def kinship(
     held: Mapping[ModelRef, int],
     loaded: Collection[ModelRef],
     groups: Mapping[int, str] | None = None,
+    further: Mapping[ModelRef, Collection[int]] | None = None,
 ) -> Kinship:
     """Share the processes out among engines and their models.
 
     `roots` are the processes that answer for an engine, `held` those that are known to hold a
     model, by what they are called or by the engine's word; `loaded` are all models that hold
-    memory. `groups` gives the control group of a process, for as many as it is known of.
+    memory. `groups` gives the control group of a process, for as many as it is known of;
+    `further` has more processes of a model, by its engine's word.
 
     A process belongs to the nearest of its ancestors that is known. Where all of an engine's
     children are unknown and it has one model, those that are large enough hold that model.
@@ -51,6 +53,7 @@ def kinship(
     large = {p.pid for p in table if p.anonymous + p.file >= LEAST}
     claims: dict[int, ModelRef | EngineId] = {}
     claims |= {pid: engine for engine, pid in roots.items()}
+    claims |= {pid: ref for ref, pids in (further or {}).items() for pid in pids}
     claims |= {pid: ref for ref, pid in held.items()}
     by_group = {
         group: claims[pid]  # or the model's, where it holds all that the engine has

@@ -200,7 +200,7 @@ class OllamaLike(DemoEngine):
     lists_leaving: ClassVar[bool] = False
 
     def _process(self, model: DemoModel) -> Process:
-        return Process(pid=None if model.tenant is None else model.tenant.pid)
+        return Process(pid=None if model.tenant is None else model.tenant.pid, ours=True)
 
 
 class LlamaCppLike(DemoEngine):

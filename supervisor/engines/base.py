@@ -51,14 +51,20 @@ class EngineConfused(EngineError):
 class Process:
     """How to find the process that holds a model's memory, among the machine's processes.
 
-    Either the engine gives its `pid`, or `argv` describes it: a process matches when its
-    command line contains every run of words in `argv`, as ("--alias", "qwen3"). `whole`: the
-    process that answers for the engine and all its children hold this model, and no other.
+    Either there is a `pid`, or `argv` describes it: a process matches when its command line
+    contains every run of words in `argv`, as ("--alias", "qwen3"). `whole`: the process that
+    answers for the engine and all its children hold this model, and no other.
+
+    An engine in a container gives pids of its own world, which are somebody else's here. So a
+    `pid` is believed if that process descends from the one that answers for the engine, or if
+    it is known to be this machine's (`ours`). `more` are further processes of the same model.
     """
 
     pid: int | None = None
     argv: tuple[tuple[str, ...], ...] = ()
     whole: bool = False
+    ours: bool = False
+    more: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

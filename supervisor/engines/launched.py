@@ -2,13 +2,17 @@
 
 A Runner starts and stops; what answers inside is asked by the adapter of its own kind, where
 the operator says which that is. So a vLLM in a container can be told to sleep, and a
-llama-server of ours says how many requests it serves.
+llama-server of ours says how many requests it serves. What fails by itself is remembered here,
+whatever runs it, and is due to be started again after a pause that doubles.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -16,8 +20,13 @@ from typing import Any, ClassVar, Protocol
 
 import httpx
 
+from collectors.reading import Seconds
+from supervisor.children.backoff import Failures
+from supervisor.children.ports import accepts
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.forms import split_url
 from supervisor.served import Launching, Served
+from supervisor.units import format_seconds
 
 from .adapter import Adapter
 from .base import (
@@ -33,11 +42,19 @@ from .base import (
 )
 from .wire import Wire
 
+log = logging.getLogger("ullage.engines")
+
+READY_TIMEOUT = Seconds(600.0)  # unless the operator says otherwise
+# What answers inside is waited for this long, and one that was late the last time not at all: a
+# model that hangs makes nobody late who shares its engine.
+LOOK = Seconds(1.0)
+
 
 class Phase(Enum):
     STOPPED = "stopped"
     STARTING = "starting"  # it runs, by the runner's word, and is not known to serve
     RUNNING = "running"  # it serves, by the runner's word
+    PAUSED = "paused"  # frozen: it holds what it held, and serves nobody until it is started
     STOPPING = "stopping"
 
 
@@ -46,7 +63,8 @@ class Status:
     """How one model's process is. `run` differs between two runs of it, as a start time does.
 
     `url` is where it answers, where the runner chose that. `pid` is on this machine. `trouble`
-    says in words what went wrong last; `due`: it ended by itself and is to be started again now.
+    says in words what went wrong last. `failed`: that run ended by itself, and is wanted back;
+    Launched remembers it, once for each run, and says when the model is due.
     """
 
     phase: Phase
@@ -54,7 +72,7 @@ class Status:
     url: str | None = None
     pid: int | None = None
     trouble: str | None = None
-    due: bool = False
+    failed: bool = False
 
 
 class Runner(Protocol):
@@ -90,14 +108,16 @@ class Told:
 
 
 @dataclass(slots=True)
-class _Inside:
-    """What answers at one model's URL, during one run of it."""
+class _Run:
+    """One run of a model as it was seen: what answers at its URL, and since when it should."""
 
-    run: str
-    engine: Engine | None
-    wire: Wire
+    id: str
+    since: float
+    engine: Engine | None = None
+    wire: Wire | None = None
     ready: bool = False
     model: EngineModel | None = None  # as it was last listed by the engine inside
+    look: asyncio.Task[None] | None = None
 
 
 class Launched(Adapter):
@@ -119,10 +139,14 @@ class Launched(Adapter):
     ) -> None:
         super().__init__(id, url, client, key)
         self.told: Told = options
+        self.clock: Callable[[], float] = time.monotonic
         self._served: dict[ModelId, Served] = {
             ModelId(name): self.told.table.of(name) for name in self.told.table.served
         }
-        self._inside: dict[ModelId, _Inside] = {}
+        self._failures = {model: Failures() for model in self._served}
+        self._runs: dict[ModelId, _Run] = {}
+        self._paused: set[ModelId] = set()
+        self._late: dict[ModelId, asyncio.Task[None]] = {}  # they are being stopped for it
 
     async def identify(self) -> Identity | None:
         return Identity(await self.runner.version())
@@ -136,24 +160,31 @@ class Launched(Adapter):
             )
         )
         self.abilities = type(self).abilities.union(
-            *(i.engine.abilities & _INNER for i in self._inside.values() if i.engine is not None)
+            *(r.engine.abilities & _INNER for r in self._runs.values() if r.engine is not None)
         )
         return tuple(listed)
 
     async def activity(self, model: EngineModel) -> Activity:
-        inside = self._inside.get(model.id)
-        if inside is None or inside.engine is None or inside.model is None:
+        run = self._runs.get(model.id)
+        if run is None or run.engine is None or run.model is None:
             return Activity(None, model.mark)
-        if Ability.IN_FLIGHT not in inside.engine.abilities:
-            return Activity(None, inside.model.mark)
-        return await inside.engine.activity(inside.model)
+        if Ability.IN_FLIGHT not in run.engine.abilities:
+            return Activity(None, run.model.mark)
+        return await run.engine.activity(run.model)
 
     async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         self._known("load", model)
-        await self.runner.start(model, devices)
+        failures = self._failures[model]
+        try:
+            await self.runner.start(model, devices)
+        except EngineError as error:
+            failures.refuse(error.message, self.clock())
+            raise
+        failures.start()
 
     async def unload(self, model: ModelId) -> None:
         self._known("unload", model)
+        self._failures[model].dismiss()
         await self.runner.stop(model)
 
     async def sleep(self, model: ModelId, *, deep: bool = False) -> None:
@@ -161,6 +192,9 @@ class Launched(Adapter):
         await engine.sleep(own, deep=deep)
 
     async def wake(self, model: ModelId) -> None:
+        if model in self._paused:
+            await self.runner.start(model, ())
+            return
         engine, own = self._speaker("wake", model)
         await engine.wake(own)
 
@@ -169,6 +203,10 @@ class Launched(Adapter):
         return await self.runner.logs(model, lines)
 
     async def close(self) -> None:
+        tasks = [*self._late.values(), *(r.look for r in self._runs.values() if r.look is not None)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.runner.close()
 
     def _known(self, call: str, model: ModelId) -> Served:
@@ -179,64 +217,118 @@ class Launched(Adapter):
 
     def _speaker(self, call: str, model: ModelId) -> tuple[Engine, ModelId]:
         self._known(call, model)
-        inside = self._inside.get(model)
-        if inside is None or inside.engine is None or inside.model is None:
+        run = self._runs.get(model)
+        if run is None or run.engine is None or run.model is None:
             raise EngineRefused(self.id, f"{call} {model}", "it does not run, or not yet", 409)
-        return inside.engine, inside.model.id
+        return run.engine, run.model.id
 
     async def _one(self, model: ModelId, status: Status) -> EngineModel:
-        served = self._served[model]
-        plain = EngineModel(model, file_size=served.size, trouble=status.trouble, due=status.due)
+        served, now = self._served[model], self.clock()
+        failures = self._failures[model]
+        self._paused.discard(model)
+        plain = EngineModel(model, file_size=served.size)
         if status.phase is Phase.STOPPED:
-            self._inside.pop(model, None)
-            return plain
-        held = Process(pid=status.pid) if status.pid is not None else None
-        plain = replace(plain, process=held)
+            self._forget(model)
+            if status.failed:
+                failures.fail(status.run, status.trouble or "it ended by itself", now)
+            return replace(
+                plain, trouble=failures.told(now) or status.trouble, due=failures.is_due(now)
+            )
+        held = Process(pid=status.pid, ours=True) if status.pid is not None else None
+        plain = replace(plain, process=held, trouble=status.trouble)
         if status.phase is Phase.STOPPING:
             return replace(plain, state=State.LEAVING)
-        url = status.url or served.url
-        if url is None:
-            loaded = status.phase is Phase.RUNNING
-            return replace(plain, state=State.LOADED if loaded else State.LOADING)
-        inside = self._inside.get(model)
-        if inside is None or inside.run != status.run:
-            inside = self._inside[model] = self._open(served, url, status.run)
-        await self._look(inside, served, status)
-        if not inside.ready:
+        if status.phase is Phase.PAUSED:
+            self._paused.add(model)
+            return replace(plain, state=State.SLEEPING)
+        run = self._runs.get(model)
+        if run is None or run.id != status.run:
+            self._forget(model)
+            run = self._runs[model] = _Run(status.run, now)
+        await self._wait_for_look(run, served, status)
+        if not run.ready:
+            if now - run.since >= (served.ready_timeout or READY_TIMEOUT):
+                self._give_up(model, run, served)
             return replace(plain, state=State.LOADING)
-        if inside.model is None:
+        failures.serve(now)
+        if run.model is None:
             return replace(plain, state=State.LOADED)
         return replace(
-            inside.model,
+            run.model,
             id=model,
             process=held,
             trouble=plain.trouble,
-            file_size=plain.file_size or inside.model.file_size,
+            file_size=plain.file_size or run.model.file_size,
         )
 
-    def _open(self, served: Served, url: str, run: str) -> _Inside:
-        engine = self.told.speak(served.serves, self.id, url) if served.serves else None
-        return _Inside(run, engine, Wire(self.id, url, self._wire.client, self._wire.key))
+    def _forget(self, model: ModelId) -> None:
+        run = self._runs.pop(model, None)
+        if run is not None and run.look is not None:
+            run.look.cancel()
 
-    async def _look(self, inside: _Inside, served: Served, status: Status) -> None:
+    # -- what answers inside
+
+    async def _wait_for_look(self, run: _Run, served: Served, status: Status) -> None:
+        url = status.url or served.url
+        if url is None:
+            run.ready = run.ready or status.phase is Phase.RUNNING
+            return
+        if run.wire is None:
+            run.engine = self.told.speak(served.serves, self.id, url) if served.serves else None
+            if run.engine is not None and served.command is not None:
+                run.engine.started_with(served.command, served.environment or {})
+            run.wire = Wire(self.id, url, self._wire.client, self._wire.key)
+        was_late = run.look is not None and not run.look.done()
+        if not was_late:
+            run.look = asyncio.create_task(
+                self._look(run, run.wire, served), name=f"look into {self.id}"
+            )
+        assert run.look is not None
+        await asyncio.wait((run.look,), timeout=0.0 if was_late else LOOK)
+        if run.look.done() and not run.look.cancelled():
+            run.look.result()  # our own bug is not kept silent
+
+    async def _look(self, run: _Run, wire: Wire, served: Served) -> None:
         """Does it serve, and what does the engine inside say? One that served and is silent now
         is still there: its process tells what it holds, and whether it works."""
         try:
-            if not inside.ready and served.ready is not None:
-                await inside.wire.text("GET", served.ready)
-            if inside.engine is None:
-                inside.ready = (
-                    inside.ready or served.ready is not None or (status.phase is Phase.RUNNING)
+            if not run.ready and served.ready is not None:
+                await wire.text("GET", served.ready)
+            if run.engine is None:
+                run.ready = (
+                    run.ready or served.ready is not None or await accepts(*split_url(wire.url)[1:])
                 )
                 return
-            if not inside.ready and await inside.engine.identify() is None:
+            if not run.ready and await run.engine.identify() is None:
                 return
-            models = await inside.engine.list()
+            models = await run.engine.list()
         except EngineError:
             return
         held = [m for m in models if m.state is not None]
-        inside.model = held[0] if held else None
-        inside.ready = inside.ready or not held or held[0].state is not State.LOADING
+        run.model = held[0] if held else None
+        run.ready = run.ready or not held or held[0].state is not State.LOADING
+
+    # -- what is late
+
+    def _give_up(self, model: ModelId, run: _Run, served: Served) -> None:
+        if model not in self._late:
+            work = self._stop_late(model, run, served)
+            self._late[model] = asyncio.create_task(work, name=f"give up {self.id}/{model}")
+
+    async def _stop_late(self, model: ModelId, run: _Run, served: Served) -> None:
+        within = format_seconds(served.ready_timeout or READY_TIMEOUT)
+        text = f"was not ready within {within}"
+        try:
+            with suppress(EngineError):
+                if last := await self.runner.logs(model, 1):
+                    text += f" ({last[-1]})"
+            log.warning("%s/%s %s: it is stopped", self.id, model, text)
+            self._failures[model].fail(run.id, text, self.clock())
+            await self.runner.stop(model)
+        except EngineError as error:
+            log.warning("%s/%s: %s", self.id, model, error)
+        finally:
+            del self._late[model]
 
 
 _INNER = frozenset({Ability.IN_FLIGHT, Ability.SLEEP, Ability.DEEP_SLEEP, Ability.BYTES})

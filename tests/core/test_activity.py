@@ -53,6 +53,12 @@ def test_cpu_time_tells_where_the_engine_does_not() -> None:
     assert see(resting, 111, cpu=1.9).busy
 
 
+def test_a_tick_or_two_of_the_kernels_clock_are_no_work_however_soon_they_are_seen() -> None:
+    resting = see(see(None, 100, cpu=1.0), 110, cpu=1.1)
+    assert not see(resting, 110.1, cpu=1.12).busy
+    assert see(resting, 110.1, cpu=1.18).busy
+
+
 def test_cpu_time_says_nothing_against_the_engine_s_own_count() -> None:
     track = see(see(None, 100, in_flight=0, cpu=1.0), 110, in_flight=0, cpu=9.0)
     assert track.idle_for(Seconds(110)) == 10

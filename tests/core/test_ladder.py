@@ -12,6 +12,7 @@ from supervisor.core.limits import Slots
 from supervisor.core.plan import Evict, Trigger, Why, dismiss, plan, relieve
 from supervisor.core.policy import EnginePolicy, Policy
 from supervisor.core.snapshot import Ability, EngineId, Snapshot, State
+from supervisor.core.verdict import judge
 from tests.builders import GPU, demand, engine, machine, ref, reserve, resident, share
 
 VLLM = frozenset({Ability.LIST, Ability.SLEEP, Ability.DEEP_SLEEP, Ability.IN_FLIGHT})
@@ -213,3 +214,10 @@ def test_a_sleeping_model_takes_no_slot() -> None:
     world = machine(sleeper, resident("b", 1), free=4, at=Seconds(0))
     assert Slots(world, Policy(max_active=1)).full() == ()
     assert Slots(world, Policy(max_active=1), newcomer=ref("c")).full() == ("host",)
+
+
+def test_a_model_that_only_sleeps_after_an_unload_is_not_gone() -> None:
+    action = Evict(BIG.ref, (share(16),), Why.ASKED)
+    after = machine(replace(BIG, state=State.SLEEPING), free=8)
+    assert not judge(action, machine(BIG, free=8), after).gone
+    assert judge(action, machine(BIG, free=8), after, Rung.SLEEP).gone

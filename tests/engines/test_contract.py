@@ -34,12 +34,16 @@ def test_an_engine_knows_its_own_kind(kind):
 
 
 @asked
-@pytest.mark.parametrize("other", ENGINES)
-def test_an_engine_does_not_take_another_kind_for_its_own(kind, other):
-    """Every capture of the other kind: it has been seen in several versions, and guises."""
-    for path in CAPTURES.glob(f"{other}-*.json"):
-        identity = asyncio.run(engine(kind, Replay(capture(path.stem)).client()).identify())
-        assert (identity is not None) == (kind == other), path.stem
+def test_an_engine_does_not_take_another_kind_for_its_own(kind):
+    """Every capture of every other kind: each was seen in several versions, and guises."""
+    for other in ENGINES:
+        for path in CAPTURES.glob(f"{other}-*.json"):
+            made = engine(kind, Replay(capture(path.stem)).client())
+            try:
+                identity = asyncio.run(made.identify())
+            except EngineRefused:
+                continue  # behind a locked door stands nobody whom it knows
+            assert (identity is not None) == (kind == other), path.stem
 
 
 @asked

@@ -42,12 +42,12 @@ GARBAGE = {
 
 
 @kinds
-@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_confuses_and_identifies_nobody(kind, content):
-    found = asyncio.run(outcomes(engine(kind, always(content))))
-    assert found["identify"] is None
-    assert isinstance(found["list"], EngineConfused)
-    assert "GET /" in str(found["list"])
+def test_garbage_confuses_and_identifies_nobody(kind):
+    for name, content in GARBAGE.items():
+        found = asyncio.run(outcomes(engine(kind, always(content))))
+        assert found["identify"] is None, name
+        assert isinstance(found["list"], EngineConfused), name
+        assert "GET /" in str(found["list"])
 
 
 @kinds
@@ -86,10 +86,17 @@ def test_a_redirect_is_not_followed(kind):
         assert isinstance(found[name], EngineConfused), name
 
 
+REFUSALS = [400, 401, 403, 404, 405, 429, 500, 502, 503]
+
+
 @kinds
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 429, 500, 502, 503])
 @pytest.mark.parametrize("content", [b"", b"Nope.", b'{"error": {"message": "Nope."}}'])
-def test_a_refusal_keeps_its_status_and_the_engines_own_words(kind, status, content):
+def test_a_refusal_keeps_its_status_and_the_engines_own_words(kind, content):
+    for status in REFUSALS:
+        _is_told(kind, status, content)
+
+
+def _is_told(kind, status, content):
     found = asyncio.run(outcomes(engine(kind, always(content, status))))
     for name in ("list", *controls(kind)):
         assert isinstance(found[name], EngineRefused), name
@@ -98,12 +105,11 @@ def test_a_refusal_keeps_its_status_and_the_engines_own_words(kind, status, cont
 
 
 @kinds
-@pytest.mark.parametrize(
-    ("status", "raises"), [(401, True), (403, True), (404, False), (502, True)]
-)
-def test_identify_does_not_take_a_locked_door_for_a_stranger(kind, status, raises):
-    found = asyncio.run(outcomes(engine(kind, always(b"no", status))))
-    assert isinstance(found["identify"], EngineRefused) if raises else found["identify"] is None
+def test_identify_does_not_take_a_locked_door_for_a_stranger(kind):
+    for status, raises in [(401, True), (403, True), (404, False), (502, True)]:
+        found = asyncio.run(outcomes(engine(kind, always(b"no", status)), only={"identify"}))
+        identity = found["identify"]
+        assert isinstance(identity, EngineRefused) if raises else identity is None, status
 
 
 def hasty(monkeypatch, kind):
@@ -177,17 +183,42 @@ JSON = st.recursive(
 )
 
 
+FEW, MANY = 8, 300  # examples: each time, and where there is time
+
+anything = given(value=JSON, status=st.sampled_from([200, 200, 200, 201, 400, 404, 501, 503]))
+
+
 @kinds
-@settings(max_examples=150, deadline=None)
-@given(value=JSON, status=st.sampled_from([200, 200, 200, 201, 400, 404, 501, 503]))
+@settings(max_examples=FEW, deadline=None)
+@anything
 def test_whatever_is_answered_nothing_but_an_engine_error_is_raised(kind, value, status):
     asyncio.run(outcomes(engine(kind, always(json.dumps(value).encode(), status))))
 
 
 @kinds
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=FEW, deadline=None)
 @given(data=st.data())
 def test_one_wrong_value_in_a_true_answer_raises_nothing_else_either(kind, data):
+    _look_at_a_spoilt_one(kind, data)
+
+
+@pytest.mark.slow
+@kinds
+@settings(max_examples=MANY, deadline=None)
+@anything
+def test_whatever_is_answered_at_length(kind, value, status):
+    asyncio.run(outcomes(engine(kind, always(json.dumps(value).encode(), status))))
+
+
+@pytest.mark.slow
+@kinds
+@settings(max_examples=MANY, deadline=None)
+@given(data=st.data())
+def test_one_wrong_value_at_length(kind, data):
+    _look_at_a_spoilt_one(kind, data)
+
+
+def _look_at_a_spoilt_one(kind, data):
     told = lifecycle(kind)
     for reply in told["replies"]:
         if reply["call"].startswith("GET") and "body" in reply:
@@ -199,6 +230,7 @@ def test_one_wrong_value_in_a_true_answer_raises_nothing_else_either(kind, data)
             await made.identify()
             for model in await made.list():
                 await made.activity(model)
+            await made.habits()
         except EngineError:
             pass
 

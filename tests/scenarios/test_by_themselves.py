@@ -9,7 +9,8 @@ from typing import Any
 
 from collectors.reading import RAM, gib
 from supervisor.core.policy import Policy
-from supervisor.core.snapshot import EngineId, Share
+from supervisor.core.snapshot import EngineId, Installed, Share
+from supervisor.standing import who_is_due
 from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 from tests.scenarios.house import Ram, house
@@ -74,6 +75,10 @@ def test_a_model_whose_process_ended_is_loaded_again_when_its_engine_says_that_i
                 decision = home.decisions()[-1]
                 assert "ended by itself, and is due again" in decision["cause"]
                 assert decision["outcomes"][0]["result"] == "done"
+                crashed(home, due=True)  # it says so, although it is there
+                assert home.loop.snapshot is not None
+                there = replace(home.loop.snapshot, installed=(Installed(A, due=True),))
+                assert who_is_due(there) == frozenset()
 
     run(story)
 

@@ -1,0 +1,1 @@
+"""Processes of our own that hold models: started, kept, adopted, ended to the last descendant."""

@@ -1,0 +1,98 @@
+"""What a child writes: into a file of its own, which outlives the daemon, and is kept short.
+
+The file is opened for appending and cut where it stands, as the child goes on writing into it:
+what it writes in the moment of the cut is lost, and nothing else. One file before it is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+LIMIT = 4 << 20  # bytes, of each of the two files
+TAIL = 2 << 20  # bytes that are looked through for the last lines
+LONGEST = 4000  # characters of a line
+SAYS = "[ullage] "  # begins what we write ourselves
+
+# Colours, cursors, titles: a sequence for a terminal, as a whole.
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"
+    r"|\x1b[ -/]*[0-~]"
+)
+
+
+class Log:
+    """The log of one model. `path` need not exist."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._before = path, path.with_suffix(path.suffix + ".1")
+
+    def open(self) -> int:
+        """A descriptor that appends; whoever calls closes it. Raises OSError."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def say(self, text: str) -> None:
+        """A line of our own. A disk that is full has no room for it."""
+        with suppress(OSError):
+            fd = self.open()
+            try:
+                os.write(fd, f"{SAYS}{text}\n".encode(errors="replace"))
+            finally:
+                os.close(fd)
+
+    def trim(self) -> None:
+        """Cut it, when it has become too long."""
+        with suppress(OSError):
+            size = self._path.stat().st_size
+            if size <= LIMIT:
+                return
+            kept = _end_of(self._path, LIMIT)
+            whole = kept[kept.find(b"\n") + 1 :] if size > len(kept) else kept
+            os.truncate(self._path, 0)  # first: what comes while we write the rest is kept
+            fresh = self._before.with_suffix(".new")
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(whole)
+            fresh.replace(self._before)
+
+    def tail(self, lines: int) -> tuple[str, ...]:
+        """The last lines, the oldest first, without anything that a terminal would act on."""
+        if lines < 1:
+            return ()
+        data = _end_of(self._path, TAIL)
+        if data.count(b"\n") < lines:
+            data = _end_of(self._before, TAIL) + data
+        # A newline alone ends a line: a progress bar goes back to its beginning instead.
+        found = data.split(b"\n")
+        if found and not found[-1]:
+            del found[-1]
+        return tuple(clean(line.decode(errors="replace")) for line in found[-lines:])
+
+    def last_words(self) -> str | None:
+        """The last line of the last run that says something. None: it has said nothing."""
+        for line in reversed(self.tail(200)):
+            if line.startswith(SAYS):
+                return None
+            if line.strip():
+                return line.strip()
+        return None
+
+
+def clean(line: str) -> str:
+    """What a terminal would show of a line, in characters that are harmless to one."""
+    line = _SEQUENCE.sub("", line[: 4 * LONGEST].rstrip("\r"))
+    line = line.rpartition("\r")[2].replace("\t", "    ")
+    return "".join(c for c in line if c.isprintable())[:LONGEST]
+
+
+def _end_of(path: Path, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - most))
+            return file.read(most)
+    except OSError:
+        return b""

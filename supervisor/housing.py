@@ -1,0 +1,42 @@
+"""The unit or container that a whole engine runs in, as one thing to start and to stop.
+
+It is the runner of a launched engine of one model, which stands for all of the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .core.snapshot import EngineId, ModelId
+from .engines.base import Engine
+from .engines.launched import Told
+from .served import Launching, Served
+
+SERVER = ModelId("server")
+# The key of its table that names it, by the kind that starts such a one.
+NAMED_BY = {"systemd": "unit", "container": "container"}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    launched: Engine
+
+    async def start(self) -> None:
+        await self.launched.load(SERVER)
+
+    async def stop(self) -> None:
+        """Returns when it has ended."""
+        await self.launched.unload(SERVER)
+
+
+def service(kind: str, name: str, folder: Path, launch: Callable[[str, Told], Engine]) -> Service:
+    """`launch` makes an engine of a kind with what it is told; `folder` is its own."""
+    served = Served.model_validate({NAMED_BY[kind]: name})
+    table = Launching(served={SERVER: served})
+    return Service(launch(kind, Told(table, _mute, folder)))
+
+
+def _mute(kind: str, id: EngineId, url: str) -> Engine:
+    raise AssertionError("nobody is asked inside: it has an adapter of its own")

@@ -1,0 +1,216 @@
+"""A child ends with everything that it started, and nobody else does."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from supervisor.aside import Aside
+from supervisor.children import kin
+from supervisor.children.cgroup import Groups, NoGroup
+from supervisor.children.ending import Kindred, end
+from supervisor.children.handle import Handle, send
+from tests.children.programs import (
+    DEAF,
+    DOUBLE,
+    PYTHON,
+    WAITS,
+    child_of,
+    forks,
+    keeping,
+    kill,
+    pid_of,
+    run,
+    runs,
+    said,
+    start,
+    until,
+)
+
+
+def test_one_that_hears_is_asked_to_end_and_is_waited_for(tmp_path):
+    polite = """
+import signal, sys
+signal.signal(signal.SIGINT, lambda *_: (print('tidied up', flush=True), sys.exit()))
+print('here', flush=True)
+signal.pause()
+"""
+
+    async def story():
+        async with keeping(tmp_path, m=start(polite, number=signal.SIGINT)) as keep:
+            await keep.start("m")
+            await said(keep, "m", "here")
+            pid = pid_of(keep, "m")
+            await keep.stop("m")
+            assert not runs(pid)
+            assert "tidied up" in keep.log("m").tail(10)
+
+    run(story())
+
+
+def test_one_that_does_not_hear_is_killed_after_its_grace(tmp_path):
+    async def story():
+        async with keeping(tmp_path, m=start(DEAF, grace=0.1)) as keep:
+            await keep.start("m")
+            await said(keep, "m", "here")
+            pid = pid_of(keep, "m")
+            await keep.stop("m")
+            assert not runs(pid)
+            assert kin.birth(pid) is None, "it has been waited for"
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        "pass",
+        "os.setpgid(0, 0)",
+        "os.setsid()",
+        DOUBLE,
+        "for n in (1, 2, 15): signal.signal(n, signal.SIG_IGN)",
+    ],
+    ids=["of its group", "of another group", "of another session", "forked twice", "deaf"],
+)
+@pytest.mark.parametrize("then", ["signal.pause()", "os._exit(0)"], ids=["while", "after"])
+def test_whoever_it_started_ends_with_it(tmp_path, leave, then):
+    """While it runs and is told to end; and after it has ended by itself."""
+
+    async def story():
+        async with keeping(tmp_path, m=start(forks(leave, then), grace=0.3)) as keep:
+            await keep.start("m")
+            pid = await child_of(keep, "m")
+            if then == "signal.pause()":
+                assert runs(pid)
+                await keep.stop("m")
+            await until(lambda: "m" not in keep.children)
+            assert not runs(pid)
+
+    run(story())
+
+
+def test_whoever_has_lost_session_mark_and_parent_ends_by_its_control_group(tmp_path):
+    try:
+        Groups().make("probe").remove()
+    except NoGroup as why:
+        pytest.skip(str(why))
+    bare = [*PYTHON, f"import os; print('child', os.getpid(), flush=True); {WAITS}"]
+    leave = f"{DOUBLE}\n    os.execve({bare[0]!r}, {bare!r}, {{}})"
+
+    async def story():
+        async with keeping(tmp_path, m=start(forks(leave), grace=0.3)) as keep:
+            await keep.start("m")
+            pid = await child_of(keep, "m")
+            assert kin.mark_of(pid) is None
+            folder = keep.children["m"].kindred.group.folder
+            await keep.stop("m")
+            assert not runs(pid)
+            assert not folder.exists()
+
+    run(story())
+
+
+def test_a_process_table_that_hangs_keeps_nobody_alive_who_has_a_group(tmp_path, monkeypatch):
+    try:
+        Groups().make("probe").remove()
+    except NoGroup as why:
+        pytest.skip(str(why))
+
+    async def hangs(aside, work, deadline):
+        raise TimeoutError
+
+    async def story():
+        async with keeping(tmp_path, m=start(forks(DOUBLE), grace=0.1)) as keep:
+            await keep.start("m")
+            pid = await child_of(keep, "m")
+            monkeypatch.setattr(Aside, "call", hangs)
+            await keep.stop("m")
+            await until(lambda: not runs(pid))
+            monkeypatch.undo()
+
+    run(story())
+
+
+def test_one_that_stands_still_is_woken_to_hear_of_its_end(tmp_path):
+    async def story():
+        async with keeping(tmp_path, m=start(WAITS, grace=300.0)) as keep:
+            await keep.start("m")
+            await said(keep, "m", "here")
+            os.kill(pid_of(keep, "m"), signal.SIGSTOP)
+            await keep.stop("m")  # long before its grace is over
+
+    run(story())
+
+
+def test_a_process_that_started_at_another_time_is_nobody_of_ours():
+    other = subprocess.Popen([*PYTHON, WAITS], stdout=subprocess.DEVNULL)
+    try:
+        born = kin.birth(other.pid)
+        send(other.pid, born - 1, signal.SIGKILL)
+        with pytest.raises(ProcessLookupError):
+            Handle(other.pid, born - 1, ours=False)
+        assert runs(other.pid)
+        send(other.pid, born, signal.SIGKILL)
+        assert other.wait(10) == -signal.SIGKILL
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_ending_what_has_ended_finds_nobody(tmp_path):
+    """Its pid may be somebody else's by now: only what carries its mark is looked for."""
+    other = subprocess.Popen([*PYTHON, WAITS], stdout=subprocess.DEVNULL)
+
+    async def story():
+        aside = Aside("test")
+        kindred = Kindred("no such mark", None, None, aside)
+        kindred.known = {other.pid: kin.birth(other.pid) - 1}
+        assert await end(kindred, signal.SIGKILL, 0.1) == frozenset()
+
+    try:
+        run(story())
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of an end by a pidfd")
+def test_the_end_of_a_process_that_is_no_child_is_noticed():
+    middle = (
+        f"import subprocess; p = subprocess.Popen({[*PYTHON, WAITS]!r},"
+        " stdout=subprocess.DEVNULL); print(p.pid, flush=True)"
+    )
+    pid = int(subprocess.check_output([*PYTHON, middle]))
+
+    async def story():
+        handle = Handle(pid, ours=False)
+        assert not handle.has_ended()
+        handle.send(signal.SIGTERM)
+        await handle.wait()
+        assert handle.has_ended()
+        assert handle.code is None
+        handle.close()
+
+    try:
+        run(story())
+    finally:
+        kill(pid)
+
+
+def test_without_a_pidfd_it_works_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr("supervisor.children.handle._pidfd", lambda pid: None)
+    monkeypatch.setattr("supervisor.children.handle.POLL", 0.0)
+
+    async def story():
+        async with keeping(tmp_path, m=start(forks(DOUBLE))) as keep:
+            await keep.start("m")
+            pid = await child_of(keep, "m")
+            os.kill(pid_of(keep, "m"), signal.SIGKILL)
+            await until(lambda: "m" in keep.ended)
+            assert "SIGKILL" in keep.ended["m"].text
+            assert not runs(pid)
+
+    run(story())

@@ -1,0 +1,54 @@
+"""Who is not counted on, and what is told although all ended well."""
+
+from __future__ import annotations
+
+from collectors.reading import Bytes, Seconds, gib
+from supervisor.core.ladder import Rung
+from supervisor.core.plan import Evict, Why
+from supervisor.core.record import Outcome, Result
+from supervisor.core.verdict import Judgement, Verdict
+from supervisor.distrust import DISTRUST, Distrust
+from tests.builders import ref, share
+
+A = ref("a")
+EVICT = Evict(A, (share(8),), Why.ASKED, (Rung.UNLOAD, Rung.TERM))
+GOOD = Judgement(Verdict.RECOVERED, gib(8), gib(8), gone=True)
+BAD = Judgement(Verdict.NOTHING, gib(8), Bytes(0), gone=True)
+
+
+def outcome(judgement: Judgement, *slipped: str) -> Outcome:
+    return Outcome(
+        "d-1", 0.0, EVICT, Result.DONE, "", Seconds(1), judgement, Rung.TERM, tuple(slipped)
+    )
+
+
+def test_a_broken_promise_is_a_finding_and_is_not_counted_on() -> None:
+    found = Distrust()
+    found.judge(outcome(BAD), Seconds(0))
+    assert found.refs == {A}
+    assert [f.detail for f in found.findings] == ["gave back 0 B of 8.0 GiB"]
+
+
+def test_a_rung_that_slipped_is_told_although_the_next_one_held() -> None:
+    found = Distrust()
+    found.judge(outcome(GOOD, "unload ollama/a: 0 B of 8.0 GiB came back"), Seconds(0))
+    assert found.refs == set(), "it did give its memory back"
+    assert [f.detail for f in found.findings] == ["unload ollama/a: 0 B of 8.0 GiB came back"]
+    found.judge(outcome(BAD), Seconds(1))
+    assert len(found.findings) == 1, "one finding a model"
+
+
+def test_what_went_well_is_not_told() -> None:
+    found = Distrust()
+    found.judge(outcome(GOOD), Seconds(0))
+    assert found.findings == ()
+
+
+def test_all_of_it_is_forgotten_in_time() -> None:
+    found = Distrust()
+    found.judge(outcome(BAD), Seconds(0))
+    found.judge(outcome(GOOD, "slipped"), Seconds(0))
+    found.forget(Seconds(DISTRUST - 1))
+    assert len(found.findings) == 2
+    found.forget(DISTRUST)
+    assert found.findings == ()

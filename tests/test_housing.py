@@ -1,0 +1,91 @@
+"""The unit or container that a whole engine runs in: named in the configuration, used by rungs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.app import build
+from supervisor.core.ladder import Rung
+from supervisor.core.snapshot import EngineId, ModelId
+from supervisor.engines.launched import Told
+from supervisor.housing import SERVER, service
+from tests.configs import complainer, reader
+
+ENGINE = """
+[engines.llama]
+url = "http://127.0.0.1:9"
+kind = "llamacpp"
+"""
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Any:
+    return reader(tmp_path)
+
+
+@pytest.fixture
+def mistakes(read: Any) -> Any:
+    return complainer(read)
+
+
+class Launched:
+    def __init__(self, kind: str, told: Told) -> None:
+        self.kind, self.told, self.asked = kind, told, list[tuple[str, ModelId]]()
+
+    async def load(self, model: ModelId) -> None:
+        self.asked.append(("load", model))
+
+    async def unload(self, model: ModelId) -> None:
+        self.asked.append(("unload", model))
+
+
+@pytest.mark.parametrize(("kind", "key"), [("systemd", "unit"), ("container", "container")])
+def test_it_is_one_thing_of_a_launched_engine(kind: str, key: str, tmp_path: Path) -> None:
+    made: list[Launched] = []
+
+    def launch(kind: str, told: Told) -> Any:
+        made.append(Launched(kind, told))
+        return made[0]
+
+    async def story() -> None:
+        found = service(kind, "llama.service", tmp_path, launch)
+        await found.start()
+        await found.stop()
+
+    asyncio.run(story())
+    assert made[0].kind == kind
+    assert getattr(made[0].told.table.of(SERVER), key) == "llama.service"
+    assert made[0].asked == [("load", SERVER), ("unload", SERVER)]
+
+
+@pytest.mark.parametrize("key", ["service_unit", "service_container"])
+def test_what_is_named_reaches_the_rungs_and_the_snapshot(read: Any, key: str) -> None:
+    config = read(f'{ENGINE}{key} = "llama.x"\neviction_ladder = ["stop", "unload"]\n')
+    assert config.policy.ladder_of(EngineId("llama")) == (Rung.UNLOAD, Rung.STOP)
+    app = build(config, owners=())
+    assert app.loop.executor.force is not None
+    assert app.loop.executor.force.services.keys() == {"llama"}
+    assert app.loop.sampler.services == {"llama": "llama.x"}
+    asyncio.run(app.client.aclose())
+
+
+def test_a_mistake_in_it_says_what_would_be_right(mistakes: Any) -> None:
+    both = mistakes(f'{ENGINE}service_unit = "a.service"\nservice_container = "b"\n')
+    assert any("service_unit: is given, and service_container too" in m for m in both)
+    none = mistakes(f'{ENGINE}eviction_ladder = ["stop"]\n')
+    assert any("stop needs service_unit or service_container" in m for m in none)
+    ours = mistakes(
+        '[engines.big]\nkind = "systemd"\nservice_unit = "a.service"\n'
+        '[engines.big.served.m]\nunit = "m.service"\nurl = "http://127.0.0.1:9"\n'
+    )
+    assert any("service_unit: is not for an engine whose models are started" in m for m in ours)
+
+
+def test_a_word_that_is_no_rung_is_refused_with_those_that_are(mistakes: Any) -> None:
+    (found,) = mistakes('eviction_ladder = ["unlod"]')
+    assert '"unlod" is no way to make a model go' in found
+    assert "sleep, deep_sleep, unload, restart, stop, term, kill" in found

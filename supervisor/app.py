@@ -41,6 +41,7 @@ from .engines.wire import client as engine_client
 from .events import Reported
 from .executor import Executor
 from .force import Force
+from .housing import Service, service
 from .jobs import Jobs
 from .journal import Journal
 from .lock import Lock, Taken
@@ -48,7 +49,6 @@ from .loop import Loop
 from .sampler import Sampler
 from .scout import Scout
 from .served import Launching
-from .housing import Service, service
 from .sources import PERIODS, Sources
 from .stalls import MACHINE, Stalls
 from .web.server import ListenError, Server

@@ -16,7 +16,7 @@ from functools import partial
 from collectors.reading import RAM, Seconds
 
 from .core.explain import of_rung, size
-from .core.ladder import ASLEEP, Rung
+from .core.ladder import ASLEEP, SIGNALS, Rung
 from .core.plan import Action, Evict, Load, Plan, Why
 from .core.record import Mode, Outcome, Result
 from .core.snapshot import Ability, EngineId, ModelRef, Snapshot, State
@@ -186,14 +186,17 @@ class Executor:
             outcome, final = await self._try(decision, action, before, detail, rung, started)
             outcome = replace(outcome, rung=rung, slipped=tuple(slipped))
             left = set(action.ladder) - set(climbed)
-            if kept_its_promise(outcome) or final or not left or self.stopping:
+            if _is_done(outcome, rung) or final or not left or self.stopping:
                 return outcome
-            before = await self.sample()
-            fresh = next((e for e in again(before).evictions if e.ref == action.ref), None)
-            if fresh is None or not set(fresh.ladder) - set(climbed):
-                return outcome
+            # Who was sent a signal is at work no more, whatever it looks like: half a death is
+            # worse than a whole one. Both are judged together.
+            if rung not in SIGNALS:
+                before = await self.sample()
+                fresh = next((e for e in again(before).evictions if e.ref == action.ref), None)
+                if fresh is None or not set(fresh.ladder) - set(climbed):
+                    return outcome
+                action = fresh
             slipped.append(of_rung(rung, action.ref, _too_little(outcome)))
-            action = fresh
 
     async def _try(
         self,
@@ -219,6 +222,8 @@ class Executor:
             detail = "the engine answered, and still lists the model"
             if rung in ASLEEP:
                 detail = "the engine answered, and the model does not sleep"
+            elif rung in SIGNALS:
+                detail = "its process has not ended"
         return self._outcome(decision, action, result, detail, started, judgement), False
 
     async def _settled(self, action: Evict, before: Snapshot, rung: Rung) -> Judgement:
@@ -269,8 +274,15 @@ def _again(replan: Replan, failed: Set[ModelRef], snapshot: Snapshot) -> Plan:
     return replan(snapshot, failed)
 
 
+def _is_done(outcome: Outcome, rung: Rung) -> bool:
+    """A process that gave its memory back and lives on serves nobody: llama-server's children
+    were seen to do that on SIGTERM."""
+    half_dead = rung in SIGNALS and outcome.judgement is not None and not outcome.judgement.gone
+    return kept_its_promise(outcome) and not half_dead
+
+
 def _too_little(outcome: Outcome) -> str:
-    if outcome.judgement is None:
+    if outcome.judgement is None or kept_its_promise(outcome):
         return outcome.detail
     back, promised = size(max(0, outcome.judgement.returned)), size(outcome.judgement.promised)
     return f"{back} of {promised} came back"

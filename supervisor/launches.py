@@ -145,7 +145,7 @@ def _once(file: File, note: Note) -> None:
         if engine.kind not in LAUNCHED:
             continue
         needed, _ = LAUNCHED[engine.kind]
-        for model, own in engine.served.items():
+        for model in engine.served:
             whole, path = engine.of(model), ("engines", name, "served", model)
             for key in ("url",) if needed == "command" else ("url", needed):
                 value = getattr(whole, key)
@@ -163,8 +163,7 @@ def _once(file: File, note: Note) -> None:
                     mark = (key, value, engine.user)
                 twin = seen.setdefault(mark, f"{name}/{model}")
                 if twin != f"{name}/{model}":
-                    place = (*path, key) if key in own.model_fields_set else ("engines", name, key)
-                    note(place, f"{shown(value)} is that of {twin} too; each needs its own")
+                    note((*path, key), f"{shown(value)} is that of {twin} too; each needs its own")
 
 
 def _no_kind(kind: str, kinds: frozenset[str]) -> str | None:

@@ -77,9 +77,6 @@ class Launch(Table):
         " its like.",
         shown="true",
     )
-    unit: str | None = setting(None, forms.UNIT, "The systemd unit, as vllm.service.")
-    container: str | None = setting(None, forms.TEXT, "The name or id of the container.")
-    deployment: str | None = setting(None, forms.TEXT, "The Deployment that is scaled.")
     namespace: str | None = setting(
         None, forms.TEXT, "The namespace of the Deployment.", shown="default"
     )
@@ -91,6 +88,9 @@ class Launch(Table):
 class Served(Launch):
     """One model of an engine that is ours to start."""
 
+    unit: str | None = setting(None, forms.UNIT, "The systemd unit, as vllm.service.")
+    container: str | None = setting(None, forms.TEXT, "The name or id of the container.")
+    deployment: str | None = setting(None, forms.TEXT, "The Deployment that is scaled.")
     url: str | None = setting(
         None,
         forms.URL,

@@ -2,9 +2,38 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-from supervisor.app import _introduce
+from supervisor.app import CHILDREN, _introduce, build
+from supervisor.config import load
+from supervisor.core.snapshot import EngineId
+from supervisor.engines import ENGINES
+from supervisor.engines.llamacpp import LlamaCpp
+
+CONFIG = """
+[engines.own]
+kind = "process"
+serves = "llamacpp"
+key = "open-sesame"
+command = ["true", "${PORT}"]
+[engines.own.served.m]
+"""
+
+
+def test_an_engine_that_is_ours_to_start_is_told_all_that_it_needs(tmp_path: Path) -> None:
+    file = tmp_path / "ullage.toml"
+    file.write_text(CONFIG)
+    environ = {"STATE_DIRECTORY": str(tmp_path / "state")}
+    app = build(load(file, environ, {}, kinds=frozenset(ENGINES)), owners=())
+    engine: Any = app.loop.sampler.engines[EngineId("own")]
+    assert engine.told.folder == tmp_path / "state" / CHILDREN / "own"
+    assert engine.told.table.of("m").command == ("true", "${PORT}")
+    inside = engine.told.speak("llamacpp", engine.id, "http://127.0.0.1:1")
+    assert (type(inside), inside.id, inside._wire.key) == (LlamaCpp, "own", "open-sesame")
+    assert not (tmp_path / "state").exists()  # nothing is touched before the start
+    asyncio.run(app.client.aclose())
 
 
 class Quiet:

@@ -172,6 +172,7 @@ def test_only_what_the_operator_allows_is_tried() -> None:
     old = host.run()[0]
     assert host.calls[:2] == ["unload", "kill 7"]
     assert old.rung is Rung.KILL
+    assert kept_its_promise(old), "both are judged together"
 
 
 def test_an_engine_that_hangs_or_fails_is_followed_by_the_next_rung() -> None:
@@ -247,3 +248,20 @@ def test_a_load_is_told_which_devices_it_was_planned_for() -> None:
 
     Choosy(held=0, state=None).run()
     assert told == [["GPU-a"]]
+
+
+def test_a_process_that_gave_its_memory_back_and_lives_on_is_killed_too() -> None:
+    class HalfDead(Host):
+        """On SIGTERM it lets go of its model and stays; its engine does not notice."""
+
+        async def sample(self) -> Snapshot:
+            if "term 7" in self.calls and "kill 7" not in self.calls:
+                self.held, self.state = 1, S.LOADED
+            return await super().sample()
+
+    # It looks busy then, for it does not answer.
+    host = HalfDead({"term": 15, "kill": 1}, allowed=(Rung.TERM, Rung.KILL), busy_after="term 7")
+    old = host.run()[0]
+    assert host.calls[:2] == ["term 7", "kill 7"]
+    assert old.rung is Rung.KILL
+    assert kept_its_promise(old), "both are judged together"

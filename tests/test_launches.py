@@ -160,6 +160,11 @@ def change(old, new):
         (
             change('stop_timeout = "20s"', 'unit = "a.service"'),
             "engines.own.unit",
+            "unknown key; did you mean engines.",
+        ),
+        (
+            change('size = "6GiB"', 'unit = "a.service"'),
+            'engines.own.served."qwen3:8b".unit',
             "is not for an engine of kind process; it is for systemd",
         ),
         (
@@ -208,11 +213,9 @@ def change(old, new):
             '"vllm-qwen3.service" is that of big/qwen3-32b too; each needs its own',
         ),
         (
-            change('kind = "container"', 'kind = "container"\ncontainer = "y"')
-            .replace('container = "vllm-x"', "")
-            .replace("[engines.far]", "[engines.box.served.y]\n[engines.far]"),
-            "engines.box.container",
-            '"y" is that of box/x too; each needs its own',
+            change("[engines.far]", '[engines.box.served.y]\ncontainer = "vllm-x"\n[engines.far]'),
+            "engines.box.served.y.container",
+            '"vllm-x" is that of box/x too; each needs its own',
         ),
         (
             change('size = "6GiB"', 'ready = "health"'),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from supervisor.core.snapshot import EngineId
 from supervisor.engines.wire import client
 from supervisor.events import EnginesFound
 from supervisor.scout import STRANGER, Scout
+from supervisor.served import Launching
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 
 
@@ -126,6 +128,22 @@ def test_the_usual_port_of_an_engine_that_has_a_name_already_is_not_asked() -> N
                 house = House(http, named("mine", other), search=True)
                 assert [e.id for e in (await house.look()).engines] == ["mine"]
                 assert (await house.look()).engines == ()
+
+    asyncio.run(story())
+
+
+def test_where_a_model_answers_that_is_ours_to_start_no_engine_is_looked_for() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["m"]) as server, client() as http:
+            other = server.url.replace("127.0.0.1", "localhost")
+            table = Launching.model_validate({"served": {"m": {"url": other}}})
+            own = EngineConfig(EngineId("own"), "process", "", options=table)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "usual", lambda: [server.url])
+                house = House(http, own, search=True)
+                house.engines[own.id] = SimpleNamespace(url="")
+                assert (await house.look()).engines == ()
+            assert server.requests == []
 
     asyncio.run(story())
 

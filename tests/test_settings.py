@@ -10,6 +10,7 @@ import pytest
 from supervisor.config import effective, load
 from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
+from supervisor.served import LAUNCHED
 from supervisor.settings import OTHER_VARIABLES, SETTINGS
 from supervisor.units import format_amount
 from tests.configs import FULL, KINDS, nothing, reader
@@ -65,7 +66,8 @@ def test_the_example_changes_nothing_as_it_is():
 def test_the_example_has_every_setting_and_no_other():
     found = set()
 
-    names = {"llama": "NAME", "mine": "NAME", "qwen3:8b": "MODEL"}
+    engines = ("llama", "mine", "own", "units", "boxes", "cluster")
+    names = dict.fromkeys(engines, "NAME") | {"qwen3:8b": "MODEL"}
     known = {s.path for s in SETTINGS}
 
     def walk(tree, path=()):
@@ -97,7 +99,7 @@ def test_the_example_works_when_everything_in_it_is_switched_on(tmp_path):
     text = re.sub(r"(?m)^(token_file|key_file) = .*$", "", uncommented())
     file = tmp_path / "ullage.toml"
     file.write_text(text)
-    config = load(file, {}, {}, kinds=KINDS)
+    config = load(file, {}, {}, kinds=KINDS | LAUNCHED.keys())
     assert config.engines[0].key == "sk-local"
     assert config.engines[1].options.states()["ready"] == "loaded"
     ref = ModelRef(EngineId("llama"), ModelId("qwen3:8b"))

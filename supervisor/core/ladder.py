@@ -26,6 +26,7 @@ class Rung(Enum):
 # What an engine offers for just this. The others end processes: that is for operators to allow.
 DEFAULT = (Rung.SLEEP, Rung.DEEP_SLEEP, Rung.UNLOAD)
 ASLEEP = frozenset({Rung.SLEEP, Rung.DEEP_SLEEP})
+SIGNALS = frozenset({Rung.TERM, Rung.KILL})
 # These end more than one model.
 WHOLE = frozenset({Rung.RESTART, Rung.STOP})
 

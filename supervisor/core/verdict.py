@@ -7,9 +7,9 @@ from enum import Enum
 
 from collectors.reading import Bytes, PoolId, PoolKind
 
-from .ladder import ASLEEP, Rung
+from .ladder import ASLEEP, SIGNALS, Rung
 from .plan import Evict
-from .snapshot import Snapshot, Source, State
+from .snapshot import ModelRef, Snapshot, Source, State
 
 # Drivers return memory late and rarely to the byte; three quarters is a yes.
 ENOUGH = 0.75
@@ -24,8 +24,8 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`gone`: the engine no longer lists the model, or says that it sleeps where that was asked
-    of it. Only the bytes decide the verdict.
+    """`gone`: the engine no longer lists the model; or says that it sleeps, where that was asked
+    of it; or its process has ended, where that was meant to. Only the bytes decide the verdict.
 
     `late`: the process that held the RAM has ended, and the kernel does not count all of it
     as available yet.
@@ -42,8 +42,7 @@ def judge(action: Evict, before: Snapshot, after: Snapshot, rung: Rung = Rung.UN
     """Compare what came back in the pools of the promise with what was promised."""
     pools = {share.pool for share in action.frees}
     promised = Bytes(sum(share.size for share in action.frees))
-    resident = after.resident(action.ref)
-    gone = resident is None or (rung in ASLEEP and resident.state is State.SLEEPING)
+    gone = _is_gone(action.ref, before, after, rung)
     unseen = pools - ({p.id for p in before.pools} & {p.id for p in after.pools})
     if unseen or not pools:
         return Judgement(Verdict.BLIND, promised, Bytes(0), gone)
@@ -55,6 +54,16 @@ def judge(action: Evict, before: Snapshot, after: Snapshot, rung: Rung = Rung.UN
         return Judgement(Verdict.RECOVERED, promised, returned, gone, late)
     verdict = Verdict.PARTLY if returned > 0 else Verdict.NOTHING
     return Judgement(verdict, promised, returned, gone)
+
+
+def _is_gone(ref: ModelRef, before: Snapshot, after: Snapshot, rung: Rung) -> bool:
+    resident = after.resident(ref)
+    if resident is None:
+        return True
+    if rung in SIGNALS:  # an engine may list what it does not know to have ended
+        was = before.resident(ref)
+        return was is not None and not set(was.pids) & set(resident.pids)
+    return rung in ASLEEP and resident.state is State.SLEEPING
 
 
 def _ended(action: Evict, before: Snapshot, after: Snapshot) -> dict[PoolId, int]:

@@ -278,6 +278,8 @@ class Launched(Adapter):
             if run.engine is not None and served.command is not None:
                 run.engine.started_with(served.command, served.environment or {})
             run.wire = Wire(self.id, url, self._wire.client, self._wire.key)
+        if run.ready and run.engine is None:
+            return  # there is nobody who could say more
         was_late = run.look is not None and not run.look.done()
         if not was_late:
             run.look = asyncio.create_task(

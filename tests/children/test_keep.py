@@ -273,6 +273,9 @@ class Short(Group):
     def was_short(self):
         return True
 
+    def remove(self):
+        return False
+
 
 def test_without_a_control_group_it_runs_unless_it_has_a_limit(tmp_path):
     async def story():

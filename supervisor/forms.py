@@ -166,7 +166,12 @@ def _shown_command(words: Iterable[str] | None) -> str:
         if equals and _SECRET_OPTION.fullmatch(name):
             word = f"{name}=***"
         found.append("***" if hidden and not word.startswith("${") else word)
-    return " ".join(found) or "none"
+    return " ".join(map(_plain, found)) or "none"
+
+
+def _plain(word: str) -> str:
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word)
+    return text if text and " " not in text else f'"{text}"'
 
 
 def _variables(value: Any) -> dict[str, str]:

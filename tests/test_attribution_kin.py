@@ -335,3 +335,15 @@ def test_a_child_that_nobody_named_lingers_as_well() -> None:
     assert machine.attribution.lingering() == {A: gib(1)}
     machine.look(VLLM, table=table)
     assert machine.attribution.pids_of(A) == (7,), "loaded again, into the same process"
+
+
+def test_a_model_that_we_started_ourselves_is_a_models_with_all_that_it_started() -> None:
+    machine = Machine()
+    for pid in (7, 8, 9):
+        machine.start(pid, "child")
+    us = os.getpid()
+    table = (row(us, 1), row(7, us), row(8, 7), row(9, us))
+    ours = replace(VLLM, process=Process(pid=7, ours=True))
+    machine.look(ours, table=table)
+    assert machine.attribution.pids_of(A) == (7, 8)
+    assert machine.attribution.kin.engines == {}, "9 is of us, and no engine's"

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from supervisor.children import kin
+from supervisor.children.cgroup import Group
+from supervisor.children.keep import _remove
 from tests.children.programs import DEAF, DOUBLE, SERVES, forks, kill
 from tests.daemon import QUICK, Daemon
 
@@ -58,6 +60,13 @@ def pids(folder: Path) -> dict[str, int]:
     return {r["model"]: r["pid"] for r in records}
 
 
+def groups(folder: Path) -> list[Group]:
+    """The control groups that are written down."""
+    files = folder.glob("state/engines/*/*.json")
+    found = (json.loads(file.read_text())["group"] for file in files)
+    return [Group(Path(group)) for group in found if group]
+
+
 @asynccontextmanager
 async def started(folder: Path, text: str) -> AsyncIterator[Daemon]:
     """A daemon that its test may kill and start again; of it and its children nothing is left."""
@@ -71,6 +80,8 @@ async def started(folder: Path, text: str) -> AsyncIterator[Daemon]:
             await daemon.process.wait()
         for pid in ours(folder):
             kill(pid)
+        for group in groups(folder):
+            await _remove(group)
 
 
 async def again(daemon: Daemon, text: str) -> None:
@@ -98,7 +109,7 @@ def test_they_are_loaded_shown_and_unloaded_like_any_model(tmp_path: Path) -> No
             }
             code, out, err = await daemon.cli("logs", A)
             assert (code, out.splitlines()[1:]) == (0, ["serving"]), err
-            reply = await daemon.post("evict", {"models": [A]})
+            reply = await daemon.post("evict", {"models": [A], "force": True})
             assert reply.json()["ok"], reply.text
             assert ours(tmp_path) == {pids(tmp_path)[B]}
             began = time.monotonic()
@@ -117,7 +128,7 @@ def test_whoever_ended_by_itself_is_started_again_and_one_that_was_told_to_is_no
             await load(daemon, A, B)
             before = pids(tmp_path)
             kill(before[A])
-            await daemon.post("evict", {"models": [B]})
+            await daemon.post("evict", {"models": [B], "force": True})
             state = await daemon.wait(lambda s: not s["models"])
             assert not any(m["model"] == B for m in state["models"])
             await daemon.wait_for_models(A)  # 10 s later

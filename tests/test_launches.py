@@ -266,6 +266,12 @@ def test_they_are_all_told_at_once_and_each_of_them_once(tmp_path):
         assert re.search("write|did you mean|needs it", message)
 
 
+def test_a_command_is_shown_on_one_line(tmp_path):
+    text = change('["/opt/tiny", "${PORT}"]', '["sh", "-c", """one\ntwo""", "", "a b", "${PORT}"]')
+    rows = {key: value for key, value, _ in effective(read(text, tmp_path))}
+    assert rows["engines.own.served.small.command"] == 'sh -c one\\ntwo "" "a b" ${PORT}'
+
+
 def test_a_path_is_relative_to_the_file(tmp_path):
     text = change('stop_timeout = "20s"', 'folder = "models"')
     (own, *_) = read(text, tmp_path).engines

@@ -63,6 +63,7 @@ def test_one_that_does_not_hear_is_killed_after_its_grace(tmp_path):
     run(story())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "leave",
     [

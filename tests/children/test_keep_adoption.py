@@ -28,6 +28,8 @@ from tests.children.programs import (
 )
 from tests.children.programs import start as made
 
+pytestmark = pytest.mark.slow  # a whole interpreter for each of these daemons
+
 # An earlier daemon: it starts model m from this code, and is killed.
 DAEMON = """
 import asyncio, os, signal, sys

@@ -30,6 +30,7 @@ Replan = Callable[[Snapshot, Set[ModelRef]], Plan]
 Report = Callable[[Outcome], None]
 
 WAKES = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP, Ability.WAKE})
+GAVE_UP = "the engine began to load it and gave up"
 # An engine that refuses like this is serving: no harder way is tried on it.
 AT_WORK = frozenset({409, 423, 429})
 
@@ -134,11 +135,12 @@ class Executor:
             async with asyncio.timeout(self.load_timeout):
                 await self._ask_to_load(action, before)
                 while True:
-                    resident = (await self.sample()).resident(action.ref)
+                    now = await self.sample()
+                    resident = now.resident(action.ref)
                     if resident is not None and resident.state is State.LOADED:
                         return self._outcome(decision, action, Result.DONE, "loaded", started)
                     if seen and resident is None:
-                        detail = "the engine began to load it and gave up"
+                        detail = _trouble(now, action.ref) or GAVE_UP
                         return self._outcome(decision, action, Result.FAILED, detail, started)
                     seen = seen or resident is not None
                     if self.stopping:
@@ -268,6 +270,10 @@ class Executor:
     ) -> Outcome:
         took = Seconds(self.clock() - started)
         return Outcome(decision, self.wall(), action, result, detail, took, judgement)
+
+
+def _trouble(snapshot: Snapshot, ref: ModelRef) -> str | None:
+    return next((i.trouble for i in snapshot.installed if i.ref == ref), None)
 
 
 def _again(replan: Replan, failed: Set[ModelRef], snapshot: Snapshot) -> Plan:

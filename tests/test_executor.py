@@ -11,7 +11,7 @@ from collectors.reading import Seconds
 from supervisor.core.plan import Plan, plan
 from supervisor.core.policy import Policy
 from supervisor.core.record import Mode, Outcome, Result
-from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Snapshot, State
+from supervisor.core.snapshot import EngineId, Installed, ModelId, ModelRef, Snapshot, State
 from supervisor.core.verdict import Verdict
 from supervisor.engines.base import EngineDown, EngineRefused
 from supervisor.executor import Executor, kept_its_promise
@@ -189,6 +189,12 @@ def test_a_load_that_the_engine_gives_up_is_a_failure_with_its_reason() -> None:
         Result.FAILED,
         "the engine began to load it and gave up",
     )
+    world = World(
+        replace(machine(free=12), installed=(Installed(ref("new"), trouble="exit code 1"),)),
+        after=None,
+        loads="gives up",
+    )
+    assert world.run()[0].detail == "exit code 1"
     down = World(machine(free=12), refuses={"new": EngineDown("ollama", "load", "no answer")})
     (outcome,) = down.run()
     assert "no answer" in outcome.detail

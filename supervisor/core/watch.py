@@ -27,6 +27,7 @@ class Kind(Enum):
     BLIND = "blind"  # a pool could not be read
     INEFFECTIVE = "ineffective"  # an unload did not give back what it promised
     DEVICE = "device"  # an accelerator reported an error
+    FAILED = "failed"  # a model's process ended by itself, or could not be started
 
 
 class Severity(Enum):
@@ -75,6 +76,7 @@ def watch(
         *_engines(snapshot),
         *_blind(snapshot),
         *_devices(snapshot),
+        *_failed(snapshot),
     ]
     return tuple(
         Finding(f.kind, f.subject, since.get(f.key, now), f.severity, f.detail, f.amount, f.ref)
@@ -157,6 +159,13 @@ def _engines(snapshot: Snapshot) -> Iterator[Finding]:
 def _blind(snapshot: Snapshot) -> Iterator[Finding]:
     for pool, why in sorted(snapshot.blind.items()):
         yield _found(Kind.BLIND, pool, Severity.WARNING, why)
+
+
+def _failed(snapshot: Snapshot) -> Iterator[Finding]:
+    for model in snapshot.installed:
+        if model.trouble is not None:
+            name = str(model.ref)
+            yield _found(Kind.FAILED, name, Severity.WARNING, model.trouble, ref=model.ref)
 
 
 def _devices(snapshot: Snapshot) -> Iterator[Finding]:

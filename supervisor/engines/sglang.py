@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import ClassVar
@@ -191,7 +191,9 @@ class SgLang(Adapter):
         """A call that must not be made twice: in doubt, unless it was plainly refused."""
         start, self._step = self._step, doubt
         try:
-            await self._wire.text("POST", path, {}, LOAD_TIMEOUT)  # {}: all of its memory
+            # {}: all of its memory. Asked once: done twice, it takes the whole server down.
+            once = replace(self._wire, again=False)
+            await once.text("POST", path, {}, LOAD_TIMEOUT)
         except EngineRefused as no:
             if no.status < 500:
                 self._step = start

@@ -65,6 +65,7 @@ class Wire:
     client: httpx.AsyncClient
     key: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    again: bool = True  # a request that a closing connection may have lost is sent once more
 
     async def get(self, path: str) -> Json:
         """A monitoring call."""
@@ -249,16 +250,17 @@ class Wire:
 
         A server may close a connection that it kept open just as we use it again, and then
         has not seen the request: HTTP has it sent anew (RFC 9112, 9.3.1). llama-server was seen
-        to do so a few times a minute. All that we ask for may be asked for twice.
+        to do so a few times a minute. What must not be done twice is asked with `again` False.
         """
-        for attempt in range(1, ATTEMPTS + 1):
+        attempts = ATTEMPTS if self.again else 1
+        for attempt in range(1, attempts + 1):
             request = self.client.build_request(
                 method, url, json=body, headers=headers, timeout=PATIENCE
             )
             try:
                 return await self.client.send(request, stream=True, follow_redirects=False)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                if attempt == ATTEMPTS:
+                if attempt == attempts:
                     raise
         raise AssertionError("unreachable")
 

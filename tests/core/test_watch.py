@@ -13,9 +13,9 @@ from supervisor.core.policy import (
     PoolPolicy,
     Watchdog,
 )
-from supervisor.core.snapshot import EngineId, State
+from supervisor.core.snapshot import EngineId, Installed, State
 from supervisor.core.watch import GRAVITY, Finding, Kind, Severity, due, watch
-from tests.builders import GPU, NO_RESERVE, OTHER, engine, gib, machine, reserve, resident
+from tests.builders import GPU, NO_RESERVE, OTHER, engine, gib, machine, ref, reserve, resident
 
 
 def kinds(findings: tuple[Finding, ...]) -> list[tuple[Kind, str]]:
@@ -200,3 +200,15 @@ def test_every_remedy_has_its_gravity() -> None:
 def test_an_incident_is_no_reason_to_evict_anybody() -> None:
     found = seen(incident(Remedy.REBOOT))
     assert due(found, NO_RESERVE, Seconds(1000), alarmed=(GPU, RAM)) == frozenset()
+
+
+def test_a_model_whose_process_ended_is_told_until_it_is_there_again() -> None:
+    crashed = Installed(ref("a"), trouble="ended with exit code 1; started again in 9s")
+    world = replace(machine(free=5), installed=(crashed, Installed(ref("b"))))
+    (found,) = watch(world, Policy())
+    assert (found.kind, found.subject, found.ref) == (Kind.FAILED, "ollama/a", ref("a"))
+    assert found.detail == "ended with exit code 1; started again in 9s"
+    later = replace(crashed, trouble="ended with exit code 1; started again in 8s")
+    (again,) = watch(replace(world, taken_at=Seconds(9), installed=(later,)), Policy(), (found,))
+    assert again.since == found.since
+    assert watch(replace(world, installed=(Installed(ref("a")),)), Policy(), (found,)) == ()

@@ -187,10 +187,11 @@ class Closing:
             raise self.error("Server disconnected without sending a response.")
         return httpx.Response(200, json={"here": True})
 
-    def get(self):
+    def get(self, **options):
         async def story():
             async with httpx.AsyncClient(transport=httpx.MockTransport(self)) as client:
-                return await Wire("an engine", "http://127.0.0.1:1", client, None).get("/models")
+                wire = Wire("an engine", "http://127.0.0.1:1", client, None, **options)
+                return await wire.get("/models")
 
         return asyncio.run(story())
 
@@ -207,6 +208,13 @@ def test_an_engine_that_closes_every_connection_is_down():
     with pytest.raises(EngineDown, match="disconnected"):
         server.get()
     assert server.requests == 3
+
+
+def test_what_must_not_be_done_twice_is_asked_once():
+    server = Closing(1)
+    with pytest.raises(EngineDown, match="disconnected"):
+        server.get(again=False)
+    assert server.requests == 1
 
 
 def test_nobody_is_asked_again_who_does_not_listen():

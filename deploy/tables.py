@@ -53,7 +53,7 @@ def _engine(kind: str, engine: type[Engine]) -> tuple[str, ...]:
         _yes(by_config or Ability.UNLOAD in can),
         sleep.get((sleeps[0], sleeps[1]), AS_INNER if inner else _yes(by_config)),
         *(
-            AS_INNER if inner else _yes(by_config or a in can)
+            AS_INNER if inner else _yes(by_config or a in can) or (a in engine.sometimes) * "some"
             for a in (Ability.IN_FLIGHT, Ability.BYTES)
         ),
         engine.proof.value,

@@ -30,7 +30,15 @@ from .core.snapshot import (
     Snapshot,
     State,
 )
-from .engines.base import CALL_TIMEOUT, Activity, Engine, EngineDown, EngineError, EngineModel
+from .engines.base import (
+    CALL_TIMEOUT,
+    Activity,
+    Engine,
+    EngineConfused,
+    EngineDown,
+    EngineError,
+    EngineModel,
+)
 from .probes import Probes
 from .sources import SourceHealth, Sources, hidden
 
@@ -155,6 +163,7 @@ class Sampler:
         known = self._known.setdefault(engine.id, _Known())
         started = self.clock()
         fault: str | None = None
+        degraded = False
         version = known.state.version if known.state else None
         try:
             async with asyncio.timeout(self.call_timeout):
@@ -162,19 +171,19 @@ class Sampler:
                     # Whoever answers now need not be who answered before.
                     identity = await engine.identify()
                     if identity is None:
-                        raise EngineDown(engine.id, "identify", f"is no {engine.kind} server")
+                        raise EngineConfused(engine.id, "identify", f"is no {engine.kind} server")
                     version = identity.version
                 known.models = await engine.list()
         except TimeoutError:
             fault = f"no answer within {self.call_timeout:g} s"
         except EngineError as error:
-            fault = f"{error.call}: {error.message}"
+            fault, degraded = f"{error.call}: {error.message}", not isinstance(error, EngineDown)
         except Exception as error:  # our bug: it costs us this engine, and no other
             log.debug("asking %s", engine.id, exc_info=True)
             fault = f"cannot be read: {type(error).__name__}: {error}"
         took = Seconds(self.clock() - started)
         self._note(f"engine {engine.id}", started, took, fault)
-        known.state = self._state(engine, version, fault)
+        known.state = replace(self._state(engine, version, fault), degraded=degraded)
         return known.state
 
     def _state(self, engine: Engine, version: str | None, fault: str | None) -> EngineState:

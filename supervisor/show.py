@@ -234,7 +234,8 @@ def _wrong(state: Row, label: Mapping[str, str]) -> Table:
             age = since.get(("engine_down", engine["id"]))
             text = f"{engine['id']} at {engine['url']}: {engine['fault']}"
             text += "" if age is None else f", for {format_seconds(age)}"
-            table.add_row(Text("engine down", COLOURS["warning"]), printable(text))
+            how = "engine degraded" if engine.get("degraded") else "engine down"
+            table.add_row(Text(how, COLOURS["warning"]), printable(text))
     for finding in sorted(state["findings"], key=_severity):
         if finding["kind"] not in ("engine_down", "blind"):  # those are shown where they are
             subject = label.get(finding["subject"], finding["subject"])

@@ -161,7 +161,8 @@ class Ability(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """An engine as it was last seen. `fault` says why it is not up. `service`: the unit or
+    """An engine as it was last seen. `fault` says why it is not up; `degraded`: it does answer, but
+    with what cannot be used. `service`: the unit or
     container by which all of it can be stopped and started, where the operator named one."""
 
     id: EngineId
@@ -171,6 +172,7 @@ class EngineState:
     version: str | None = None
     fault: str | None = None
     service: str | None = None
+    degraded: bool = False
 
     @property
     def up(self) -> bool:

@@ -24,6 +24,7 @@ class Adapter:
     checked: ClassVar[Checked] = Checked.SOURCE
     described: ClassVar[bool] = False
     abilities: frozenset[Ability] = frozenset({Ability.LIST})
+    sometimes: ClassVar[frozenset[Ability]] = frozenset()
 
     def __init__(
         self,

@@ -158,6 +158,7 @@ class Engine(Protocol):
     checked: ClassVar[Checked]
     described: ClassVar[bool]  # by the configuration: nobody can tell by asking
     abilities: frozenset[Ability]  # of its kind, until `identify` finds out more
+    sometimes: ClassVar[frozenset[Ability]]  # what some of its kind can do besides
 
     id: EngineId
     url: str

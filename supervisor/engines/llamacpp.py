@@ -21,6 +21,7 @@ from collectors.reading import Bytes, Seconds
 from supervisor.aside import Aside
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 
+from . import slots
 from .adapter import Adapter
 from .answer import Json
 from .base import (
@@ -132,16 +133,12 @@ class LlamaCpp(Adapter):
             return Activity(in_flight=None)
         query = urlencode({"model": model.id, "autoload": "false"})
         try:
-            slots = tuple(await self._wire.get(f"/slots?{query}"))
+            answer = await self._wire.get(f"/slots?{query}")
         except EngineRefused as no:
             if no.status == 501:  # started with --no-slots
                 return Activity(in_flight=None)
             raise
-        tasks = [slot.get("id_task") for slot in slots]
-        return Activity(
-            in_flight=sum(slot["is_processing"].flag() for slot in slots),
-            mark=",".join("-" if task is None else str(task.value) for task in tasks),
-        )
+        return slots.activity(answer)
 
     async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         # A full router first ends another model's child, and answers after that.

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -13,13 +14,17 @@ import httpx
 
 from collectors.reading import Bytes
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.forms import is_loopback
 from supervisor.units import format_seconds
 
+from . import slots
 from .adapter import Adapter
 from .answer import Json
 from .base import (
     LOAD_TIMEOUT,
+    Activity,
     EngineConfused,
+    EngineError,
     EngineModel,
     EngineRefused,
     Habit,
@@ -28,7 +33,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
-from .wire import CONTROL_TIMEOUT
+from .wire import CONTROL_TIMEOUT, Wire
 
 NEVER = 2200  # a keep-alive of -1 is written as the longest time that Go knows, some 292 years
 FRACTION = re.compile(r"(\.\d{6})\d+")
@@ -48,7 +53,8 @@ IMITATORS = (
 
 
 class Ollama(Adapter):
-    """It does not say what it is working on: a model's expiry moves when a request ends."""
+    """It does not say what it is working on: a model's expiry moves when a request ends. Since 0.30
+    its children are llama-servers, which tell anybody on this machine (unverified)."""
 
     kind: ClassVar[str] = "ollama"
     title: ClassVar[str] = "Ollama"
@@ -59,6 +65,8 @@ class Ollama(Adapter):
         {Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.BYTES}
     )
 
+    sometimes: ClassVar[frozenset[Ability]] = frozenset({Ability.IN_FLIGHT})
+
     def __init__(
         self,
         id: EngineId,
@@ -68,6 +76,7 @@ class Ollama(Adapter):
         options: Any = None,
     ) -> None:
         super().__init__(id, url, client, key)
+        self._children = slots.Children(id)
         # Where the weights of each loaded model come from, by the digest of its manifest.
         self._sources: dict[str, str | None] = {}
 
@@ -95,7 +104,7 @@ class Ollama(Adapter):
         running = {_canonical(_name(e)): e for e in loaded if "remote_host" not in e}
         digests = {e["digest"].text() for e in running.values()}
         self._sources = {d: source for d, source in self._sources.items() if d in digests}
-        models = []
+        models: list[EngineModel] = []
         for name in sorted(installed | running):
             on_disk, in_memory = installed.get(name), running.get(name)
             size = None if on_disk is None else on_disk["size"].size()
@@ -103,7 +112,23 @@ class Ollama(Adapter):
                 models.append(await self._loaded(in_memory, size))
             elif on_disk is not None:
                 models.append(EngineModel(_name(on_disk), file_size=size))
+        files = {m.weights for m in models if m.weights is not None}
+        told = is_loopback(httpx.URL(self.url).host) and await self._children.look(files)
+        self.abilities = type(self).abilities | (self.sometimes if told else frozenset())
         return tuple(models)
+
+    async def activity(self, model: EngineModel) -> Activity:
+        """By the word of its child. One that cannot be asked says nothing, and is not an error."""
+        port = None if model.weights is None else self._children.port_of(model.weights)
+        if model.weights is None or port is None:
+            return await super().activity(model)
+        child = Wire(self.id, f"http://127.0.0.1:{port}", self._wire.client)
+        try:
+            seen = slots.activity(await child.get("/slots"))
+        except EngineError:
+            self._children.forget(model.weights)
+            return await super().activity(model)
+        return replace(seen, mark=f"{model.mark} {seen.mark}")
 
     async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         """Returns when it is done. Closing the connection before that ends the load."""

@@ -36,7 +36,13 @@ def of_snapshot(snapshot: Snapshot, policy: Policy) -> Json:
         "pools": pools(snapshot, policy),
         "models": models(snapshot, policy),
         "installed": [
-            {"name": str(i.ref), "engine": i.ref.engine, "model": i.ref.model, "size": i.size}
+            {
+                "name": str(i.ref),
+                "engine": i.ref.engine,
+                "model": i.ref.model,
+                "size": i.size,
+                "trouble": i.trouble,
+            }
             for i in sorted(snapshot.installed, key=lambda i: i.ref)
         ],
         "engines": [
@@ -46,6 +52,7 @@ def of_snapshot(snapshot: Snapshot, policy: Policy) -> Json:
                 "url": e.url,
                 "up": e.up,
                 "fault": e.fault,
+                "degraded": e.degraded,
                 "version": e.version,
                 "abilities": sorted(a.value for a in e.abilities),
             }

@@ -251,3 +251,86 @@ def test_an_expiry_that_is_no_time_is_not_known(text):
     told = changed("GET /api/ps", expires_at=text)
     assert {m.expires_at for m in listed(told).values()} == {None, 1787385931.120471}
     assert listed(told)["nomic-embed-text:latest"].mark == text
+
+
+# -- what its children say
+
+CHILD = ("/usr/lib/ollama/llama-server", "--model", BLOB, "--port", "40123", "--host", "127.0.0.1")
+
+
+def with_child(slots, *argv):
+    """An Ollama whose child for qwen3:8b answers the question for its slots so; what was asked."""
+    told = OLLAMA | {"replies": [*OLLAMA["replies"], {"call": "GET /slots"} | slots]}
+    replay, asked = Replay(told), []
+
+    def answer(request):
+        asked.append(str(request.url))
+        return replay._answer(request)
+
+    made = ollama(httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    made._children._commands = lambda: {7: argv or CHILD}
+    return made, asked
+
+
+def look_at(made):
+    async def look():
+        models = {m.id: m for m in await made.list()}
+        return await made.activity(models[ModelId("qwen3:8b")])
+
+    return asyncio.run(look())
+
+
+TWO = [{"id": 0, "is_processing": True, "id_task": 4}, {"id": 1, "is_processing": False}]
+
+
+def test_what_its_child_serves_is_what_a_model_serves():
+    made, asked = with_child({"status": 200, "body": TWO})
+    found = look_at(made)
+    assert found.in_flight == 1
+    assert found.mark == "2026-08-22T10:05:31.120471193+02:00 4,-"
+    assert asked[-1] == "http://127.0.0.1:40123/slots"
+    assert Ability.IN_FLIGHT in made.abilities
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("/usr/bin/ollama", "runner", "--model", BLOB, "--port", "40123"),  # before 0.30
+        ("/x/llama-server", "--model", "/another/file", "--port", "40123"),
+        ("/x/llama-server", "--model", BLOB, "--port", "99999999"),
+        ("/x/llama-server", "--model", BLOB),
+    ],
+)
+def test_without_a_child_that_could_be_asked_nobody_is(argv):
+    made, asked = with_child({"status": 200, "body": TWO}, *argv)
+    assert look_at(made).in_flight is None
+    assert not [url for url in asked if "slots" in url]
+    assert Ability.IN_FLIGHT not in made.abilities
+
+
+@pytest.mark.parametrize(
+    "slots", [{"status": 501, "body": {}}, {"status": 200, "body": {"no": "list"}}]
+)
+def test_a_child_that_does_not_answer_as_one_does_is_let_be(slots):
+    made, asked = with_child(slots)
+    for _ in range(3):
+        assert look_at(made) == Activity(None, "2026-08-22T10:05:31.120471193+02:00")
+    assert len([url for url in asked if "slots" in url]) == 1
+
+
+def test_processes_are_swept_for_children_that_are_new_and_no_more_often_than_is_worth_it():
+    made, _ = with_child({"status": 200, "body": TWO})
+    sweeps, now = [], [0.0]
+    made._children.clock = lambda: now[0]
+    made._children._commands = lambda: sweeps.append(now[0]) or {}
+    for at in (0.0, 1.0, 29.0, 31.0):
+        now[0] = at
+        look_at(made)
+    assert sweeps == [0.0, 31.0]
+
+
+def test_an_ollama_on_another_machine_has_no_children_here():
+    made, asked = with_child({"status": 200, "body": TWO})
+    made.url = "http://192.0.2.7:11434"
+    assert look_at(made).in_flight is None
+    assert not [url for url in asked if "slots" in url]

@@ -160,3 +160,27 @@ def test_relief_is_decided_upon_an_alarm_while_an_engine_keeps_everybody_waiting
                 assert decision["trigger"] == "relief"
 
     run(story)
+
+
+def test_an_engine_that_answers_nonsense_is_degraded_and_one_that_does_not_answer_is_down() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a", "b"]) as server:
+            server.take("a")
+            policy = Policy(max_active=1)
+            async with house({"llama": server}, policy=policy) as home:
+                (engine,) = (await home.tick()).engines
+                assert (engine.up, engine.degraded) == (True, False)
+                server.take("b")
+                for fault in ("garbage", "error", "redirect"):
+                    server.fault = fault
+                    for _ in range(20):
+                        (engine,) = (await home.tick()).engines
+                    assert (engine.up, engine.degraded) == (False, True), fault
+                    assert states(home.loop.snapshot) == {"a": State.UNKNOWN}
+                assert server.loaded == ["a", "b"], "nobody is unloaded for it"
+                await server.stop()
+                for _ in range(20):
+                    (engine,) = (await home.tick()).engines
+                assert (engine.up, engine.degraded) == (False, False)
+
+    run(story)

@@ -83,6 +83,7 @@ def test_the_state_has_everything():
         "engine": "ollama",
         "model": "gemma3:4b",
         "size": gib(3),
+        "trouble": None,
     }
     assert state["installed"][1]["size"] is None
     assert [(e["id"], e["up"], e["fault"]) for e in state["engines"]] == [

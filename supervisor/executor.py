@@ -139,8 +139,9 @@ class Executor:
                     resident = now.resident(action.ref)
                     if resident is not None and resident.state is State.LOADED:
                         return self._outcome(decision, action, Result.DONE, "loaded", started)
-                    if seen and resident is None:
-                        detail = _trouble(now, action.ref) or GAVE_UP
+                    trouble = _trouble(now, action.ref)  # it may end before it was ever seen
+                    if resident is None and (seen or trouble):
+                        detail = trouble or GAVE_UP
                         return self._outcome(decision, action, Result.FAILED, detail, started)
                     seen = seen or resident is not None
                     if self.stopping:

@@ -17,7 +17,7 @@ from .config import EngineConfig
 from .core.snapshot import EngineId, EngineState
 from .engines import ENGINES
 from .engines.base import Engine, EngineDown, EngineError
-from .engines.detect import Found, identify, usual
+from .engines.detect import Found, identify, listens, usual
 from .events import EnginesFound
 from .served import Launching
 
@@ -37,6 +37,7 @@ class Scout:
     engines: Mapping[EngineId, Engine]
     post: Callable[[EnginesFound], None]
     clock: Callable[[], float] = time.monotonic
+    listens: Callable[[str], bool] = listens
     _strangers: dict[str, float] = field(default_factory=dict)  # url → when to ask again
     _said: bool = False
 
@@ -76,8 +77,9 @@ class Scout:
     def _worth_asking(self, url: str) -> bool:
         known = {e.url for e in self.engines.values()} | {e.url for e in self.named}
         known |= {url for e in self.named for url in _served(e)}
-        rests = self._strangers.get(url, 0.0) > self.clock()
-        return not rests and url not in known and not _same_port(url, known)
+        if self._strangers.get(url, 0.0) > self.clock() or url in known or _same_port(url, known):
+            return False
+        return self.listens(url)
 
     def _name_for(self, kind: str, url: str, found: Iterable[Engine]) -> EngineId:
         taken = set(self.engines) | {e.id for e in found} | {e.id for e in self.named}

@@ -195,6 +195,9 @@ def test_a_load_that_the_engine_gives_up_is_a_failure_with_its_reason() -> None:
         loads="gives up",
     )
     assert world.run()[0].detail == "exit code 1"
+    world.snapshot, world.loads = replace(world.snapshot, residents=()), "never"
+    assert world.run()[0].detail == "exit code 1"  # it ended before anybody saw it
+    assert world.now < 110
     down = World(machine(free=12), refuses={"new": EngineDown("ollama", "load", "no answer")})
     (outcome,) = down.run()
     assert "no answer" in outcome.detail

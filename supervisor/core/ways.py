@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from collectors.reading import RAM
@@ -35,21 +36,24 @@ class Ways:
         self._snapshot, self._policy = snapshot, policy
         self._distrusted, self._even_busy = distrusted, even_busy
         self._engines = {e.id: e for e in snapshot.engines}
-        stays = [r for r in snapshot.residents if self._held_back(r) is not None]
         self._deep: set[ModelRef] = set()
         self._ladders: dict[ModelRef, tuple[Rung, ...]] = {}
-        self._settled = {r.engine for r in stays}  # engines that have to stay, for somebody's sake
+        # Who has to stay, and so has its engine; also beside one whose requests may be cut short.
+        cuts = policy.force_when_busy
+        stay = [r.ref for r in snapshot.residents if self._held_back(r, even_busy=cuts)]
+        self._staying = frozenset(stay)
+        self._of_engine = Counter(ref.engine for ref in stay)
 
     def spared(self, resident: Resident) -> Why | None:
         """Why `resident` stays, whoever needs its bytes. None: it may go."""
-        why = self._held_back(resident)
+        why = self._held_back(resident, even_busy=self._even_busy)
         if why is None and not self.ladder(resident):
             return Why.UNABLE
         if why is None and resident.ref in self._distrusted:
             return Why.DISTRUSTED
         return why
 
-    def _held_back(self, resident: Resident) -> Why | None:
+    def _held_back(self, resident: Resident, *, even_busy: bool) -> Why | None:
         if self._policy.is_pinned(resident.ref):
             return Why.PINNED
         if resident.state not in (State.LOADED, State.SLEEPING):
@@ -59,7 +63,7 @@ class Ways:
             return Why.UNKNOWN
         if engine is None or not engine.abilities:
             return Why.UNABLE
-        if resident.busy and not self._even_busy:
+        if resident.busy and not even_busy:
             return Why.BUSY
         return None
 
@@ -68,7 +72,8 @@ class Ways:
         if known is None:
             engine = self._engines.get(resident.engine)
             allowed = self._policy.ladder_of(resident.engine)
-            alone = resident.engine not in self._settled
+            beside = self._of_engine[resident.engine] - (resident.ref in self._staying)
+            alone = beside == 0
             known = () if engine is None else ladder(resident, engine, allowed, alone=alone)
             self._ladders[resident.ref] = known
         return known

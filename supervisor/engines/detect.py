@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
+import select
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -41,6 +44,22 @@ def usual() -> list[str]:
     """Where engines listen on this machine, unless they are told otherwise."""
     ports = {port for engine in ENGINES.values() for port in engine.ports}
     return [f"http://127.0.0.1:{port}" for port in sorted(ports)]
+
+
+def listens(url: str) -> bool:
+    """Might somebody listen there, on this machine? Takes 15 us; a request that is refused, thirty
+    times as long, and there are many usual ports."""
+    port = httpx.URL(url).port
+    if port is None:
+        return True
+    with socket.socket() as probe:
+        probe.setblocking(False)
+        found = probe.connect_ex(("127.0.0.1", port))
+        decided = select.poll()
+        decided.register(probe, select.POLLOUT)
+        if found == errno.EINPROGRESS and decided.poll(0):
+            found = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return found in (0, errno.EINPROGRESS)
 
 
 async def identify(

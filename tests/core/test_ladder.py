@@ -83,6 +83,15 @@ def test_a_whole_engine_is_not_ended_under_a_model_that_has_to_stay() -> None:
     assert alone.ladder == (Rung.UNLOAD, Rung.RESTART, Rung.STOP)
 
 
+def test_a_stuck_model_does_not_take_another_that_works_with_it() -> None:
+    able = replace(engine(), service="ollama.service")
+    stuck, works = resident("stuck", 4, busy=900), resident("works", 4, busy=1)
+    for other, rungs in ((works, {Rung.UNLOAD}), (resident("works", 4), set(ALL[2:5]))):
+        world = replace(machine(stuck, other, free=1), engines=(able,))
+        found = dismiss(world, allow(*ALL), [stuck.ref], Trigger.BUSY, even_busy=True)
+        assert set(found.evictions[0].ladder) == rungs
+
+
 def test_a_sleeping_model_is_not_told_to_sleep() -> None:
     able = replace(engine(), abilities=VLLM | {Ability.UNLOAD})
     assert ladder(replace(BIG, state=State.SLEEPING), able, ALL, alone=True) == (Rung.UNLOAD,)

@@ -1,6 +1,7 @@
 """Who is who on loopback: true engines are found, and nobody is mistaken for one."""
 
 import asyncio
+import socket
 from contextlib import suppress
 
 import httpx
@@ -123,3 +124,13 @@ def test_no_other_machine_is_ever_searched(url):
 def test_every_name_of_loopback_will_do(url):
     client = Replay(capture("ollama-0.32.15")).client()
     assert asyncio.run(detect.detect(client, [url])) == [Found("ollama", url, "0.32.15")]
+
+
+def test_whether_somebody_listens_is_known_before_anybody_is_asked():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert not detect.listens(url)
+        server.listen()
+        assert detect.listens(url)
+    assert not detect.listens(url)

@@ -8,10 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import httpx
-
 from collectors.reading import Bytes, mib
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .answer import Json
@@ -58,19 +56,13 @@ class A1111(Adapter):
     checked: ClassVar[Checked] = Checked.SOURCE
     abilities: frozenset[Ability] = ABLE
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
+    def _begin(self, key: str | None, options: Any) -> None:
         """A `key` of the form "user:password" is what --api-auth was given."""
-        super().__init__(id, url, client, key)
         if key is not None and ":" in key:
             login = base64.b64encode(key.encode()).decode()
-            self._wire = Wire(id, url, client, headers={"Authorization": f"Basic {login}"})
+            self._wire = Wire(
+                self.id, self.url, self._wire.client, headers={"Authorization": f"Basic {login}"}
+            )
         self._titles: dict[ModelId, str] = {}
         self._current: ModelId | None = None
 

@@ -36,6 +36,11 @@ class Adapter:
     ) -> None:
         self.id, self.url = id, url
         self._wire = Wire(id, url, client, key)
+        self._begin(key, options)
+
+    def _begin(self, key: str | None, options: Any) -> None:
+        """What its kind keeps of its own, from the start."""
+        return
 
     def started_with(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """We started it ourselves, like this: some ask more of one that they know more of."""

@@ -45,16 +45,9 @@ class Container(Launched):
     checked: ClassVar[Checked] = Checked.REAL
     runner: Containers
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key, options)
-        self.runner = Containers(id, self.told, self._served)
+    def _begin(self, key: str | None, options: Any) -> None:
+        super()._begin(key, options)
+        self.runner = Containers(self.id, self.told, self._served)
 
     async def habits(self) -> tuple[Habit, ...]:
         return await self.runner.habits()

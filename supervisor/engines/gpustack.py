@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-import httpx
 import psutil
 
 from collectors.reading import Bytes
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .answer import Json
@@ -61,15 +60,7 @@ class GPUStack(Adapter):
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self._replicas: dict[ModelId, int] = {}  # as many as there were before an unload
 
     async def identify(self) -> Identity | None:

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import httpx
-
 from collectors.reading import Seconds
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 from supervisor.described import Description
 from supervisor.described_forms import word
 from supervisor.templates import fill, fill_header, fill_path, names_model
@@ -54,18 +52,10 @@ class Http(Adapter):
         }
     )
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self._told: Description = Description() if options is None else options
         told = self._told
-        self._wire = Wire(id, url, client, key, told.headers or {})
+        self._wire = Wire(self.id, self.url, self._wire.client, key, told.headers or {})
         self.abilities = frozenset(_abilities(told))
         self._picked = Picked(told)
         self._in_flight: dict[ModelId, int | None] = {}  # as the list said last, of the loaded

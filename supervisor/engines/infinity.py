@@ -5,9 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, ClassVar
 
-import httpx
-
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .answer import Json
@@ -28,15 +26,7 @@ class Infinity(Adapter):
     proof: ClassVar[Proof] = Proof.ENGINE
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.IN_FLIGHT})
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self._answered: dict[ModelId, str | None] = {}  # at the last look at each model
 
     async def identify(self) -> Identity | None:

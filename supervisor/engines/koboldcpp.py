@@ -6,9 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import httpx
-
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .answer import Json
@@ -54,15 +52,7 @@ class KoboldCpp(Adapter):
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS
     abilities: frozenset[Ability] = ADMIN
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self._name: str | None = None  # that it told last
         self._asked: tuple[ModelId, str | None] | None = None  # and the name that it told then
         self._was_down = False  # since we asked

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import httpx
-
 from collectors.reading import Seconds
 from supervisor.aside import Aside
 from supervisor.core.snapshot import EngineId, ModelId
@@ -38,16 +36,9 @@ class Kubernetes(Launched):
     checked: ClassVar[Checked] = Checked.REAL
     runner: Deployments
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key, options)
-        self.runner = Deployments(id, self.told, self._served)
+    def _begin(self, key: str | None, options: Any) -> None:
+        super()._begin(key, options)
+        self.runner = Deployments(self.id, self.told, self._served)
 
     async def habits(self) -> tuple[Habit, ...]:
         return await self.runner.habits()

@@ -18,8 +18,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import httpx
-
 from collectors.reading import Seconds
 from supervisor.children.backoff import Failures
 from supervisor.children.ports import accepts
@@ -129,15 +127,7 @@ class Launched(Adapter):
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
     runner: Runner
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self.told: Told = options
         self.clock: Callable[[], float] = time.monotonic
         self._served: dict[ModelId, Served] = {

@@ -15,11 +15,9 @@ from itertools import pairwise
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-import httpx
-
 from collectors.reading import Bytes, Seconds
 from supervisor.aside import Aside
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from . import slots
 from .adapter import Adapter
@@ -68,17 +66,9 @@ class LlamaCpp(Adapter):
     checked: ClassVar[Checked] = Checked.REAL
     abilities: frozenset[Ability] = ROUTER
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self._sizes: dict[str, Bytes | None] = {}
-        self._aside = Aside(f"{id}: the size of a file")
+        self._aside = Aside(f"{self.id}: the size of a file")
         self._sleepers: frozenset[ModelId] = frozenset()
         self._single = SINGLE
         self._naps: dict[ModelId, str] = {}

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar
 
-import httpx
-
 from collectors.reading import Seconds
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .base import EngineModel, Identity, Process, Proof, WhenBusy
@@ -34,15 +32,7 @@ class MlxLm(Adapter):
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS
     abilities: frozenset[Ability] = frozenset({Ability.LIST})
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self._on_disk: tuple[ModelId, ...] = ()
         self._looked_at: float | None = None
 

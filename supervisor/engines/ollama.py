@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import httpx
 
 from collectors.reading import Bytes
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 from supervisor.forms import is_loopback
 from supervisor.units import format_seconds
 
@@ -67,16 +67,8 @@ class Ollama(Adapter):
 
     sometimes: ClassVar[frozenset[Ability]] = frozenset({Ability.IN_FLIGHT})
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
-        self._children = slots.Children(id)
+    def _begin(self, key: str | None, options: Any) -> None:
+        self._children = slots.Children(self.id)
         # Where the weights of each loaded model come from, by the digest of its manifest.
         self._sources: dict[str, str | None] = {}
 

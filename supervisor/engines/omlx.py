@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import httpx
-
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 from supervisor.units import format_bytes
 
 from .adapter import Adapter
@@ -45,15 +43,7 @@ class Omlx(Adapter):
         {Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.IN_FLIGHT, Ability.BYTES}
     )
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self._loaded = 0
         self._uncounted: frozenset[ModelId] = frozenset()
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import httpx
-
 from supervisor import __version__
 from supervisor.children.cgroup import Groups
 from supervisor.children.child import GRACE, Start, StillThere
@@ -36,16 +34,9 @@ class OwnProcess(Launched):
     title: ClassVar[str] = "a process of ours"
     checked: ClassVar[Checked] = Checked.REAL
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key, options)
-        self.runner = Processes(id, self.told, self._served)
+    def _begin(self, key: str | None, options: Any) -> None:
+        super()._begin(key, options)
+        self.runner = Processes(self.id, self.told, self._served)
         # Where it answers is the runner's word: till then somebody else may have the port.
         self._served = {m: s.model_copy(update={"url": None}) for m, s in self._served.items()}
 

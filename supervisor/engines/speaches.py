@@ -8,10 +8,8 @@ from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import httpx
-
 from collectors.reading import Seconds
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .base import (
@@ -48,15 +46,7 @@ class Speaches(Adapter):
     checked: ClassVar[Checked] = Checked.SOURCE
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self._installed: frozenset[ModelId] = frozenset()
         self._asked_at: float | None = None
         self.clock = time.monotonic

@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import httpx
-
 from collectors.reading import Seconds
 from supervisor.core.snapshot import EngineId, ModelId
 from supervisor.served import Served
@@ -45,16 +43,9 @@ class Systemd(Launched):
     checked: ClassVar[Checked] = Checked.REAL
     runner: Units
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key, options)
-        self.runner = Units(id, self.told, self._served)
+    def _begin(self, key: str | None, options: Any) -> None:
+        super()._begin(key, options)
+        self.runner = Units(self.id, self.told, self._served)
 
     async def habits(self) -> tuple[Habit, ...]:
         return await self.runner.habits()

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import httpx
-
 from collectors.reading import Seconds
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .answer import Json
@@ -67,16 +65,8 @@ class TorchServe(Adapter):
     checked: ClassVar[Checked] = Checked.SOURCE
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
+    def _begin(self, key: str | None, options: Any) -> None:
         """`key` is the management key of its key_file.json."""
-        super().__init__(id, url, client, key)
         self._seen: dict[ModelId, tuple[float, tuple[_Version, ...]]] = {}
         # How many workers each version had, to have as many again.
         self._scales: dict[ModelId, dict[str, tuple[int, int]]] = {}

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import httpx
-
 from collectors.reading import Bytes, Seconds
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .answer import Json
@@ -62,15 +60,7 @@ class Triton(Adapter):
     checked: ClassVar[Checked] = Checked.SOURCE
     abilities: frozenset[Ability] = EXPLICIT
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         self._stubs: dict[ModelId, Process | None] = {}
 
     async def identify(self) -> Identity | None:

@@ -11,11 +11,9 @@ from importlib.util import find_spec
 from typing import Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
-
 from collectors.reading import Seconds
 from supervisor.aside import Aside
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from . import base
 from .adapter import Adapter
@@ -65,18 +63,10 @@ class Tryll(Adapter):
     checked: ClassVar[Checked] = Checked.DOCS
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         # A client blocks. A load may take minutes, and must not keep the list waiting.
-        self._looking = Aside(f"{id}: its models")
-        self._acting = Aside(f"{id}: a load or an unload")
+        self._looking = Aside(f"{self.id}: its models")
+        self._acting = Aside(f"{self.id}: a load or an unload")
         # It stays open: a server tells its makers of each session that begins or ends.
         self._session: Any = None
 

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import httpx
-
 from collectors.reading import Bytes
-from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .answer import Json
@@ -66,15 +64,7 @@ class Xinference(Adapter):
         {Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.BYTES}
     )
 
-    def __init__(
-        self,
-        id: EngineId,
-        url: str,
-        client: httpx.AsyncClient,
-        key: str | None,
-        options: Any = None,
-    ) -> None:
-        super().__init__(id, url, client, key)
+    def _begin(self, key: str | None, options: Any) -> None:
         # By the names that they were launched under: there clients look for them again.
         self._launched: dict[ModelId, Spec] = {}
         self._named: dict[ModelId, Spec] = {}  # and what was never seen launched

@@ -269,7 +269,7 @@ def test_no_name_of_a_model_breaks_a_command_or_reaches_the_terminal_raw(tmp_pat
                     assert all(line.isprintable() for line in out.splitlines()), (words, out)
                 assert len(server.loaded) == len(ODD) - 5
                 _, out, _ = await daemon.cli("status")
-                assert re.search(r"engine down +sick at .* expected a name", out)
+                assert re.search(r"engine degraded +sick at .* expected a name", out)
                 assert (await daemon.client.get("/metrics")).status_code == 200
                 assert (await daemon.client.get("/")).status_code == 200
             assert all(c.isprintable() or c == "\u202e" for c in daemon.log.replace("\n", ""))

@@ -11,8 +11,9 @@ from .actions import Evict, Why
 from .headroom import releases, rooms
 from .ladder import ASLEEP, Rung, asleep, ladder, weights
 from .policy import Policy
-from .snapshot import ModelRef, Resident, Share, Snapshot, State
+from .snapshot import Ability, EngineId, ModelRef, Resident, Share, Snapshot, State
 
+SLEEPS = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP})
 NOBODY: frozenset[ModelRef] = frozenset()
 
 _STATES = {
@@ -37,16 +38,21 @@ class Ways:
         self._distrusted, self._even_busy = distrusted, even_busy
         self._engines = {e.id: e for e in snapshot.engines}
         self._deep: set[ModelRef] = set()
-        self._ladders: dict[ModelRef, tuple[Rung, ...]] = {}
+        # There are many models and few kinds of them: by engine, and what else a ladder turns on.
+        self._ladders: dict[tuple[EngineId, bool, bool, bool], tuple[Rung, ...]] = {}
+        self._sleepy = any(not SLEEPS.isdisjoint(e.abilities) for e in snapshot.engines)
         # Who has to stay, and so has its engine; also beside one whose requests may be cut short.
         cuts = policy.force_when_busy
-        stay = [r.ref for r in snapshot.residents if self._held_back(r, even_busy=cuts)]
-        self._staying = frozenset(stay)
-        self._of_engine = Counter(ref.engine for ref in stay)
+        found = ((r.ref, self._held_back(r, even_busy=cuts)) for r in snapshot.residents)
+        self._staying = {ref: why for ref, why in found if why is not None}
+        self._of_engine = Counter(ref.engine for ref in self._staying)
 
     def spared(self, resident: Resident) -> Why | None:
         """Why `resident` stays, whoever needs its bytes. None: it may go."""
-        why = self._held_back(resident, even_busy=self._even_busy)
+        if self._even_busy == self._policy.force_when_busy:
+            why = self._staying.get(resident.ref)
+        else:
+            why = self._held_back(resident, even_busy=self._even_busy)
         if why is None and not self.ladder(resident):
             return Why.UNABLE
         if why is None and resident.ref in self._distrusted:
@@ -68,14 +74,15 @@ class Ways:
         return None
 
     def ladder(self, resident: Resident) -> tuple[Rung, ...]:
-        known = self._ladders.get(resident.ref)
+        beside = self._of_engine[resident.engine] - (resident.ref in self._staying)
+        awake = resident.state is State.LOADED
+        key = (resident.engine, beside == 0, awake, bool(resident.pids))
+        known = self._ladders.get(key)
         if known is None:
             engine = self._engines.get(resident.engine)
             allowed = self._policy.ladder_of(resident.engine)
-            beside = self._of_engine[resident.engine] - (resident.ref in self._staying)
-            alone = beside == 0
-            known = () if engine is None else ladder(resident, engine, allowed, alone=alone)
-            self._ladders[resident.ref] = known
+            known = () if engine is None else ladder(resident, engine, allowed, alone=beside == 0)
+            self._ladders[key] = known
         return known
 
     def sleepers(
@@ -83,9 +90,9 @@ class Ways:
     ) -> dict[ModelRef, Resident]:
         """Those who would sleep rather than leave, as what they give back by it. Weights that
         stay in RAM need room there, besides what is `wanted`."""
-        able = [r for r in candidates if not ASLEEP.isdisjoint(self.ladder(r))]
-        if not able:
+        if not self._sleepy:
             return {}
+        able = [r for r in candidates if not ASLEEP.isdisjoint(self.ladder(r))]
         room = next((r.headroom for r in rooms(self._snapshot, self._policy, (RAM,))), 0)
         room -= sum(s.size for s in wanted if s.pool == RAM)
         found: dict[ModelRef, Resident] = {}
@@ -108,7 +115,7 @@ class Ways:
         return {r: gives for r, gives in found.items() if self.only_sleeps(gives)}
 
     def only_sleeps(self, resident: Resident) -> bool:
-        return ASLEEP.issuperset(self.ladder(resident))
+        return self._sleepy and ASLEEP.issuperset(self.ladder(resident))
 
     def evictions(
         self, victims: list[Resident], asleep: Mapping[ModelRef, Resident], why: Why

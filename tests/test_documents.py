@@ -234,7 +234,7 @@ def test_the_exit_codes_are_those_of_the_command_line():
 
 
 def examples() -> Iterator[tuple[str, str]]:
-    for path in GUIDES:
+    for path in (*GUIDES, DESIGN):
         yield from ((name(path), text) for language, text in blocks(path) if language == "toml")
     example = (ROOT / "deploy/ullage.example.toml").read_text()
     yield "deploy/ullage.example.toml", example

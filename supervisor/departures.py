@@ -69,6 +69,11 @@ class Departures:
         installed = next((i for i in snapshot.installed if i.ref == last.ref), None)
         if installed is not None and installed.trouble is not None:
             return installed.trouble
-        if last.expires_at is not None and self.wall() >= last.expires_at - ABOUT:
+        if self._has_expired(last):
             return "its engine unloaded it: its keep-alive had run out"
         return "its engine unloaded it, by itself or because a client asked for it"
+
+    def _has_expired(self, last: Resident) -> bool:
+        if last.expires_at is not None:
+            return self.wall() >= last.expires_at - ABOUT
+        return last.keep_alive is not None and last.idle_for >= last.keep_alive - ABOUT

@@ -207,6 +207,7 @@ class Sampler:
             self._tracks.get(ref),
             model.context,
             model.expires_at,
+            model.keep_alive,
             model.trouble,
             model.due,
         )

@@ -73,6 +73,15 @@ def test_one_that_left_before_its_keep_alive_was_over_left_for_something_else() 
     assert "by itself or because a client asked" in story.see(gone())[0]
 
 
+@pytest.mark.parametrize(("idle", "ran_out"), [(300, True), (300 - ABOUT, True), (200, False)])
+def test_a_keep_alive_is_over_when_nobody_has_worked_with_it_for_so_long(
+    idle: float, ran_out: bool
+) -> None:
+    story = Story()
+    story.see(there(keep_alive=Seconds(300), idle_for=Seconds(idle)))
+    assert ("its keep-alive had run out" in story.see(gone())[0]) == ran_out
+
+
 def test_what_its_engine_says_of_its_end_is_the_reason() -> None:
     story = Story()
     story.see(there())

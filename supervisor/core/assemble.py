@@ -54,6 +54,7 @@ class SeenModel:
     track: Track | None = None
     context: int | None = None
     expires_at: float | None = None
+    keep_alive: Seconds | None = None
     trouble: str | None = None
     due: bool = False
 
@@ -159,6 +160,7 @@ def _resident(
         pids=model.pids,
         context=model.context,
         expires_at=model.expires_at,
+        keep_alive=model.keep_alive,
     )
 
 

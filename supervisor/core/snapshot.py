@@ -75,7 +75,8 @@ class Resident:
     `in_flight` is None where nobody can tell; `busy` is the decided answer either way.
     `idle_for` is the time since it was last seen at work (0 while busy), `busy_for` the
     time since it was last seen at rest (0 while idle). `context` is in tokens; `expires_at` is
-    when its engine means to unload it by itself, in seconds since 1970.
+    when its engine means to unload it by itself, in seconds since 1970, `keep_alive` after how
+    long without work it does.
     """
 
     ref: ModelRef
@@ -89,6 +90,7 @@ class Resident:
     pids: tuple[int, ...] = ()
     context: int | None = None
     expires_at: float | None = None
+    keep_alive: Seconds | None = None
 
     @property
     def model(self) -> ModelId:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -46,10 +46,7 @@ def page(state: dict[str, Any]) -> str:
         )
         for m in state["models"]
     ]
-    engines = [
-        (e["id"], e["kind"], e["url"], "up" if e["up"] else f"down: {e['fault']}")
-        for e in state["engines"]
-    ]
+    engines = [(e["id"], e["kind"], e["url"], _standing(e)) for e in state["engines"]]
     findings = [
         (f["severity"], f["subject"], f["detail"], format_seconds(f["for"]))
         for f in state["findings"]
@@ -75,6 +72,12 @@ def page(state: dict[str, Any]) -> str:
 </body>
 </html>
 """
+
+
+def _standing(engine: Mapping[str, Any]) -> str:
+    if engine["up"]:
+        return "up"
+    return f"{'degraded' if engine['degraded'] else 'down'}: {engine['fault']}"
 
 
 def _size(size: int | None) -> str:

@@ -182,6 +182,13 @@ def test_the_page_shows_pools_and_models_and_runs_no_script():
     assert "<img" not in reply.text
 
 
+@pytest.mark.parametrize(("degraded", "word"), [(True, "degraded: "), (False, "down: ")])
+def test_the_page_tells_an_engine_that_answers_nonsense_from_one_that_is_down(degraded, word):
+    world = World()
+    world.engines = (replace(engine("ollama", fault="no"), degraded=degraded),)
+    assert f"<td>{word}no</td>" in get("/", world).text
+
+
 def test_the_pages_policy_allows_its_own_style_and_nothing_else():
     import base64
     import hashlib

@@ -11,9 +11,12 @@ import pytest
 from supervisor.app import build
 from supervisor.core.ladder import Rung
 from supervisor.core.snapshot import EngineId, ModelId
+from supervisor.engines import ENGINES
 from supervisor.engines.launched import Told
+from supervisor.engines.wire import client
 from supervisor.housing import SERVER, service
 from tests.configs import complainer, reader
+from tests.engines.standins.container import StandIn
 
 ENGINE = """
 [engines.llama]
@@ -89,3 +92,25 @@ def test_a_word_that_is_no_rung_is_refused_with_those_that_are(mistakes: Any) ->
     (found,) = mistakes('eviction_ladder = ["unlod"]')
     assert '"unlod" is no way to make a model go' in found
     assert "sleep, deep_sleep, unload, restart, stop, term, kill" in found
+
+
+def test_a_container_that_a_whole_engine_runs_in_is_stopped_and_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def story() -> list[str]:
+        async with StandIn(["ollama"]) as docker, client() as http:
+            monkeypatch.setenv("DOCKER_HOST", f"unix://{docker.socket}")
+            name, told = EngineId("ollama"), docker.boxes["ollama"]
+
+            def launch(kind: str, options: Told) -> Any:
+                return ENGINES[kind](name, "", http, None, options)
+
+            found = service("container", "ollama", tmp_path, launch)
+            seen = []
+            for step in (found.start, found.stop, found.start):
+                await step()
+                seen.append(told.status)
+            await found.launched.close()
+            return seen
+
+    assert asyncio.run(story()) == ["running", "exited", "running"]

@@ -29,6 +29,8 @@ from tests.children.programs import (
     until,
 )
 
+pytestmark = pytest.mark.slow  # real processes, each an interpreter of its own
+
 FAILS = "import sys; print('no such model', flush=True); sys.exit(3)"
 SERVER = (SERVES, "${PORT}")
 

@@ -174,8 +174,8 @@ class Attribution:
         self._table, self._kin_of = table, key
         # Whoever started an engine may have started us: we are nobody's, and hold no model.
         ours = descendants(os.getpid(), table) | {os.getpid()}
-        for pid in held.values():  # a model that we have started is not of us, nor are its children
-            ours -= descendants(pid, table) | {pid}
+        for pid in ours.intersection(held.values()):
+            ours -= descendants(pid, table) | {pid}  # a model that we have started is not of us
         table = tuple(p for p in table if p.pid not in ours)
         roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
         asked = {p.pid for p in table if p.anonymous >= LARGE} if roots else set()

@@ -68,12 +68,11 @@ def _service(engine: Engine, path: KeyPath, given: Given) -> None:
         if getattr(engine, key) is not None and engine.kind in LAUNCHED:
             why = "is not for an engine whose models are started one by one; leave it out"
             given.problem((*path, key), why)
-    ladder = engine.eviction_ladder or ()
-    needs = {Rung.STOP: engine.service_unit or engine.service_container}
-    for rung, there in needs.items():
-        if rung in ladder and there is None and engine.kind not in LAUNCHED:
-            why = f"{rung.value} needs service_unit or service_container, the name of what is ended"
-            given.problem((*path, "eviction_ladder"), why)
+    named = engine.service_unit or engine.service_container
+    stops = Rung.STOP in (engine.eviction_ladder or ())
+    if stops and named is None and engine.kind not in LAUNCHED:
+        why = "stop needs service_unit or service_container, the name of what is ended"
+        given.problem((*path, "eviction_ladder"), why)
 
 
 def listening(file: File, given: Given) -> str | None:

@@ -48,14 +48,13 @@ class Holdings:
         in the one that it was last seen with."""
         for key, peaks in reversed(self._known.items()):
             if key[:2] == (ref, moment) and context in (None, key.context):
-                sizes = sorted((pool, peak.most) for pool, peak in peaks.items())
-                return tuple(Share(pool, Bytes(size), Source.LEARNED) for pool, size in sizes)
+                return _shares(peaks)
         return None
 
     def asleep(self) -> dict[ModelRef, tuple[Share, ...]]:
         """What each model that was seen asleep kept."""
-        refs = {key.ref for key in self._known if key.moment is Moment.ASLEEP}
-        return {ref: self.get(ref, Moment.ASLEEP) or () for ref in refs}
+        known = self._known.items()  # of several contexts the last one that was seen counts
+        return {key.ref: _shares(peaks) for key, peaks in known if key.moment is Moment.ASLEEP}
 
     def everything(self, now: float) -> list[Statement]:
         found: list[Statement] = [("DELETE FROM holdings", ())]
@@ -74,6 +73,11 @@ class Holdings:
 
     def _written(self, key: Key, peaks: dict[PoolId, Peak], now: float) -> list[Statement]:
         return write_holding(key.ref, key.moment.value, key.context, peaks, now)
+
+
+def _shares(peaks: dict[PoolId, Peak]) -> tuple[Share, ...]:
+    sizes = sorted((pool, peak.most) for pool, peak in peaks.items())
+    return tuple(Share(pool, Bytes(size), Source.LEARNED) for pool, size in sizes)
 
 
 def _seen(known: Peak | None, size: int, now: float) -> Peak:

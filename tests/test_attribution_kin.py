@@ -347,3 +347,13 @@ def test_a_model_that_we_started_ourselves_is_a_models_with_all_that_it_started(
     machine.look(ours, table=table)
     assert machine.attribution.pids_of(A) == (7, 8)
     assert machine.attribution.kin.engines == {}, "9 is of us, and no engine's"
+
+
+def test_who_started_us_may_hold_a_model_and_we_are_still_nobodys() -> None:
+    machine = Machine()
+    for pid in (7, 8):
+        machine.start(pid, "engine")
+    us = os.getpid()
+    table = (row(7, 1), row(8, 7), row(us, 7))
+    machine.look(replace(VLLM, process=Process(pid=7, ours=True)), table=table)
+    assert machine.attribution.kin.models == {A: {7, 8}}

@@ -114,7 +114,7 @@ def dismiss(
     asleep = ways.sleepers(leaving, ())
     if trigger is not Trigger.IDLE:  # whoever is told to go does not stay in RAM
         asleep = ways.only_sleepers(asleep)
-    awake = {r.ref for r in leaving if r.ref not in asleep and ways.only_sleeps(r)}
+    awake = ways.without_bed(leaving, asleep)
     notes = [replace(n, why=Why.NO_BED) if n.ref in awake else n for n in notes]
     leaving = [r for r in leaving if r.ref not in awake]
     return Plan(trigger, ways.evictions(leaving, asleep, why), tuple(notes))
@@ -156,9 +156,9 @@ def _make_room(
             notes[resident.ref] = spared
     candidates.sort(key=rank)
     asleep = ways.sleepers(candidates, wanted)
-    for resident in [r for r in candidates if r.ref not in asleep and ways.only_sleeps(r)]:
-        candidates.remove(resident)
-        notes[resident.ref] = Why.NO_BED
+    if awake := ways.without_bed(candidates, asleep):
+        notes |= dict.fromkeys(awake, Why.NO_BED)
+        candidates = [r for r in candidates if r.ref not in awake]
     chosen, lacks = _choose(candidates, asleep, tally, slots)
     if asleep and lacks[0]:  # asleep they keep too much: whoever can has to go for good
         for resident in chosen:

@@ -112,9 +112,15 @@ class Ways:
 
     def only_sleepers(self, found: Mapping[ModelRef, Resident]) -> dict[ModelRef, Resident]:
         """Of those, who cannot go but by sleeping."""
-        return {r: gives for r, gives in found.items() if self.only_sleeps(gives)}
+        return {r: gives for r, gives in found.items() if self._only_sleeps(gives)}
 
-    def only_sleeps(self, resident: Resident) -> bool:
+    def without_bed(
+        self, residents: Iterable[Resident], asleep: Collection[ModelRef]
+    ) -> frozenset[ModelRef]:
+        """Who cannot go but by sleeping, and is not among those who can."""
+        return frozenset(r.ref for r in residents if r.ref not in asleep and self._only_sleeps(r))
+
+    def _only_sleeps(self, resident: Resident) -> bool:
         return self._sleepy and ASLEEP.issuperset(self.ladder(resident))
 
     def evictions(

@@ -22,12 +22,13 @@ from supervisor.core.policy import (
     ModelPolicy,
     Policy,
     PoolPolicy,
+    Scope,
     Watchdog,
 )
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId
 
-from . import checks, forms, settings
+from . import checks, forms, scopes, settings
 from .forms import AMOUNT
 from .given import RIVALS, ConfigError, Given, Problem, gather, home_of, usual_places
 from .launches import launches
@@ -203,14 +204,12 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
             starter, named = engine.service
             key = "service_unit" if starter == "systemd" else "service_container"
             row((*path, key), named)
-        if scope.ladder is not None:
-            row((*path, "eviction_ladder"), forms.LADDER.show(scope.ladder))
-        for name, text in _said(scope.watchdog):
-            row((*path, "watchdog", name), text)
+        for names, text in _of_scope(scope):
+            row((*path, *names), text)
     for model, wish in sorted(policy.models.items()):
         row(("models", model, "pinned"), "true" if wish.pinned else "false")
-        for name, text in _said(wish.watchdog):
-            row(("models", model, "watchdog", name), text)
+        for names, text in _of_scope(wish):
+            row(("models", model, *names), text)
     return rows
 
 
@@ -239,6 +238,15 @@ def _service(engine: settings.Engine) -> tuple[str, str] | None:
 def _options(engine: settings.Engine) -> Table | None:
     """What its adapter is told, beyond its address."""
     return engine if engine.kind in LAUNCHED else engine.http if engine.kind == "http" else None
+
+
+def _of_scope(scope: Scope) -> Iterator[tuple[KeyPath, str]]:
+    """What is said of an engine or a model."""
+    if scope.ladder is not None:
+        yield ("eviction_ladder",), forms.LADDER.show(scope.ladder)
+    if scope.force_when_busy is not None:
+        yield ("force_eviction_when_busy",), forms.SWITCH.show(scope.force_when_busy)
+    yield from ((("watchdog", name), text) for name, text in _said(scope.watchdog))
 
 
 def _said(watchdog: Watchdog) -> list[tuple[str, str]]:
@@ -306,11 +314,22 @@ def _policy(file: settings.File, given: Given, single: bool) -> Policy:
         pools={PoolId(p): PoolPolicy(t.reserve, t.budget) for p, t in file.pools.items()},
         engines={
             EngineId(e): EnginePolicy(
-                t.max_active_backends, _watchdog(t.watchdog), t.eviction_ladder
+                watchdog=_watchdog(t.watchdog),
+                ladder=t.eviction_ladder,
+                force_when_busy=t.force_eviction_when_busy,
+                max_active=t.max_active_backends,
             )
             for e, t in file.engines.items()
         },
-        models={m: ModelPolicy(t.pinned, _watchdog(t.watchdog)) for m, t in file.models.items()},
+        models={
+            m: ModelPolicy(
+                watchdog=_watchdog(t.watchdog),
+                ladder=t.eviction_ladder,
+                force_when_busy=t.force_eviction_when_busy,
+                pinned=t.pinned,
+            )
+            for m, t in file.models.items()
+        },
         max_active=file.max_active_backends,
         single=single,
         watchdog=_watchdog(file.watchdog),
@@ -321,7 +340,7 @@ def _policy(file: settings.File, given: Given, single: bool) -> Policy:
     )
 
 
-def _watchdog(table: settings.Watchdog) -> Watchdog:
+def _watchdog(table: scopes.Watchdog) -> Watchdog:
     """A timeout that is given switches its watchdog on, unless the switch is given too."""
 
     def on(switch: bool | None, name: str) -> bool | None:

@@ -6,12 +6,13 @@ Names are as people type them: "model", or "engine/model" where two engines have
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Set
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from collectors.reading import RAM, Bytes, DeviceKind, PoolId, Seconds
 
+from .core.experience import Experience
 from .core.footprint import Moment, expect
 from .core.plan import Plan, Trigger, Why, dismiss, plan
 from .core.policy import Policy
@@ -221,7 +222,7 @@ class Door:
 
     def _dry(self, replan: Replan) -> Plan:
         loop = self.loop
-        return replan(self.snapshot(), loop.policy, loop.distrusted)
+        return replan(self.snapshot(), loop.policy, loop.experience)
 
     def _pins_changed(self) -> None:
         self.loop.post(PinsChanged(self.loop.journal.pins()))
@@ -261,7 +262,7 @@ def _waits(plan: Plan) -> bool:
 
 
 def _dismissal(refs: list[ModelRef], force: bool) -> Replan:
-    def replan(snapshot: Snapshot, policy: Policy, _: Set[ModelRef]) -> Plan:
+    def replan(snapshot: Snapshot, policy: Policy, _: Experience) -> Plan:
         # Asked for by name: also a model whose last unload gave too little back is tried.
         return dismiss(snapshot, policy, refs, Trigger.OPERATOR, even_busy=force)
 
@@ -269,7 +270,7 @@ def _dismissal(refs: list[ModelRef], force: bool) -> Replan:
 
 
 def _demand(demand: Demand) -> Replan:
-    return lambda snapshot, policy, doubt: plan(snapshot, policy, demand, doubt)
+    return lambda snapshot, policy, experience: plan(snapshot, policy, demand, experience)
 
 
 def _and(refs: list[ModelRef]) -> str:

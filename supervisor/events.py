@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from collectors.reading import Incident, PoolId
 
+from .core.experience import Experience
 from .core.plan import Action, Load, Plan
 from .core.policy import Policy
 from .core.record import Decision, Outcome
 from .core.snapshot import EngineState, ModelRef, Snapshot
 from .engines.base import Engine
 
-# Makes the same plan again from a newer snapshot. The models named last are not counted on:
-# their last unload gave back less than it promised.
-Replan = Callable[[Snapshot, Policy, Set[ModelRef]], Plan]
+# Makes the same plan again from a newer snapshot, and what experience says by then.
+Replan = Callable[[Snapshot, Policy, Experience], Plan]
 
 
 class NotNow(Exception):

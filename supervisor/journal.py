@@ -29,15 +29,14 @@ from .schema import (
     MIGRATIONS,
     Json,
     delete_old,
-    delete_pin,
     write_cleared,
     write_decision,
     write_departure,
     write_finding,
     write_number,
     write_outcome,
-    write_pin,
 )
+from .shelves import Shelves
 from .store import RETRY_DELAYS, Connect, Statement, Store, Unusable, connect
 
 log = logging.getLogger("ullage.journal")
@@ -76,7 +75,7 @@ class Journal:
         self._outcomes: dict[str, dict[int, Json]] = {}
         self._findings: OrderedDict[tuple[str, str, float], Json] = OrderedDict()
         self._open: dict[tuple[str, str], float] = {}
-        self._pins: dict[str, float] = {}
+        self.shelves = Shelves(self._lock, self._put)
         self._holdings = Holdings()
         self._departures: deque[Json] = deque(maxlen=IN_MEMORY)
         self._last_id = self._ids_kept = 0
@@ -201,15 +200,12 @@ class Journal:
     async def set_pin(self, name: str) -> bool:
         """Pin "model" or "engine/model". True: it is on disk."""
         with self._lock:
-            at = self._pins.setdefault(name, self._clock())
-            done = self._put([write_pin(name, at)])
+            pins = self.shelves["pins"]
+            done = pins.keep(name, pins.get(name) or {"at": self._clock()})
         return await _told(done)
 
     async def remove_pin(self, name: str) -> bool:
-        with self._lock:
-            self._pins.pop(name, None)
-            done = self._put([delete_pin(name)])
-        return await _told(done)
+        return await _told(self.shelves["pins"].drop(name))
 
     def remember(
         self,
@@ -233,8 +229,7 @@ class Journal:
     # -- reading
 
     def pins(self) -> frozenset[str]:
-        with self._lock:
-            return frozenset(self._pins)
+        return frozenset(self.shelves["pins"].all())
 
     def footprint(
         self, ref: ModelRef, moment: Moment = Moment.LOADED, context: int | None = None
@@ -309,8 +304,7 @@ class Journal:
             for outcomes in self._outcomes.values():
                 found += [write_outcome(n, body) for n, body in outcomes.items()]
             found += [write_finding(body) for body in self._findings.values()]
-            found.append(("DELETE FROM pins", ()))
-            found += [write_pin(*pin) for pin in self._pins.items()]
+            found += self.shelves.everything()
             found += self._holdings.everything(now)
             first = self._departure_number - len(self._departures) + 1
             found += [write_departure(first + i, d) for i, d in enumerate(self._departures)]
@@ -319,7 +313,7 @@ class Journal:
 
     def _load(self, db: sqlite3.Connection) -> None:
         """Take in what can be read; of a file that is not sound, that may be only a part."""
-        loaders = (self._load_pins, self._load_numbers, self._load_holdings)
+        loaders = (self._load_shelves, self._load_numbers, self._load_holdings)
         later = (self._load_decisions, self._load_findings, self._load_departures)
         for load in (*loaders, *later):
             try:
@@ -328,8 +322,8 @@ class Journal:
             except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
                 log.warning("%s: %s", load.__name__.removeprefix("_load_"), error)
 
-    def _load_pins(self, db: sqlite3.Connection) -> None:
-        self._pins.update(db.execute("SELECT name, at FROM pins").fetchall())
+    def _load_shelves(self, db: sqlite3.Connection) -> None:
+        self.shelves.load(db)
 
     def _load_numbers(self, db: sqlite3.Connection) -> None:
         highest = (

@@ -10,23 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Set
+from collections.abc import Callable, Coroutine, Iterator, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from collectors.reading import PoolId, Seconds
 
 from .alarms import Alarms
+from .core.experience import Experience
 from .core.explain import of_outcome
 from .core.headroom import rooms
+from .core.history import History
 from .core.pace import Pace
-from .core.patience import Patience, Said
-from .core.plan import Evict, Load, Plan, Trigger, limit
+from .core.patience import Patience
+from .core.plan import Evict, Load, Plan
 from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome, Result
 from .core.rows import outcome_row
 from .core.snapshot import ModelRef, Reservation, Snapshot
-from .core.watch import Finding, Kind, due, watch
+from .core.watch import Finding, due, watch
 from .departures import Departures
 from .distrust import Distrust
 from .events import (
@@ -50,8 +52,9 @@ from .executor import Executor
 from .findings import tell
 from .journal import Journal
 from .learned import Learned
+from .proposals import Proposals, Sight, Wish
 from .sampler import Sampler
-from .standing import dismissal, loading, relief, who_is_due
+from .standing import DueAgain, over_limit, overdue, relief
 from .tally import Counts
 
 log = logging.getLogger("ullage.loop")
@@ -86,19 +89,21 @@ class Loop:
     alarms: Alarms = field(default_factory=Alarms)
     learned: Learned = field(init=False)
     departures: Departures = field(init=False)
+    proposals: Proposals = field(init=False)
+    history: History = field(default_factory=History)
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _sampling: set[bool] = field(default_factory=set)  # under way: True the urgent one, False not
     _failing: bool = False
     _look_again: bool = False  # an alarm came while an urgent one was under way: look once more
-    _said: Said = field(default_factory=Said)
-    _due: frozenset[ModelRef] = frozenset()
     _resting: dict[PoolId, Seconds] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.learned = Learned(self.journal)
         self.departures = Departures(self.journal, self.wall)
+        self.proposals = Proposals(self._begin, self.mode, self.patience)
+        self.proposals.sources += [self._relief, over_limit, DueAgain(self.journal), overdue]
 
     # -- the door
 
@@ -239,52 +244,17 @@ class Loop:
         found = (*watch(snapshot, self.policy, self.findings), *self.distrust.findings)
         self.findings = tell(self.journal, self.findings, found, self.wall())
         if self.mode is not Mode.OBSERVE and not self.executor.stopping:
-            self._decide(snapshot)
+            sight = Sight(snapshot, self.policy, self.findings, self.experience)
+            self.proposals.consider(sight)
         self.period = self.pace.next(snapshot, rooms(snapshot, self.policy), busy=bool(self.runs))
         self._changed.set()
         self._changed = asyncio.Event()
 
-    # -- deciding by oneself
-
-    def _decide(self, snapshot: Snapshot) -> None:
-        """What the findings call for. Asked at every snapshot; asking twice is harmless."""
+    def _relief(self, sight: Sight) -> Iterator[Wish]:
         alarmed = self.alarms.pools(Seconds(self.clock()))
-        needy = due(self.findings, self.policy, snapshot.taken_at, self._resting, alarmed)
-        gone = f"{', '.join(sorted(needy))}: headroom is gone"
-        self._propose("relief", bool(needy), gone, relief(needy))
-        over = any(f.kind is Kind.OVER_LIMIT for f in self.findings)
-        self._propose("limit", over, "more models are active than allowed", limit)
-        for ref in (again := who_is_due(snapshot)) | self._due:
-            cause = f"{ref} ended by itself, and is due again"
-            self._propose(f"again {ref}", ref in again, cause, loading(ref, self.journal))
-        self._due = again
-        for kind, trigger in ((Kind.IDLE, Trigger.IDLE), (Kind.STUCK, Trigger.BUSY)):
-            found = [f for f in self.findings if f.kind is kind]
-            cause = "; ".join(f"{f.subject} is {f.detail}" for f in found)
-            self._propose(
-                trigger.value, bool(found), cause, dismissal(kind, trigger, lambda: self.findings)
-            )
-
-    def _propose(self, key: str, wanted: bool, cause: str, replan: Replan) -> None:
-        """Start what `replan` says, unless it is under way, in vain, or was said before."""
-        if not wanted or self.snapshot is None:
-            self._said.forget(key)
-            self.patience.forget(key)
-            return
-        plan = replan(self.snapshot, self.policy, self.distrusted)
-        if plan.actions:
-            self.patience.forget(key)
-            if self.mode is Mode.ENFORCE or self._said.is_news(key, plan):
-                begun = self._begin(cause, plan, replan)
-                if begun is None:
-                    self._said.forget(key)
-        elif plan.waits_for:
-            if self.patience.give_up(key, self.snapshot.taken_at) and self._said.is_news(key, plan):
-                tries = self.patience.tries
-                text = f"{cause}; everybody who could go was busy, {tries} tries long: gave up"
-                self._begin(text, plan, replan)
-        elif not plan.works and self._said.is_news(key, plan):
-            self._begin(f"{cause}; nobody can be unloaded", plan, replan)
+        now = sight.snapshot.taken_at
+        if needy := due(sight.findings, sight.policy, now, self._resting, alarmed):
+            yield relief(needy)
 
     # -- carrying out
 
@@ -295,7 +265,7 @@ class Loop:
             why = "the first sample is not in yet" if self.snapshot is None else STOPPING
             event.answer.set_exception(NotNow(why))
             return
-        plan = event.replan(self.snapshot, self.policy, self.distrusted)
+        plan = event.replan(self.snapshot, self.policy, self.experience)
         run = self._begin(event.cause, plan, event.replan)
         if run is None:
             # Named here: by the time that the task begins, they may have ended.
@@ -346,7 +316,7 @@ class Loop:
                 await self.executor.carry_out(
                     decision,
                     plan,
-                    lambda s, failed: run.replan(s, self.policy, self.distrusted | failed),
+                    lambda s, failed: run.replan(s, self.policy, self._experience(failed)),
                     run.leaving.add,
                     lambda outcome: self.post(Happened(run, outcome)),
                 )
@@ -392,9 +362,12 @@ class Loop:
         self.distrust.judge(outcome, Seconds(self.clock()))
         self.departures.tell(outcome, Seconds(self.clock()))
 
-    # -- findings
+    # -- experience
 
     @property
-    def distrusted(self) -> Set[ModelRef]:
-        """The models whose last unload did not give back what it promised."""
-        return self.distrust.refs
+    def experience(self) -> Experience:
+        """Whom not to count on, and what was seen of each model."""
+        return self._experience(frozenset())
+
+    def _experience(self, failed: Set[ModelRef]) -> Experience:
+        return Experience(self.distrust.refs | failed, self.history)

@@ -42,6 +42,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE departures (n INTEGER PRIMARY KEY, at REAL NOT NULL, body TEXT NOT NULL)""",
         "CREATE INDEX departures_at ON departures (at)",
     ),
+    (
+        """CREATE TABLE shelves (shelf TEXT, key TEXT, body TEXT NOT NULL,
+        PRIMARY KEY (shelf, key))""",
+        """INSERT INTO shelves (shelf, key, body)
+        SELECT 'pins', name, json_object('at', at) FROM pins ORDER BY at""",
+        "DROP TABLE pins",
+    ),
 )
 
 _DECISION = """INSERT INTO decisions (id, at, model, trigger, body) VALUES (?, ?, ?, ?, ?)
@@ -50,7 +57,6 @@ _DECISION = """INSERT INTO decisions (id, at, model, trigger, body) VALUES (?, ?
 _OUTCOME = "INSERT OR REPLACE INTO outcomes (n, decision, at, body) VALUES (?, ?, ?, ?)"
 _FINDING = """INSERT OR REPLACE INTO findings (kind, subject, opened, cleared, body)
  VALUES (?, ?, ?, ?, ?)"""
-_PIN = "INSERT OR REPLACE INTO pins (name, at) VALUES (?, ?)"
 _HOLDING = """INSERT OR REPLACE INTO holdings
  (engine, model, moment, context, pool, bytes, earlier, since, at)
  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -94,14 +100,6 @@ def write_finding(body: Json) -> Statement:
 def write_cleared(kind: str, subject: str, opened: float, at: float) -> Statement:
     sql = "UPDATE findings SET cleared = ? WHERE kind = ? AND subject = ? AND opened = ?"
     return sql, (at, kind, subject, opened)
-
-
-def write_pin(name: str, at: float) -> Statement:
-    return _PIN, (name, at)
-
-
-def delete_pin(name: str) -> Statement:
-    return "DELETE FROM pins WHERE name = ?", (name,)
 
 
 def write_holding(

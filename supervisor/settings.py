@@ -22,6 +22,7 @@ from supervisor.core.record import Mode
 from . import forms
 from .described import Description
 from .forms import Form
+from .scopes import HostWatchdog, Scope
 from .served import Launching
 from .table import Table, form_of, setting
 
@@ -33,52 +34,6 @@ class LogLevel(Enum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-class Watchdog(Table):
-    """A watchdog of an engine or a model: what is not said here is decided further out."""
-
-    idle: bool | None = setting(
-        None, forms.SWITCH, "Unload a model that has been idle for `idle_timeout`."
-    )
-    idle_timeout: Seconds | None = setting(
-        None, forms.INTERVAL, "Idle for this long is too long. Giving it switches `idle` on."
-    )
-    busy: bool | None = setting(
-        None, forms.SWITCH, "Unload a model that has been busy, without a rest, for `busy_timeout`."
-    )
-    busy_timeout: Seconds | None = setting(
-        None, forms.INTERVAL, "Busy for this long is stuck. Giving it switches `busy` on."
-    )
-
-
-class HostWatchdog(Watchdog):
-    """The watchdog of every model for which nothing more particular is said."""
-
-    idle: bool | None = setting(
-        False,
-        forms.SWITCH,
-        "Unload a model that has been idle for `idle_timeout`.",
-        at="policy.watchdog.idle",
-    )
-    idle_timeout: Seconds | None = setting(
-        "15m",
-        forms.INTERVAL,
-        "Idle for this long is too long. Giving it switches `idle` on, unless `idle = false`.",
-        at="policy.watchdog.idle_timeout",
-    )
-    busy: bool | None = setting(
-        False,
-        forms.SWITCH,
-        "Unload a model that has been busy, without a rest, for `busy_timeout`.",
-        at="policy.watchdog.busy",
-    )
-    busy_timeout: Seconds | None = setting(
-        "5m",
-        forms.INTERVAL,
-        "Busy for this long is stuck. Giving it switches `busy` on, unless `busy = false`.",
-        at="policy.watchdog.busy_timeout",
-    )
 
 
 class Listen(Table):
@@ -121,7 +76,7 @@ class Pool(Table):
     )
 
 
-class Known(Table):
+class Known(Scope):
     """An engine, however it comes to run."""
 
     kind: str | None = setting(None, forms.TEXT, "What it is: llamacpp or ollama. None: find out.")
@@ -138,11 +93,6 @@ class Known(Table):
     max_active_backends: int | None = setting(
         None, forms.COUNT, "At most this many of its models at once; 0: no limit."
     )
-    eviction_ladder: tuple[Rung, ...] | None = setting(
-        None,
-        forms.LADDER,
-        "How its models may be made to go; as the host's, where it is not said.",
-    )
     service_unit: str | None = setting(
         None,
         forms.TEXT,
@@ -152,7 +102,6 @@ class Known(Table):
     service_container: str | None = setting(
         None, forms.TEXT, "The same for an engine that runs in a container."
     )
-    watchdog: Watchdog = Watchdog()
     http: Description = Description()
 
 
@@ -160,9 +109,8 @@ class Engine(Launching, Known):
     """Further keys are for the kinds that are ours to start."""
 
 
-class Model(Table):
+class Model(Scope):
     pinned: bool = setting(False, forms.SWITCH, "Never unload it.")
-    watchdog: Watchdog = Watchdog()
 
 
 class File(Table):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from collectors.reading import Seconds
+from supervisor.core.experience import Experience
 from supervisor.core.plan import Plan, plan
 from supervisor.core.policy import Policy
 from supervisor.core.record import Mode, Outcome, Result
@@ -81,7 +82,7 @@ class World:
         wish = demand("new", size)
 
         def replan(snapshot: Snapshot, failed: Set[ModelRef]) -> Plan:
-            return plan(snapshot, self.policy, wish, failed)
+            return plan(snapshot, self.policy, wish, Experience(failed))
 
         decided = replan(self.snapshot, frozenset())
         self.before_acting()

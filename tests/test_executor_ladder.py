@@ -9,10 +9,19 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from collectors.reading import RAM, Device, MemoryPool, PoolKind, Seconds, gib
+from supervisor.core.experience import Experience
 from supervisor.core.ladder import Rung
 from supervisor.core.plan import Plan, plan
 from supervisor.core.record import Outcome, Result
-from supervisor.core.snapshot import Ability, EngineId, EngineState, ModelId, Resident, Snapshot
+from supervisor.core.snapshot import (
+    Ability,
+    EngineId,
+    EngineState,
+    ModelId,
+    ModelRef,
+    Resident,
+    Snapshot,
+)
 from supervisor.core.snapshot import State as S
 from supervisor.engines.base import EngineDown, EngineRefused
 from supervisor.executor import Executor, kept_its_promise
@@ -126,8 +135,8 @@ class Host:
         policy = replace(reserve(0), ladder=self.allowed)
         policy = replace(policy, pools=dict(policy.pools) | {RAM: reserve(0, RAM).pools[RAM]})
 
-        def replan(snapshot: Snapshot, failed: Set[object]) -> Plan:
-            return plan(snapshot, policy, demand("new", 12), failed)  # type: ignore[arg-type]
+        def replan(snapshot: Snapshot, failed: Set[ModelRef]) -> Plan:
+            return plan(snapshot, policy, demand("new", 12), Experience(failed))
 
         async def carry() -> list[Outcome]:
             decided = replan(await self.sample(), frozenset())

@@ -15,6 +15,7 @@ from supervisor.engines import ENGINES
 from supervisor.engines.launched import Told
 from supervisor.engines.wire import client
 from supervisor.housing import SERVER, service
+from tests.builders import ref
 from tests.configs import complainer, reader
 from tests.engines.standins.container import StandIn
 
@@ -68,7 +69,7 @@ def test_it_is_one_thing_of_a_launched_engine(kind: str, key: str, tmp_path: Pat
 @pytest.mark.parametrize("key", ["service_unit", "service_container"])
 def test_what_is_named_reaches_the_rungs_and_the_snapshot(read: Any, key: str) -> None:
     config = read(f'{ENGINE}{key} = "llama.x"\neviction_ladder = ["stop", "unload"]\n')
-    assert config.policy.ladder_of(EngineId("llama")) == (Rung.UNLOAD, Rung.STOP)
+    assert config.policy.ladder_of(ref("any", "llama")) == (Rung.UNLOAD, Rung.STOP)
     app = build(config, owners=())
     assert app.loop.executor.force is not None
     assert app.loop.executor.force.services.keys() == {"llama"}

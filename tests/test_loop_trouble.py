@@ -107,7 +107,7 @@ def test_a_bug_in_the_middle_of_a_plan_ends_it_with_an_outcome_for_each_action()
         assert (loop.runs, loop.leaving, loop.reservations) == ([], frozenset(), ())
         (row,) = loop.journal.decisions(1)
         assert [o["result"] for o in row["outcomes"]] == ["done", "failed"]
-        assert ref("b") in loop.distrusted  # or it would be tried again each second
+        assert ref("b") in loop.experience.distrusted  # or it would be tried again each second
 
     play(loop, story)
 

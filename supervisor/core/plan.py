@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from collectors.reading import Blind, Bytes, PoolId
 
 from .actions import Action, Evict, Load, Note, Plan, Trigger, Why
+from .experience import NONE_YET, Experience
 from .headroom import Tally, rooms
 from .limits import Slots
 from .policy import Policy
 from .rank import rank
 from .snapshot import Demand, ModelRef, Resident, Share, Snapshot, State
-from .ways import NOBODY, Ways
+from .ways import Ways
 
 __all__ = [
     "Action",
@@ -33,12 +34,9 @@ NO_LIMITS = Policy()  # relief is about bytes; the limits have a plan of their o
 
 
 def plan(
-    snapshot: Snapshot, policy: Policy, demand: Demand, distrusted: Collection[ModelRef] = NOBODY
+    snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experience = NONE_YET
 ) -> Plan:
-    """Make `demand` fit, at the least cost to those who are resident: exactly as much as it needs.
-
-    `distrusted` are models whose last unload did not give back what it promised.
-    """
+    """Make `demand` fit, exactly as much as it needs, at the least cost to who is resident."""
     ref = demand.ref
     there = snapshot.resident(ref) if ref is not None else None
     if there is not None and there.state in (State.LOADED, State.LOADING):
@@ -50,7 +48,7 @@ def plan(
     wanted = demand.shares
     if there is not None:  # asleep: what it has kept need not be found again
         wanted = tuple(replace(s, size=Bytes(max(0, s.size - there.holds(s.pool)))) for s in wanted)
-    room = _make_room(snapshot, policy, wanted, slots, distrusted, ref)
+    room = _make_room(snapshot, policy, wanted, slots, experience, ref)
     notes = room.notes if ref is None else (*room.notes, Note(ref, Why.WANTED))
     if room.unmet or room.full:
         notes = tuple(Note(n.ref, _in_vain(n.why)) for n in notes)
@@ -65,7 +63,7 @@ def relieve(
     snapshot: Snapshot,
     policy: Policy,
     pools: Collection[PoolId] | None = None,
-    distrusted: Collection[ModelRef] = NOBODY,
+    experience: Experience = NONE_YET,
 ) -> Plan:
     """Give `pools` (default: every pool in need) their reserve back, and the restore margin.
 
@@ -81,13 +79,13 @@ def relieve(
         for p in snapshot.pools
         if p.id in needy
     )
-    room = _make_room(snapshot, policy, wanted, Slots(snapshot, NO_LIMITS), distrusted)
+    room = _make_room(snapshot, policy, wanted, Slots(snapshot, NO_LIMITS), experience)
     return Plan(Trigger.RELIEF, room.victims, room.notes, room.unmet)
 
 
-def limit(snapshot: Snapshot, policy: Policy, distrusted: Collection[ModelRef] = NOBODY) -> Plan:
+def limit(snapshot: Snapshot, policy: Policy, experience: Experience = NONE_YET) -> Plan:
     """Bring the number of active models down to what the operator allows."""
-    room = _make_room(snapshot, policy, (), Slots(snapshot, policy), distrusted)
+    room = _make_room(snapshot, policy, (), Slots(snapshot, policy), experience)
     return Plan(Trigger.LIMIT, room.victims, room.notes, full=room.full)
 
 
@@ -133,10 +131,10 @@ def _make_room(
     policy: Policy,
     wanted: tuple[Share, ...],
     slots: Slots,
-    distrusted: Collection[ModelRef],
+    experience: Experience,
     newcomer: ModelRef | None = None,
 ) -> _Room:
-    ways = Ways(snapshot, policy, distrusted, even_busy=policy.force_when_busy)
+    ways = Ways(snapshot, policy, experience.distrusted)
     tally = Tally(snapshot, policy, wanted)
     unmet, full = tally.missing(), slots.full()
     notes: dict[ModelRef, Why] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from collectors.reading import Bytes, MemoryPool, PoolId, PoolKind, Seconds, mib
 
@@ -50,20 +51,30 @@ class Watchdog:
 
 
 @dataclass(frozen=True, slots=True)
-class EnginePolicy:
+class Scope:
+    """What may be said of the whole host, of an engine, and of a model. None: not said here, the
+    wider scope decides."""
+
+    watchdog: Watchdog = Watchdog()
+    ladder: tuple[Rung, ...] | None = None  # how its models may be made to go
+    force_when_busy: bool | None = None  # may a model go although it is at work?
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePolicy(Scope):
     max_active: int | None = None  # 0: no limit
-    watchdog: Watchdog = Watchdog()
-    ladder: tuple[Rung, ...] | None = None  # how its models may be made to go; None: the default
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPolicy:
+class ModelPolicy(Scope):
     pinned: bool = False
-    watchdog: Watchdog = Watchdog()
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Scope):
+    watchdog: Watchdog = Watchdog(False, Seconds(900), False, Seconds(300))
+    ladder: tuple[Rung, ...] | None = DEFAULT
+    force_when_busy: bool | None = False
     pools: Mapping[PoolId, PoolPolicy] = field(default_factory=dict)
     engines: Mapping[EngineId, EnginePolicy] = field(default_factory=dict)
     # By "model" or by "engine/model"; the latter is the more particular.
@@ -71,9 +82,6 @@ class Policy:
     pinned: frozenset[str] = frozenset()  # pins set while running, by "model" or "engine/model"
     max_active: int = 0  # models resident on the whole host; 0: no limit
     single: bool = False  # at most one model that is not pinned, on the whole host
-    watchdog: Watchdog = Watchdog(False, Seconds(900), False, Seconds(300))
-    force_when_busy: bool = False
-    ladder: tuple[Rung, ...] = DEFAULT
     grace: Seconds = Seconds(10)  # how long a pool may be below its reserve before relief
     restore_margin: Bytes = mib(256)  # relief goes this far beyond the reserve
     # A model of which nobody can say whether it is serving counts as busy this long after
@@ -104,29 +112,44 @@ class Policy:
         own = self.engines.get(engine)
         return own.max_active if own is not None and own.max_active is not None else 0
 
-    def ladder_of(self, engine: EngineId) -> tuple[Rung, ...]:
-        own = self.engines.get(engine)
-        return self.ladder if own is None or own.ladder is None else own.ladder
+    def ladder_of(self, ref: ModelRef) -> tuple[Rung, ...]:
+        found: tuple[Rung, ...] | None = self.said(ref, "ladder")
+        return found or ()
+
+    def force_when_busy_of(self, ref: ModelRef) -> bool:
+        """May `ref` be made to go although it is at work, when nothing else helps?"""
+        return bool(self.said(ref, "force_when_busy"))
 
     def idle_timeout_of(self, ref: ModelRef) -> Seconds | None:
         """How long `ref` may be idle before it is unloaded. None: for ever."""
-        scopes = self._scopes(ref)
-        on = next((w.idle for w in scopes if w.idle is not None), False)
-        limit = next((w.idle_timeout for w in scopes if w.idle_timeout is not None), None)
+        watchdogs = [s.watchdog for s in self.scopes(ref)]
+        on = next((w.idle for w in watchdogs if w.idle is not None), False)
+        limit = next((w.idle_timeout for w in watchdogs if w.idle_timeout is not None), None)
         return limit if on else None
 
     def busy_timeout_of(self, ref: ModelRef) -> Seconds | None:
         """How long `ref` may be busy without a rest before it counts as stuck. None: for ever."""
-        scopes = self._scopes(ref)
-        on = next((w.busy for w in scopes if w.busy is not None), False)
-        limit = next((w.busy_timeout for w in scopes if w.busy_timeout is not None), None)
+        watchdogs = [s.watchdog for s in self.scopes(ref)]
+        on = next((w.busy for w in watchdogs if w.busy is not None), False)
+        limit = next((w.busy_timeout for w in watchdogs if w.busy_timeout is not None), None)
         return limit if on else None
 
-    def _scopes(self, ref: ModelRef) -> list[Watchdog]:
-        """Every watchdog that has a say on `ref`, the most particular first."""
-        models = [self.models[k].watchdog for k in _keys(ref) if k in self.models]
-        engine = self.engines.get(ref.engine)
-        return [*models, *([engine.watchdog] if engine else []), self.watchdog]
+    def scopes(self, ref: ModelRef) -> list[Scope]:
+        """Every scope that has a say on `ref`, the most particular first; this one is the last."""
+        found: list[Scope] = []
+        if self.models:
+            found += [self.models[k] for k in _keys(ref) if k in self.models]
+        if (engine := self.engines.get(ref.engine)) is not None:
+            found.append(engine)
+        found.append(self)
+        return found
+
+    def said(self, ref: ModelRef, name: str) -> Any:
+        """What the most particular scope of `ref` says of the field `name`; None: nobody does."""
+        for scope in self.scopes(ref):
+            if (value := getattr(scope, name)) is not None:
+                return value
+        return None
 
 
 def _keys(ref: ModelRef) -> tuple[str, str]:

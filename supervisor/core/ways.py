@@ -11,7 +11,7 @@ from .actions import Evict, Why
 from .headroom import releases, rooms
 from .ladder import ASLEEP, Rung, asleep, ladder, weights
 from .policy import Policy
-from .snapshot import Ability, EngineId, ModelRef, Resident, Share, Snapshot, State
+from .snapshot import Ability, ModelRef, Resident, Share, Snapshot, State
 
 SLEEPS = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP})
 NOBODY: frozenset[ModelRef] = frozenset()
@@ -32,34 +32,34 @@ class Ways:
         policy: Policy,
         distrusted: Collection[ModelRef] = NOBODY,
         *,
-        even_busy: bool,
+        even_busy: bool | None = None,
     ) -> None:
+        """`even_busy`: may models go that are at work? None: as the policy says of each."""
         self._snapshot, self._policy = snapshot, policy
         self._distrusted, self._even_busy = distrusted, even_busy
         self._engines = {e.id: e for e in snapshot.engines}
         self._deep: set[ModelRef] = set()
         # There are many models and few kinds of them: by engine, and what else a ladder turns on.
-        self._ladders: dict[tuple[EngineId, bool, bool, bool], tuple[Rung, ...]] = {}
+        self._ladders: dict[tuple[object, ...], tuple[Rung, ...]] = {}
         self._sleepy = any(not SLEEPS.isdisjoint(e.abilities) for e in snapshot.engines)
         # Who has to stay, and so has its engine; also beside one whose requests may be cut short.
-        cuts = policy.force_when_busy
-        found = ((r.ref, self._held_back(r, even_busy=cuts)) for r in snapshot.residents)
+        found = ((r.ref, self._held_back(r, None)) for r in snapshot.residents)
         self._staying = {ref: why for ref, why in found if why is not None}
         self._of_engine = Counter(ref.engine for ref in self._staying)
 
     def spared(self, resident: Resident) -> Why | None:
         """Why `resident` stays, whoever needs its bytes. None: it may go."""
-        if self._even_busy == self._policy.force_when_busy:
+        if self._even_busy is None:
             why = self._staying.get(resident.ref)
         else:
-            why = self._held_back(resident, even_busy=self._even_busy)
+            why = self._held_back(resident, self._even_busy)
         if why is None and not self.ladder(resident):
             return Why.UNABLE
         if why is None and resident.ref in self._distrusted:
             return Why.DISTRUSTED
         return why
 
-    def _held_back(self, resident: Resident, *, even_busy: bool) -> Why | None:
+    def _held_back(self, resident: Resident, even_busy: bool | None) -> Why | None:
         if self._policy.is_pinned(resident.ref):
             return Why.PINNED
         if resident.state not in (State.LOADED, State.SLEEPING):
@@ -69,18 +69,20 @@ class Ways:
             return Why.UNKNOWN
         if engine is None or not engine.abilities:
             return Why.UNABLE
-        if resident.busy and not even_busy:
-            return Why.BUSY
+        if resident.busy:
+            if even_busy is None:
+                even_busy = self._policy.force_when_busy_of(resident.ref)
+            return None if even_busy else Why.BUSY
         return None
 
     def ladder(self, resident: Resident) -> tuple[Rung, ...]:
         beside = self._of_engine[resident.engine] - (resident.ref in self._staying)
         awake = resident.state is State.LOADED
-        key = (resident.engine, beside == 0, awake, bool(resident.pids))
+        allowed = self._policy.ladder_of(resident.ref)
+        key = (resident.engine, allowed, beside == 0, awake, bool(resident.pids))
         known = self._ladders.get(key)
         if known is None:
             engine = self._engines.get(resident.engine)
-            allowed = self._policy.ladder_of(resident.engine)
             known = () if engine is None else ladder(resident, engine, allowed, alone=beside == 0)
             self._ladders[key] = known
         return known

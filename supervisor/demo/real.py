@@ -55,6 +55,10 @@ class WouldNotStart(Exception):
     """The server ended, or did not answer in time; the message has its last words."""
 
 
+class GaveNoAnswer(Exception):
+    """A model that is loaded answered with an error; the message has its status and its words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     path: Path
@@ -155,7 +159,7 @@ class RealRouter:
             self._folder = None
 
     async def generate(self, model: str, tokens: int = 32) -> str:
-        """A short answer of `model`, which has to be loaded."""
+        """A short answer of `model`, which has to be loaded. Raises GaveNoAnswer."""
         body = {
             "model": model,
             "max_tokens": tokens,
@@ -163,7 +167,8 @@ class RealRouter:
         }
         async with httpx.AsyncClient(timeout=60.0, trust_env=False) as client:
             answer = await client.post(f"{self.url}/v1/chat/completions", json=body)
-            answer.raise_for_status()
+            if answer.is_error:
+                raise GaveNoAnswer(f"{model}: {answer.status_code} {answer.text.strip()}")
             return str(answer.json()["choices"][0]["message"]["content"])
 
     async def _start(self, models: Path) -> None:
@@ -272,7 +277,7 @@ async def _evict_one(router: RealRouter, engine: LlamaCpp) -> int:
             with errors_told(feed):
                 try:
                     return await _load_three(router, world, feed)
-                except (DoorError, httpx.HTTPError) as error:
+                except (DoorError, httpx.HTTPError, GaveNoAnswer) as error:
                     feed.say(Tone.BAD, f"{type(error).__name__}: {error}")
                     return 1
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from collectors.reading import Blind, Seconds, gib
+from supervisor.core.experience import Experience
 from supervisor.core.plan import Load, Plan, Trigger, Why, dismiss, limit, plan, relieve
 from supervisor.core.policy import Amount, EnginePolicy, ModelPolicy, Policy, PoolPolicy
 from supervisor.core.snapshot import (
@@ -181,7 +182,7 @@ def test_an_engine_that_is_down_is_not_asked_either() -> None:
 
 def test_a_model_whose_last_unload_gave_too_little_is_not_counted_on() -> None:
     world = machine(resident("liar", 8, idle=99), resident("honest", 8, idle=1), free=1)
-    got = plan(world, NO_RESERVE, demand("new", 4), distrusted={ref("liar")})
+    got = plan(world, NO_RESERVE, demand("new", 4), Experience(frozenset({ref("liar")})))
     assert evicted(got) == ["honest"]
     assert reasons(got)["liar"] is Why.DISTRUSTED
 

@@ -1,0 +1,74 @@
+"""Small things that outlive the daemon, kept by name: pins, leases, what was set while running."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
+
+from .store import Statement
+
+Json = dict[str, Any]
+Put = Callable[[Sequence[Statement]], "Future[bool] | None"]
+
+_KEEP = "INSERT OR REPLACE INTO shelves (shelf, key, body) VALUES (?, ?, ?)"
+_DROP = "DELETE FROM shelves WHERE shelf = ? AND key = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One kind of thing. Read from memory; what is changed is in memory at once, and `put` on disk
+    a moment later: the future tells when, None where there is no disk. Safe from any thread."""
+
+    name: str
+    _lock: RLock
+    _put: Put
+    _kept: dict[str, Json] = field(default_factory=dict)
+
+    def all(self) -> dict[str, Json]:
+        """Everything on it, in the order in which it was put there. Not to be changed."""
+        with self._lock:
+            return dict(self._kept)
+
+    def get(self, key: str) -> Json | None:
+        with self._lock:
+            return self._kept.get(key)
+
+    def keep(self, key: str, body: Json) -> Future[bool] | None:
+        with self._lock:
+            self._kept[key] = body
+            return self._put([self._written(key, body)])
+
+    def drop(self, key: str) -> Future[bool] | None:
+        with self._lock:
+            self._kept.pop(key, None)
+            return self._put([(_DROP, (self.name, key))])
+
+    def _written(self, key: str, body: Json) -> Statement:
+        return _KEEP, (self.name, key, json.dumps(body))
+
+
+@dataclass(frozen=True, slots=True)
+class Shelves:
+    _lock: RLock
+    _put: Put
+    _shelves: dict[str, Shelf] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Shelf:
+        with self._lock:
+            return self._shelves.setdefault(name, Shelf(name, self._lock, self._put))
+
+    def everything(self) -> list[Statement]:
+        """What writes all of them, for a file begun afresh."""
+        found: list[Statement] = [("DELETE FROM shelves", ())]
+        for shelf in self._shelves.values():
+            found += [shelf._written(key, body) for key, body in shelf._kept.items()]
+        return found
+
+    def load(self, db: sqlite3.Connection) -> None:
+        for name, key, body in db.execute("SELECT shelf, key, body FROM shelves ORDER BY rowid"):
+            self[name]._kept[key] = json.loads(body)

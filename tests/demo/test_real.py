@@ -13,7 +13,7 @@ import pytest
 
 from supervisor import demo
 from supervisor.demo import real
-from supervisor.demo.real import Missing, RealRouter, Server, WouldNotStart
+from supervisor.demo.real import GaveNoAnswer, Missing, RealRouter, Server, WouldNotStart
 
 INSTALLED = all(find_spec(p) for p in (real.SERVER_PACKAGE, real.MODEL_PACKAGE))
 with_server = pytest.mark.skipif(not INSTALLED, reason="llama-server or the model is missing")
@@ -26,6 +26,31 @@ ROUTER = """
         def do_GET(self):
             body = str(child.pid).encode()
             self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+        def log_message(self, *words):
+            pass
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+# Fails as often as its last argument says, and then answers.
+MOODY = """
+    import http.server, json, sys
+    failures = FAILURES
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.reply(200, b"ok")
+        def do_POST(self):
+            global failures
+            failures -= 1
+            self.rfile.read(int(self.headers["Content-Length"]))
+            said = {"choices": [{"message": {"content": "a cask"}}]}
+            if failures >= 0:
+                self.reply(500, b"the child is gone")
+            else:
+                self.reply(200, json.dumps(said).encode())
+        def reply(self, status, body):
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
         def log_message(self, *words):
@@ -89,6 +114,17 @@ def test_a_server_that_ends_at_once_is_reported_with_its_last_words(pretend):
             async with router:
                 raise AssertionError("unreachable")
         assert router._folder is None
+
+    asyncio.run(main())
+
+
+def test_an_error_of_the_server_is_asked_again_and_told_with_its_words(pretend):
+    async def main():
+        async with pretend(MOODY.replace("FAILURES", "2")) as router:
+            assert await router.generate("one") == "a cask"
+        async with pretend(MOODY.replace("FAILURES", "3")) as router:
+            with pytest.raises(GaveNoAnswer, match="one: 500 the child is gone"):
+                await router.generate("one")
 
     asyncio.run(main())
 

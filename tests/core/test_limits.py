@@ -21,5 +21,5 @@ def test_nobody_leaves_for_models_of_an_engine_that_does_not_answer() -> None:
 
 def test_a_newcomer_is_counted_beside_them_for_they_may_well_be_there() -> None:
     world = machine(LOST, free=9)
-    assert Slots(world, Policy(max_active=1), newcomer=ref("new")).full() == ("host",)
+    assert Slots(world, Policy(max_active=1), demand("new", 1)).full() == ("host",)
     assert plan(world, Policy(max_active=1), demand("new", 1)).full == ("host",)

@@ -1,5 +1,5 @@
 """`python -m benchmarks [NAME …]`: planning, status, owning, sampling, at_rest. Prints one table;
-medians, and of a look at the machine the mean."""
+medians, and of a look at the machine the mean. `python -m benchmarks policy` has its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from . import at_rest, owning, planning, sampling, status
+from . import at_rest, owning, planning, policy, sampling, status
 
 Rows = list[tuple[str, str, str]]
 
@@ -25,6 +25,8 @@ MEASURES: dict[str, tuple[Callable[[], Rows], str]] = {
 
 
 def main(names: list[str]) -> int:
+    if names[:1] == ["policy"]:  # takes options, and has a table of its own
+        return policy.main(names[1:])
     unknown = [n for n in names if n not in MEASURES]
     if unknown:
         known = ", ".join(MEASURES)

@@ -1,19 +1,22 @@
-"""How long does a plan take, over a thousand residents in eight pools?"""
+"""How long does a plan take, over a thousand residents in eight pools? What does learning cost?"""
 
 from __future__ import annotations
 
 import random
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from collectors.reading import Bytes, MemoryPool, PoolId, PoolKind, Seconds, gib
+from supervisor.core.experience import Experience
 from supervisor.core.headroom import shortfall, without
+from supervisor.core.history import History
 from supervisor.core.plan import plan
 from supervisor.core.policy import Amount, Policy, PoolPolicy
-from supervisor.core.rank import rank
+from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import (
     Ability,
     Demand,
@@ -27,6 +30,9 @@ from supervisor.core.snapshot import (
     Snapshot,
     State,
 )
+
+DAY = 86_400.0
+REQUESTS = 20_000  # learned from before a plan is made
 
 POOLS = [PoolId(f"gpu:{i}") for i in range(8)]
 
@@ -57,10 +63,26 @@ def world(residents: int) -> Snapshot:
 POLICY = Policy(pools={p: PoolPolicy(Amount(size=gib(2))) for p in POOLS}, max_active=2000)
 
 
+def experience_of(snapshot: Snapshot) -> Experience:
+    """A day of requests for each resident, some often and some rarely, with their loads timed."""
+    dice, history = random.Random(2), History()
+    requests: list[tuple[float, ModelRef]] = []
+    for resident in snapshot.residents:
+        history.loaded(resident.ref, Seconds(dice.uniform(2, 60)), resident.shares, 0.0)
+        at, every = 0.0, dice.uniform(600, 40_000)
+        while (at := at + dice.expovariate(1 / every)) < DAY and len(requests) < REQUESTS:
+            requests.append((at, resident.ref))
+    for at, ref in sorted(requests):
+        history.arrived(ref, at)
+    history.begin(taken_at=0.0, wall=DAY)
+    return Experience(history=history)
+
+
 def from_scratch(snapshot: Snapshot, policy: Policy, demand: Demand) -> list[ModelRef]:
     """The obvious way: weigh the whole snapshot again for every victim that is tried."""
     short = {s.pool for s in shortfall(snapshot, policy, demand.shares)}
-    candidates = sorted((r for r in snapshot.residents if not r.busy and r.pools & short), key=rank)
+    idle = (r for r in snapshot.residents if not r.busy and r.pools & short)
+    candidates = sorted(idle, key=lambda r: (-r.idle_for, r.model, r.engine))
     chosen: list[ModelRef] = []
     for resident in candidates:
         if not shortfall(without(snapshot, chosen), policy, demand.shares):
@@ -81,18 +103,45 @@ def median_ms(work: Callable[[], object], runs: int) -> float:
 def rows() -> list[tuple[str, str, str]]:
     """Rows of (what, figure, the obvious way in the same run)."""
     found = []
-    for count in (10, 100, 1000):
+    for count in (10, 87, 1000):
         snapshot = world(count)
+        known = experience_of(snapshot)
         one = Demand((Share(POOLS[0], gib(20)),), ModelRef(EngineId("engine0"), ModelId("new")))
         every = replace(one, shares=tuple(Share(p, gib(20)) for p in POOLS))
         for name, demand in (("one", one), ("eight", every)):
-            ours = median_ms(partial(plan, snapshot, POLICY, demand), 30)
             obvious = "not run"
             if count <= 100 or demand is one:
                 obvious = f"{median_ms(partial(from_scratch, snapshot, POLICY, demand), 3):.2f} ms"
-            what = f"plan, {count} residents in 8 pools, room needed in {name}"
-            found.append((what, f"{ours:.2f} ms", obvious))
-    return found
+            for ranking in ("value", "lru"):
+                policy = replace(POLICY, ranking=RANKINGS[ranking])
+                ours = median_ms(partial(plan, snapshot, policy, demand, known), 30)
+                what = f"plan by {ranking}, {count} residents in 8 pools, room needed in {name}"
+                found.append((what, f"{ours:.2f} ms", obvious if ranking == "lru" else ""))
+    return found + learning()
+
+
+def learning() -> list[tuple[str, str, str]]:
+    """What a request costs to learn from, and a model to remember."""
+    snapshot = world(300)
+    known = experience_of(snapshot)
+    dice = random.Random(3)
+    refs = [dice.choice(snapshot.residents).ref for _ in range(5000)]
+    at = DAY
+    times = []
+    for ref in refs:
+        at += dice.expovariate(1 / 20)
+        started = time.perf_counter()
+        known.history.arrived(ref, at)
+        times.append((time.perf_counter() - started) * 1e6)
+    tracemalloc.start()
+    kept = experience_of(snapshot)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    count = sum(1 for _ in kept.history.known())
+    return [
+        ("learning from a request, of 300 models", f"{statistics.median(times):.1f} µs", ""),
+        ("remembering a model", f"{size / count / 1024:.2f} KiB", ""),
+    ]
 
 
 if __name__ == "__main__":

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from collectors.reading import Bytes, PoolId
+from collectors.reading import RAM, Bytes, PoolId
 
 from .core.footprint import Moment
 from .core.snapshot import EngineId, ModelId, ModelRef, Share, Source
-from .schema import Peak, write_holding
+from .schema import Peak, drop_holding, write_holding
 from .store import Statement
 
 # A holding is the most that was held today or on the last day before that it was seen: a smaller
 # context shows within two days of use, a light load does not hide a heavy one.
 WINDOW = 86400.0
+# What was not seen for this long is forgotten: the model is gone, or is never loaded like that.
+KEPT = 90 * WINDOW
 
 
 class Key(NamedTuple):
-    """`context` is in tokens; 0: its engine does not say."""
+    """`context` is in tokens; `slots` are the requests that it can serve at once; 0: its engine
+    does not say. `devices` are the accelerators that it was on, "" for none."""
 
     ref: ModelRef
     moment: Moment
-    context: int
+    context: int = 0
+    slots: int = 0
+    devices: str = ""
+
+
+def key(
+    ref: ModelRef, moment: Moment, shares: tuple[Share, ...], context: int = 0, slots: int = 0
+) -> Key:
+    devices = sorted({s.pool for s in shares if s.pool != RAM and s.size})
+    return Key(ref, moment, context, slots, " ".join(devices))
 
 
 @dataclass(slots=True)
@@ -42,14 +55,36 @@ class Holdings:
         return [] if peaks == known else self._written(key, peaks, now)
 
     def get(
-        self, ref: ModelRef, moment: Moment, context: int | None = None
+        self,
+        ref: ModelRef,
+        moment: Moment,
+        context: int | None = None,
+        slots: int | None = None,
+        within: Collection[PoolId] | None = None,
     ) -> tuple[Share, ...] | None:
-        """The most that it held lately, pool by pool; None: never seen. Without a `context`:
-        in the one that it was last seen with."""
+        """The most that it held lately, pool by pool; None: never seen. Where `context` or `slots`
+        are not asked for: with those that it was last seen with. On the devices that it was on
+        last, or that are all `within` these."""
         for key, peaks in reversed(self._known.items()):
-            if key[:2] == (ref, moment) and context in (None, key.context):
+            if (
+                key[:2] == (ref, moment)
+                and context in (None, key.context)
+                and slots in (None, key.slots)
+                and (within is None or all(p == RAM or p in within for p in peaks))
+            ):
                 return _shares(peaks)
         return None
+
+    def forget(self, now: float) -> list[Statement]:
+        """Drop what was not seen for long."""
+        old = [
+            key
+            for key, peaks in self._known.items()
+            if all(now - peak.since >= KEPT + WINDOW for peak in peaks.values())
+        ]
+        for key in old:
+            del self._known[key]
+        return [drop_holding(key.ref, key.moment.value, *key[2:]) for key in old]
 
     def asleep(self) -> dict[ModelRef, tuple[Share, ...]]:
         """What each model that was seen asleep kept."""
@@ -63,16 +98,26 @@ class Holdings:
         return found
 
     def load(self, db: sqlite3.Connection) -> None:
-        columns = "engine, model, moment, context, pool, bytes, earlier, since"
-        for engine, model, moment, context, pool, size, earlier, since in db.execute(
-            f"SELECT {columns} FROM holdings ORDER BY at"
-        ):
-            key = Key(ModelRef(EngineId(engine), ModelId(model)), Moment(moment), int(context))
+        columns = "engine, model, moment, context, slots, devices, pool, bytes, earlier, since"
+        for (
+            engine,
+            model,
+            moment,
+            context,
+            slots,
+            devices,
+            pool,
+            size,
+            earlier,
+            since,
+        ) in db.execute(f"SELECT {columns} FROM holdings ORDER BY at, rowid"):
+            ref = ModelRef(EngineId(engine), ModelId(model))
+            key = Key(ref, Moment(moment), int(context), int(slots), str(devices))
             peak = Peak(int(size), int(earlier), float(since))
             self._known.setdefault(key, {})[PoolId(pool)] = peak
 
     def _written(self, key: Key, peaks: dict[PoolId, Peak], now: float) -> list[Statement]:
-        return write_holding(key.ref, key.moment.value, key.context, peaks, now)
+        return write_holding(key.ref, key.moment.value, *key[2:], peaks, now)
 
 
 def _shares(peaks: dict[PoolId, Peak]) -> tuple[Share, ...]:

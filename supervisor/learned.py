@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 from collectors.reading import NONE, RAM, Bytes, PoolId
 
-from .core.footprint import Moment
-from .core.snapshot import ModelRef, Resident, Share, Snapshot, State
+from .core.footprint import Moment, better, expect, is_guessed
+from .core.header import UNTOLD
+from .core.policy import Policy
+from .core.snapshot import Demand, ModelRef, Resident, Share, Snapshot, State
+from .holdings import WINDOW
 from .journal import Journal
 
 # What a model holds is written down again when it has grown by this much.
@@ -28,7 +32,9 @@ class _Ascent:
 @dataclass(slots=True)
 class Learned:
     journal: Journal
-    _sizes: dict[tuple[ModelRef, Moment], Bytes] = field(default_factory=dict)
+    wall: Callable[[], float] = time.time
+    # The most of each stay so far, and when it was written down.
+    _sizes: dict[tuple[ModelRef, Moment], tuple[Bytes, float]] = field(default_factory=dict)
     _ascents: dict[ModelRef, _Ascent] = field(default_factory=dict)
 
     def see(self, snapshot: Snapshot) -> None:
@@ -49,18 +55,42 @@ class Learned:
     ) -> None:
         shares = tuple(Share(p, resident.holds(p)) for p in sorted(pools))
         size = Bytes(sum(s.size for s in shares))
-        known = self._sizes.get((resident.ref, moment))
-        if known is not None and size <= known * GROWN:
+        known, at = self._sizes.get((resident.ref, moment), (Bytes(-1), 0.0))
+        now = self.wall()
+        if 0 <= size <= known * GROWN and 0 <= now - at < WINDOW:
             return
-        if moment is Moment.LOADED and not size:
-            return
+        if moment is Moment.LOADED and (not size or is_guessed(resident)):
+            return  # a guess does not come true by being remembered
         if snapshot.blind:  # what it holds where nobody can look is not nothing
             read = {p.id for p in snapshot.pools}
             before = self.journal.footprint(resident.ref, moment) or ()
             if not read.issuperset({*resident.pools, *(s.pool for s in before)}):
                 return
-        self._sizes[resident.ref, moment] = size
-        self.journal.remember(resident.ref, shares, moment, resident.context or 0)
+        self._sizes[resident.ref, moment] = size, now
+        context, slots = resident.context or 0, resident.slots or 0
+        self.journal.remember(resident.ref, shares, moment, context, slots)
+
+    # -- what is made of it
+
+    def expect(self, snapshot: Snapshot, policy: Policy, ref: ModelRef) -> Demand | None:
+        """What loading `ref` will take, by the best source there is. None: nobody knows."""
+        setup = next((i.setup for i in snapshot.installed if i.ref == ref), UNTOLD)
+        how = (setup.context, setup.slots)
+        kept = self.journal.footprint(ref, Moment.LOADED, *how)
+        pools = {s.pool for s in kept or ()}
+        peak = self.journal.footprint(ref, Moment.PEAK, *how, within=pools)
+        otherwise = self.journal.footprint(ref) if kept is None else None
+        return expect(snapshot, policy, ref, kept, peak, otherwise)
+
+    def fill(self, snapshot: Snapshot, policy: Policy) -> Snapshot:
+        """`snapshot` with what was learned or declared of those whose bytes nobody tells."""
+        if not any(is_guessed(r) for r in snapshot.residents):
+            return snapshot
+        residents = tuple(
+            better(snapshot, policy, r, self.journal.footprint(r.ref)) if is_guessed(r) else r
+            for r in snapshot.residents
+        )
+        return replace(snapshot, residents=residents)
 
     # -- loads under way
 
@@ -68,7 +98,7 @@ class Learned:
         """Follow what each load takes. Of an accelerator it is what was free and is not any more,
         for most engines list a model only once it is there; RAM is too lively for that, and there
         the model's own process says it."""
-        under_way = {r.ref: r for r in snapshot.reservations}
+        under_way = {r.ref: r for r in snapshot.reservations if r.ref is not None}
         for ref, reservation in under_way.items():
             ascent = self._ascents.setdefault(ref, _Ascent())
             for pool in (p for p in snapshot.pools if p.id != RAM):
@@ -92,10 +122,12 @@ class Learned:
         resident = snapshot.resident(ref)
         if resident is None or resident.state is not State.LOADED or snapshot.blind:
             return  # it failed, or who knows: nothing is learned from that
+        guessed = is_guessed(resident)
         shares = tuple(
-            Share(pool, Bytes(max(taken, resident.holds(pool))))
+            Share(pool, Bytes(taken if guessed else max(taken, resident.holds(pool))))
             for pool, taken in sorted(ascent.taken.items())
             if taken > NONE
         )
         if shares:
-            self.journal.remember(ref, shares, Moment.PEAK, resident.context or 0)
+            context, slots = resident.context or 0, resident.slots or 0
+            self.journal.remember(ref, shares, Moment.PEAK, context, slots)

@@ -37,9 +37,10 @@ class Notes(Journal):
         shares: tuple[Share, ...],
         moment: Moment = Moment.LOADED,
         context: int = 0,
+        slots: int = 0,
     ) -> None:
         self.written += 1
-        super().remember(ref, shares, moment, context)
+        super().remember(ref, shares, moment, context, slots)
 
 
 def seen(*residents: Resident) -> Snapshot:

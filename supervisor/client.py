@@ -118,6 +118,15 @@ class Client:
         given = {k: v for k, v in body.items() if v is not None}
         return self._ask("POST", path, json.dumps(given).encode())
 
+    def put(self, path: str, **body: object) -> Answer:
+        """Have something set. Raises ClientError."""
+        return self._ask("PUT", path, json.dumps(body).encode())
+
+    def delete(self, path: str, **query: object) -> Answer:
+        """Have something taken back. Raises ClientError."""
+        text = "&".join(f"{k}={v}" for k, v in query.items())
+        return self._ask("DELETE", f"{path}?{text}" if text else path, None)
+
     def _ask(self, method: str, target: str, body: bytes | None) -> Answer:
         headers = {"Accept": "application/json", "Connection": "close"}
         if self.token is not None:

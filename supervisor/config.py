@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,14 @@ from supervisor.core.policy import (
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId
 
-from . import checks, forms, scopes, settings
+from . import bounds, checks, forms, pressures, retained, scopes, settings
 from .forms import AMOUNT
-from .given import RIVALS, ConfigError, Given, Problem, gather, home_of, usual_places
+from .given import RIVALS, ConfigError, Given, Problem, gather, home_of, lay_overrides, usual_places
 from .launches import launches
 from .served import LAUNCHED, Launching
 from .settings import SETTINGS, KeyPath, LogLevel, Setting, dotted, table_at
 from .table import Table, form_of
-from .units import format_duration, shown
+from .units import shown
 
 __all__ = [
     "SETTINGS",
@@ -72,7 +73,8 @@ class Config:
 
     `socket` is served in addition to the port. `allowed_hosts` are further names of this
     machine that a client may use. `sources` says of each key whence it is: "default",
-    "file PATH", "environment NAME" or "flag --name".
+    "file PATH", "environment NAME", "flag --name" or "override". `again` makes it anew, from what
+    was read then, with overrides on top: texts by dotted key. It raises as `load` does.
     """
 
     mode: Mode
@@ -93,6 +95,7 @@ class Config:
     settle_step: Seconds
     log_level: LogLevel
     sources: Mapping[str, str]
+    again: Callable[[Mapping[str, str]], Config] = field(repr=False, compare=False)
 
 
 def load(
@@ -108,14 +111,27 @@ def load(
     `flags` by dotted key ("listen.port"), None: not given. `kinds` are the engines there are.
     `places` stand for the usual ones, where a file is looked for when none is named.
     """
-    given = gather(path, environ, flags, places)
+    return _settled(gather(path, environ, flags, places), environ, kinds, {})
+
+
+def _settled(
+    read: Given, environ: Mapping[str, str], kinds: frozenset[str], overrides: Mapping[str, str]
+) -> Config:
+    """What was read, with `overrides` on top."""
+    given = copy.deepcopy(read)
+    lay_overrides(given, overrides)
     file = _read(given)
     engines = checks.engines(file, given, kinds)
     launches(file, given, kinds)
     token = checks.listening(file, given)
     checks.pools(file, given)
     checks.timing(file, given)
+    retained.check(file, given)
+    checks.groups(file, given)
+    checks.strangers(file, given)
     single = checks.single(file, given)
+    policy = _policy(file, given, single)
+    checks.contradictions(policy, given)
     if given.problems:
         raise ConfigError(given.problems)
     sources = {s.key: "default" for s in SETTINGS if s.env is not None}
@@ -128,7 +144,7 @@ def load(
         state_dir, sources["state_dir"] = default_state_dir(environ, root=os.geteuid() == 0)
     return Config(
         mode=file.mode,
-        policy=_policy(file, given, single),
+        policy=policy,
         engines=tuple(
             EngineConfig(EngineId(e), t.kind, t.url or "", engines[e], _service(t), _options(t))
             for e, t in file.engines.items()
@@ -148,6 +164,7 @@ def load(
         settle_step=file.settle.step,
         log_level=file.log_level,
         sources=sources,
+        again=partial(_settled, read, dict(environ), kinds),
     )
 
 
@@ -185,6 +202,10 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
         default = HOST_RESERVE if kind is PoolKind.HOST else ACCELERATOR_RESERVE
         row(("pools", pool, "reserve"), AMOUNT.show(own.reserve or default))
         row(("pools", pool, "budget"), AMOUNT.show(own.budget))
+        for name, text in (*bounds.shown_pool(own), *pressures.shown_pool(own)):
+            row(("pools", pool, name), text)
+    for names, text in (*bounds.shown_host(policy), *pressures.shown_host(policy)):
+        row(names, text)
     for engine in config.engines:
         path = ("engines", engine.id)
         if engine.url:
@@ -208,6 +229,8 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
             row((*path, *names), text)
     for model, wish in sorted(policy.models.items()):
         row(("models", model, "pinned"), "true" if wish.pinned else "false")
+        if wish.memory is not None:
+            row(("models", model, "memory"), AMOUNT.show(wish.memory))
         for names, text in _of_scope(wish):
             row(("models", model, *names), text)
     return rows
@@ -246,16 +269,11 @@ def _of_scope(scope: Scope) -> Iterator[tuple[KeyPath, str]]:
         yield ("eviction_ladder",), forms.LADDER.show(scope.ladder)
     if scope.force_when_busy is not None:
         yield ("force_eviction_when_busy",), forms.SWITCH.show(scope.force_when_busy)
-    yield from ((("watchdog", name), text) for name, text in _said(scope.watchdog))
-
-
-def _said(watchdog: Watchdog) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name in ("idle", "busy"):
-        on, timeout = getattr(watchdog, name), getattr(watchdog, f"{name}_timeout")
-        found += [] if on is None else [(name, "true" if on else "false")]
-        found += [] if timeout is None else [(f"{name}_timeout", format_duration(timeout))]
-    return found
+    own = {name: form_of(scopes.Scope, name) for name in bounds.NAMES}
+    yield from bounds.shown_scope(scope, {name: form for name, form in own.items() if form})
+    yield from retained.shown_scope(scope)
+    said = pressures.shown_watchdog(scope.watchdog)
+    yield from ((("watchdog", name), text) for name, text in said)
 
 
 def _read(given: Given) -> settings.File:
@@ -309,15 +327,22 @@ def _prune(tree: dict[str, Any], path: KeyPath) -> None:
     tree.pop(path[-1], None)
 
 
+def _pool(table: settings.Pool) -> PoolPolicy:
+    said = bounds.of_pool(table) | pressures.of_pool(table)
+    return PoolPolicy(table.reserve, table.budget, **said)
+
+
 def _policy(file: settings.File, given: Given, single: bool) -> Policy:
     return Policy(
-        pools={PoolId(p): PoolPolicy(t.reserve, t.budget) for p, t in file.pools.items()},
+        pools={PoolId(p): _pool(t) for p, t in file.pools.items()},
         engines={
             EngineId(e): EnginePolicy(
                 watchdog=_watchdog(t.watchdog),
                 ladder=t.eviction_ladder,
                 force_when_busy=t.force_eviction_when_busy,
                 max_active=t.max_active_backends,
+                **retained.of_scope(t),
+                **bounds.of_scope(t),
             )
             for e, t in file.engines.items()
         },
@@ -327,6 +352,9 @@ def _policy(file: settings.File, given: Given, single: bool) -> Policy:
                 ladder=t.eviction_ladder,
                 force_when_busy=t.force_eviction_when_busy,
                 pinned=t.pinned,
+                **retained.of_scope(t),
+                memory=t.memory,
+                **bounds.of_scope(t),
             )
             for m, t in file.models.items()
         },
@@ -335,8 +363,13 @@ def _policy(file: settings.File, given: Given, single: bool) -> Policy:
         watchdog=_watchdog(file.watchdog),
         force_when_busy=file.force_eviction_when_busy,
         ladder=file.eviction_ladder,
+        ranking=file.ranking,
+        prefetch=file.prefetch,
         grace=file.relief_grace,
+        **retained.of_scope(file),
         restore_margin=file.restore_margin,
+        **bounds.of_host(file),
+        **pressures.of_host(file),
     )
 
 
@@ -348,5 +381,10 @@ def _watchdog(table: scopes.Watchdog) -> Watchdog:
         return True if f"{name}_timeout" in said and name not in said else switch
 
     return Watchdog(
-        on(table.idle, "idle"), table.idle_timeout, on(table.busy, "busy"), table.busy_timeout
+        on(table.idle, "idle"),
+        table.idle_timeout,
+        on(table.busy, "busy"),
+        table.busy_timeout,
+        table.busy_steps,
+        table.busy_step_interval,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from collectors.reading import Seconds
 
 from .core.explain import size
-from .core.plan import Load
+from .core.plan import Evict
 from .core.record import Outcome
 from .core.snapshot import ModelRef
 from .core.watch import Finding, Kind, Severity
@@ -36,7 +36,7 @@ class Distrust:
         return (*self._findings.values(), *self._slips.values())
 
     def judge(self, outcome: Outcome, now: Seconds) -> None:
-        if isinstance(outcome.action, Load):
+        if not isinstance(outcome.action, Evict):
             return
         ref, judgement = outcome.action.ref, outcome.judgement
         if kept_its_promise(outcome):

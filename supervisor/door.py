@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from collectors.reading import RAM, Bytes, DeviceKind, PoolId, Seconds
 
+from .core.contradictions import contradictions
 from .core.experience import Experience
-from .core.footprint import Moment, expect
-from .core.plan import Plan, Trigger, Why, dismiss, plan
+from .core.plan import Load, Plan, Trigger, Why, dismiss, plan
 from .core.policy import Policy
-from .core.record import Decision, Mode, Outcome
+from .core.record import Decision, Mode, Outcome, Result
 from .core.snapshot import Demand, ModelRef, Share, Snapshot
 from .doctor import Advice, examine
 from .engines.base import EngineError
-from .events import NotNow, PinsChanged, Replan
+from .events import Arrived, ClaimsChanged, NotNow, Replan, Uses
+from .fetching import how
 from .loop import Loop
+from .replay.savings import Savings
 from .units import format_bytes
 
 LOGS_TIMEOUT = Seconds(8.0)
@@ -34,9 +37,10 @@ class DoorError(Exception):
 class Unknown(DoorError):
     """No such model or pool. `closest` are the names that look like it, best first."""
 
-    def __init__(self, what: str, name: str, closest: tuple[str, ...]) -> None:
+    def __init__(self, what: str, name: str, closest: tuple[str, ...], first: str = "") -> None:
         self.what, self.name, self.closest = what, name, closest
         hint = f"; did you mean {' or '.join(closest)}?" if closest else ""
+        hint += f"; if not, {first}" if hint and first else f"; {first}" if first else ""
         super().__init__(f"no {what} is called {name!r}{hint}")
 
 
@@ -48,12 +52,18 @@ class NotReady(DoorError):
     """The first sample is not in yet."""
 
 
+class DoesNotFit(DoorError):
+    """There was not enough memory for it, twice: it is refused for a while."""
+
+
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What was decided, and what became of it."""
+    """What was decided, and what became of it. `leaving` are in use, and go when they no longer
+    are; with how many use them."""
 
     decision: Decision
     outcomes: tuple[Outcome, ...]
+    leaving: tuple[tuple[ModelRef, int], ...] = ()
 
 
 @dataclass(slots=True)
@@ -67,8 +77,9 @@ class Door:
             raise NotReady("the first sample is not in yet; ask again in a second")
         return self.loop.snapshot
 
-    def resolve(self, name: str) -> ModelRef:
-        """The one model that `name` means, loaded or installed. Raises Unknown or Ambiguous."""
+    def resolve(self, name: str, *, to_have: bool = False) -> ModelRef:
+        """The one model that `name` means, loaded or installed. Raises Unknown or Ambiguous; if it
+        was `to_have`, Unknown says what would bring it here."""
         snapshot = self.snapshot()
         known = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
         exact = [ref for ref in known if name in (str(ref), ref.model)]
@@ -81,7 +92,8 @@ class Door:
             names = " or ".join(sorted(str(ref) for ref in exact))
             raise Ambiguous(f"{name!r} is a model of several engines; say {names}")
         if not exact:
-            raise Unknown("model", name, closest(name, known))
+            first = how(name, snapshot.engines) if to_have else ""
+            raise Unknown("model", name, closest(name, known), first)
         return exact[0]
 
     def pool(self, name: str | None) -> PoolId:
@@ -140,42 +152,76 @@ class Door:
     async def evict(
         self, names: Iterable[str], *, force: bool = False, wait: bool = True
     ) -> Carried:
-        """Unload these models. Busy ones are waited for, unless `force`, or not `wait`."""
+        """Unload these models. Those in use go when they no longer are: nobody waits here for
+        that. With `force` they go at once, and if not `wait` they stay."""
         refs = [self.resolve(n) for n in names]
-        return await self._ask(f"asked to unload {_and(refs)}", _dismissal(refs, force), wait)
+        return await self._dismiss(f"asked to unload {_and(refs)}", refs, force, wait)
 
     async def evict_all(self, *, force: bool = False, wait: bool = True) -> Carried:
-        """Unload every model that may go."""
+        """Unload every model that may go; those in use as `evict` does."""
         refs = [r.ref for r in self.snapshot().residents]
-        return await self._ask("asked to unload everything", _dismissal(refs, force), wait)
+        return await self._dismiss("asked to unload everything", refs, force, wait)
+
+    async def _dismiss(self, cause: str, refs: list[ModelRef], force: bool, wait: bool) -> Carried:
+        carried = await self.ask(cause, _dismissal(refs, force), False)
+        if force or not wait or self.loop.mode is not Mode.ENFORCE:
+            return carried
+        tried = {o.action.ref for o in carried.outcomes if o.result is not Result.SKIPPED}
+        notes = self.dry(_dismissal(refs, False)).notes
+        used = [n.ref for n in notes if n.why in _IN_USE and n.ref not in tried]
+        snapshot, farewells = self.snapshot(), self.loop.keeping.farewells
+        leaving = tuple((ref, snapshot.contexts(ref)) for ref in used)
+        for ref, contexts in leaving:
+            farewells.begin(ref, self.loop.wall(), contexts)
+        self.claims_changed()
+        return replace(carried, leaving=leaving)
 
     async def free(self, size: Bytes, pool: PoolId, *, wait: bool = True) -> Carried:
         """Make `size` bytes of headroom in `pool`, at the least cost. All or nothing."""
         demand = Demand((Share(pool, size),))
         cause = f"asked for {format_bytes(size)} of headroom in {pool}"
-        return await self._ask(cause, _demand(demand), wait)
+        return await self.ask(cause, _demand(demand), wait)
 
-    async def load(self, name: str, *, wait: bool = True) -> Carried:
-        """Make room for a model, then have its engine load it."""
+    async def load(self, name: str, *, wait: bool = True, client: str | None = None) -> Carried:
+        """Make room for a model, then have its engine load it. One that is leaving stays. What its
+        `client` worked with before leaves, where it is to on a switch."""
         demand = self.demand(name)
-        return await self._ask(f"asked to load {demand.ref}", _demand(demand), wait)
+        if self.loop.keeping.farewells.cancel(str(demand.ref), "it is wanted again"):
+            self.claims_changed()
+        if demand.ref is not None:
+            self.loop.post(Arrived(demand.ref))
+        if client is None or demand.ref is None:
+            return await self.ask(f"asked to load {demand.ref}", _demand(demand), wait)
+        replan = self.loop.rules.clients.moving(client, demand)
+        carried = await self.ask(f"{client} asked to load {demand.ref}", replan, wait)
+        if _is_there(carried, demand.ref):
+            self.loop.post(Uses(client, demand.ref, Seconds(self.loop.clock())))
+        return carried
 
-    async def pin(self, name: str) -> str:
-        """Never evict this model. Returns the pin's full name, "engine/model"."""
-        ref = self.resolve(name)
-        await self.loop.journal.set_pin(str(ref))
-        self._pins_changed()
+    async def pin(self, name: str, period: Seconds | None = None) -> str:
+        """Never evict this model, None: for as long as the pin is not taken back. One that is
+        leaving stays. Returns the pin's full name, "engine/model"."""
+        ref = self.resolve(name, to_have=True)
+        keeping = self.loop.keeping
+        policy = keeping.considered(keeping.given)
+        pinned = replace(policy, pinned=policy.pinned | {str(ref)})
+        if found := [c for c in contradictions(pinned) if c not in contradictions(policy)]:
+            raise DoorError("; ".join(f"{'.'.join(c.path)} {c.message}" for c in found))
+        ends = None if period is None else keeping.deadlines.after(period)
+        await keeping.pins.set(str(ref), ends)
+        keeping.farewells.cancel(str(ref), "it is pinned")
+        self.claims_changed()
         return str(ref)
 
     async def unpin(self, name: str) -> str:
         """Take a pin back, by the name it was set with or the model's. Raises Unknown."""
-        pins = self.loop.journal.pins()
+        pins = self.loop.keeping.pins.names
         hits = [p for p in pins if p == name or p.partition("/")[2] == name]
         if not hits:
             raise Unknown("pin", name, tuple(get_close_matches(name, pins, 3, 0.4)))
         for pin in hits:
-            await self.loop.journal.remove_pin(pin)
-        self._pins_changed()
+            await self.loop.keeping.pins.drop(pin)
+        self.claims_changed()
         return hits[0]
 
     # -- questions
@@ -183,6 +229,20 @@ class Door:
     async def advice(self) -> tuple[Advice, ...]:
         """What works against us here, and what would be right. Takes up to some seconds."""
         return await examine(self.loop.sampler.engines.values(), self.snapshot())
+
+    async def savings(self, days: float) -> Savings:
+        """What was spent on reloads in the last `days`, and what would have been. Raises DoorError
+        where it cannot be told."""
+        loop = self.loop
+        try:
+            return await loop.ghosts.savings(self.snapshot(), loop.policy, days)
+        except (OSError, TimeoutError) as error:
+            raise DoorError(f"what was asked for cannot be replayed: {error}") from None
+
+    async def compare(self) -> None:
+        """See whether another ranking has been better for some days: then it is a finding."""
+        if self.loop.snapshot is not None:
+            await self.loop.ghosts.look(self.loop.snapshot, self.loop.policy)
 
     async def logs(self, name: str, lines: int) -> tuple[ModelRef, tuple[str, ...]]:
         """The last lines that a model's process wrote. Raises DoorError where its engine is not
@@ -201,50 +261,72 @@ class Door:
         """What loading this model is expected to take. Raises DoorError when nobody knows."""
         ref = self.resolve(name)
         loop, snapshot = self.loop, self.snapshot()
-        journal = loop.journal
-        learned, peak = journal.footprint(ref), journal.footprint(ref, Moment.PEAK)
-        found = expect(snapshot, loop.policy, ref, learned, peak)
-        if found is None:
-            raise DoorError(f"nothing is known of the size of {ref}; load it once with its engine")
-        return found
+        together = loop.rules.together
+        found = together.expect(snapshot, loop.policy, ref)
+        if found is not None:
+            return found
+        if (refusal := loop.footprints.refusal(ref)) is not None:
+            raise DoesNotFit(refusal)
+        if (lacking := together.lacking(snapshot, loop.policy, ref)) is not None:
+            raise DoorError(lacking)
+        raise DoorError(
+            f"nothing is known of the size of {ref}: load it once with its engine, or say it as"
+            f' memory in [models."{ref}"]'
+        )
 
     def plan_load(self, name: str) -> Plan:
         """What would be done if this model were asked for now. Changes nothing."""
-        return self._dry(_demand(self.demand(name)))
+        return self.dry(_demand(self.demand(name)))
 
     def plan_free(self, size: Bytes, pool: PoolId) -> Plan:
         """What would be done to make `size` bytes of headroom in `pool`. Changes nothing."""
-        return self._dry(_demand(Demand((Share(pool, size),))))
+        return self.dry(_demand(Demand((Share(pool, size),))))
 
     def plan_evict(self, names: Iterable[str], *, force: bool = False) -> Plan:
         """What would be done if these models were to be unloaded now. Changes nothing."""
-        return self._dry(_dismissal([self.resolve(n) for n in names], force))
+        return self.dry(_dismissal([self.resolve(n) for n in names], force))
 
-    def _dry(self, replan: Replan) -> Plan:
+    def dry(self, replan: Replan) -> Plan:
         loop = self.loop
         return replan(self.snapshot(), loop.policy, loop.experience)
 
-    def _pins_changed(self) -> None:
-        self.loop.post(PinsChanged(self.loop.journal.pins()))
+    def claims_changed(self) -> None:
+        self.loop.post(ClaimsChanged())
 
-    async def _ask(self, cause: str, replan: Replan, wait: bool) -> Carried:
+    async def ask(self, cause: str, replan: Replan, wait: bool) -> Carried:
         """Have it decided; while the only hope are busy models, ask again for a while.
 
         Whoever gives up waiting takes the wish back, unless it has been begun.
         """
         patience = self.loop.patience
-        tries = 0
+        tries = held = 0
         wait = wait and self.loop.mode is Mode.ENFORCE  # else nothing is done, now or later
-        while wait and tries < patience.tries and _waits(self._dry(replan)):
-            tries += 1
+        while wait:
+            plan = self.dry(replan)
+            if any(b.wait is not None for b in plan.barred):
+                held += 1
+            elif tries < patience.tries and _waits(plan):
+                tries += 1
+            else:
+                break
             await self.sleep(patience.interval)
+        if held:
+            cause += " (after it was held by a swap brake)"
         if tries:
             cause += f" (after {tries} tries while busy)"
         try:
             run = await self.loop.ask(cause, replan)
         except NotNow as why:
             raise NotReady(str(why)) from None
-        return Carried(run.decision, tuple(await asyncio.shield(run.done)))
+        outcomes = tuple(await asyncio.shield(run.done))
+        with suppress(NotNow):
+            while run.next is not None:  # it did not fit, and is tried once more
+                run = await asyncio.shield(run.next)
+                outcomes += tuple(await asyncio.shield(run.done))
+        return Carried(run.decision, outcomes)
+
+
+_IN_USE = frozenset({Why.BUSY, Why.LEASED, Why.LOADING})
 
 
 def closest(name: str, known: Iterable[ModelRef]) -> tuple[str, ...]:
@@ -253,6 +335,12 @@ def closest(name: str, known: Iterable[ModelRef]) -> tuple[str, ...]:
     hits = get_close_matches(name, names, n=3, cutoff=0.4)
     hits += [n for n in sorted(names) if name.lower() in n.lower() and "/" not in n]
     return tuple(dict.fromkeys(hits))[:3]
+
+
+def _is_there(carried: Carried, ref: ModelRef) -> bool:
+    mine = (o for o in carried.outcomes if isinstance(o.action, Load) and o.action.ref == ref)
+    loads = [o.result for o in mine]
+    return carried.decision.plan.works and (not loads or loads[-1] is Result.DONE)
 
 
 def _waits(plan: Plan) -> bool:

@@ -6,17 +6,21 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from collectors.reading import Incident, PoolId
+from collectors.reading import Incident, PoolId, Seconds
 
+from .core.actions import Action, Cancel, Load, Plan
 from .core.experience import Experience
-from .core.plan import Action, Load, Plan
 from .core.policy import Policy
 from .core.record import Decision, Outcome
-from .core.snapshot import EngineState, ModelRef, Snapshot
+from .core.snapshot import Demand, EngineState, ModelRef, Snapshot
 from .engines.base import Engine
 
 # Makes the same plan again from a newer snapshot, and what experience says by then.
 Replan = Callable[[Snapshot, Policy, Experience], Plan]
+
+
+# What loading a model will take. None: nobody knows, or it is refused for now.
+Expect = Callable[[Snapshot, Policy, ModelRef], Demand | None]
 
 
 class NotNow(Exception):
@@ -27,7 +31,8 @@ class NotNow(Exception):
 class Run:
     """A decision under way. `done` is set to its outcomes when it has ended.
 
-    `leaving` are those whose engine has been called and whose outcome is not known yet.
+    `leaving` are those whose engine has been called and whose outcome is not known yet. `next` is
+    the run that tries once more what this one could not do; it is there before `done` is set.
     """
 
     decision: Decision
@@ -35,21 +40,33 @@ class Run:
     done: asyncio.Future[list[Outcome]]
     outcomes: list[Outcome] = field(default_factory=list)
     leaving: set[ModelRef] = field(default_factory=set)
+    next: asyncio.Future[Run] | None = None
 
     def lacks(self) -> list[Action]:
         """The actions that were decided and have no outcome."""
         told = {(type(o.action), o.action.ref) for o in self.outcomes}
         return [a for a in self.decision.plan.actions if (type(a), a.ref) not in told]
 
+    @property
+    def loads(self) -> list[Load]:
+        return [a for a in self.decision.plan.actions if isinstance(a, Load)]
+
     def in_the_way(self, plan: Plan) -> bool:
-        """One plan under way per pool. A plan whose bytes are not known is in everybody's way."""
-        mine, theirs = _pools(self.decision.plan), _pools(plan)
+        """One plan under way per pool. A plan whose bytes are not known is in everybody's way, and
+        one that only ends requests in nobody's but who goes."""
+        own = self.decision.plan
+        if any(all(isinstance(a, Cancel) for a in p.actions) for p in (own, plan)):
+            return not {a.ref for a in own.actions}.isdisjoint(a.ref for a in plan.actions)
+        mine, theirs = _pools(own), _pools(plan)
         return not mine or not theirs or bool(mine & theirs)
 
 
 def _pools(plan: Plan) -> frozenset[PoolId]:
     return frozenset(
-        s.pool for a in plan.actions for s in (a.takes if isinstance(a, Load) else a.frees)
+        s.pool
+        for a in plan.actions
+        if not isinstance(a, Cancel)
+        for s in (a.takes if isinstance(a, Load) else a.frees)
     )
 
 
@@ -102,8 +119,34 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class PinsChanged:
-    pins: frozenset[str]
+class Arrived:
+    """A request for a model came, by the word of who passes it on or asks for the model."""
+
+    ref: ModelRef
+
+
+@dataclass(slots=True)
+class ClaimsChanged:
+    """Pins, leases, reservations, retentions or farewells are not what they were."""
+
+
+@dataclass(slots=True)
+class SettingsChanged:
+    """`policy` is what is configured now. `apply_now`: its limits hold for those, too, who are
+    there already. `done` is set when it is in force."""
+
+    policy: Policy
+    apply_now: bool = False
+    done: asyncio.Future[None] | None = None
+
+
+@dataclass(slots=True)
+class Uses:
+    """A client works with a model, since `at` on the monotonic clock."""
+
+    client: str
+    ref: ModelRef
+    at: Seconds
 
 
 @dataclass(slots=True)
@@ -140,7 +183,10 @@ Event = (
     | Happened
     | Ended
     | Wanted
-    | PinsChanged
+    | ClaimsChanged
+    | Arrived
+    | SettingsChanged
+    | Uses
     | ClockStepped
     | Pressed
     | Reported

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,12 +17,13 @@ from collectors.reading import RAM, Seconds
 
 from .core.explain import of_rung, size
 from .core.ladder import ASLEEP, SIGNALS, Rung
-from .core.plan import Action, Evict, Load, Plan, Why
+from .core.plan import Action, Cancel, Evict, Load, Plan, Why
 from .core.record import Mode, Outcome, Result
 from .core.snapshot import Ability, EngineId, ModelRef, Snapshot, State
 from .core.verdict import Judgement, Verdict, judge
 from .engines.base import LOAD_TIMEOUT, Engine, EngineError, EngineRefused
 from .force import Force
+from .last_words import because
 
 Sample = Callable[[], Awaitable[Snapshot]]
 # The plan again, from a newer snapshot, not counting on the models whose unload failed.
@@ -30,6 +31,7 @@ Replan = Callable[[Snapshot, Set[ModelRef]], Plan]
 Report = Callable[[Outcome], None]
 
 WAKES = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP, Ability.WAKE})
+_AWAKE = (State.LOADED, State.SLEEPING)
 GAVE_UP = "the engine began to load it and gave up"
 # An engine that refuses like this is serving: no harder way is tried on it.
 AT_WORK = frozenset({409, 423, 429})
@@ -85,6 +87,7 @@ class Executor:
             fresh = replan(before, failed)
             spared = _spared(decided, fresh) | spared  # the first reason is the true one
             action = next((e for e in fresh.evictions if e.ref not in tried), None)
+            action = action or _companion(decided, before, tried)
             if action is None or self.stopping or self.mode is not Mode.ENFORCE:
                 break
             tried.add(action.ref)
@@ -97,8 +100,13 @@ class Executor:
             if not kept_its_promise(outcomes[-1]):
                 failed.add(action.ref)
         note(*self._skipped(decision, decided, spared, tried))
+        for cancel in (a for a in decided.actions if isinstance(a, Cancel)):
+            note(await self._whole(decision, cancel, self._cancel(decision, cancel, fresh), report))
         for load in (a for a in decided.actions if isinstance(a, Load)):
-            if fresh.works and not fresh.evictions:
+            if fresh.works and not fresh.evictions and (lost := _could_not(outcomes)):
+                detail = f"{lost} could not be loaded, and they are always together"
+                note(self._outcome(decision, load, Result.SKIPPED, detail, self.clock()))
+            elif fresh.works and not fresh.evictions:
                 work = self.load(decision, load, before)
                 note(await self._whole(decision, load, work, report))
             else:
@@ -124,6 +132,20 @@ class Executor:
             report(self._outcome(decision, action, Result.FAILED, detail, started))
             raise
 
+    async def _cancel(self, decision: str, action: Cancel, fresh: Plan) -> Outcome:
+        """End the requests of a model, of whom a fresh look still says that it is stuck."""
+        started = self.clock()
+        if self.stopping or self.mode is not Mode.ENFORCE:
+            return self._outcome(decision, action, Result.SKIPPED, self._why_not(), started)
+        if action not in fresh.actions:
+            detail = "no longer needed"
+            return self._outcome(decision, action, Result.SKIPPED, detail, started)
+        try:
+            await self.engines[action.ref.engine].cancel(action.ref.model)
+        except EngineError as error:
+            return self._outcome(decision, action, Result.FAILED, str(error), started)
+        return self._outcome(decision, action, Result.DONE, "", started)
+
     async def load(self, decision: str, action: Load, before: Snapshot) -> Outcome:
         """Ask for the load and wait until the engine says that the model is there. One that
         sleeps is woken; an engine that was stopped is started first, where that is known how."""
@@ -141,7 +163,13 @@ class Executor:
                         return self._outcome(decision, action, Result.DONE, "loaded", started)
                     trouble = _trouble(now, action.ref)  # it may end before it was ever seen
                     if resident is None and (seen or trouble):
-                        detail = trouble or GAVE_UP
+                        detail = await because(
+                            trouble or GAVE_UP,
+                            self.engines.get(action.ref.engine),
+                            action.ref.model,
+                            before,
+                            now,
+                        )
                         return self._outcome(decision, action, Result.FAILED, detail, started)
                     seen = seen or resident is not None
                     if self.stopping:
@@ -309,6 +337,22 @@ def _spared(decided: Plan, fresh: Plan) -> dict[ModelRef, str]:
         else:
             found[ref] = f"spared after all: {why.value}"
     return found
+
+
+def _companion(decided: Plan, now: Snapshot, tried: Set[ModelRef]) -> Evict | None:
+    """One that was to go with another that has gone: it goes, too, unless it is at work by now."""
+    for action in decided.evictions:
+        if action.why is Why.TOGETHER and action.ref not in tried and tried:
+            there = now.resident(action.ref)
+            if there is not None and there.state in _AWAKE and not there.busy:
+                return action
+    return None
+
+
+def _could_not(outcomes: Sequence[Outcome]) -> ModelRef | None:
+    """Who was to be loaded, and could not be."""
+    loads = (o for o in outcomes if isinstance(o.action, Load))
+    return next((o.action.ref for o in loads if o.result is not Result.DONE), None)
 
 
 def _instead(decided: Plan, action: Evict, failed: Set[ModelRef]) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from collectors.reading import Seconds
 from supervisor.core.ladder import Rung
+from supervisor.core.policy import FOREVER, Retention
+from supervisor.core.rank import RANKINGS, Ranking
 
 from .units import (
     format_amount,
@@ -80,6 +82,12 @@ def one_of(choices: type[Enum]) -> Form:
     return Form(" | ".join(words), read, lambda v: str(v.value))
 
 
+def _ranking(value: Any) -> Ranking:
+    if isinstance(value, str) and value in RANKINGS:
+        return RANKINGS[value]
+    raise ValueError(f"{shown(value)} is not one of {', '.join(RANKINGS)}")
+
+
 def _switch(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -113,6 +121,19 @@ def _at_least(least: float) -> Callable[[Any], Seconds]:
         return seconds
 
     return read
+
+
+def _keep_alive(value: Any) -> Seconds:
+    """As Ollama has it: a duration, 0 for none, and whatever is negative for ever."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
+        return FOREVER
+    if isinstance(value, str) and re.fullmatch(r"-[0-9][0-9a-z.]*", value.strip()):
+        return FOREVER
+    return parse_duration(value)
+
+
+def _shown_keep_alive(value: Seconds | None) -> str:
+    return "none" if value is None else "-1" if value == FOREVER else format_duration(value)
 
 
 def _text(value: Any) -> str:
@@ -272,6 +293,7 @@ def _maybe(show: Callable[[Any], str]) -> Callable[[Any], str]:
     return lambda value: "none" if value is None else show(value)
 
 
+WORDS = _words_from
 SWITCH = Form("true | false", _switch, lambda v: "true" if v else "false", _switch_from)
 COUNT = Form(
     "count",
@@ -280,9 +302,17 @@ COUNT = Form(
     _whole_from,
 )
 TRIES = Form("count", _whole(0, 1_000_000, "a count of tries"), _as_text, _whole_from)
+PRIORITY = Form(
+    "whole number",
+    _whole(-20, 20, "a priority; write a whole number from -20 to 20"),
+    _as_text,
+    _whole_from,
+)
 PORT = Form(
     "port", _whole(0, 65535, "a port; write 0 to 65535, 0 for any free one"), _as_text, _whole_from
 )
+KEEP_ALIVE = Form("duration or -1", _keep_alive, _shown_keep_alive)
+RETENTION = replace(one_of(Retention), show=lambda v: "none" if v is None else str(v.value))
 DURATION = Form("duration", parse_duration, _maybe(format_duration))
 INTERVAL = Form("duration", _at_least(0.1), _maybe(format_duration))  # less would be a busy loop
 STEP = Form("duration", _at_least(0.01), _maybe(format_duration))
@@ -294,6 +324,7 @@ HOST = Form("host", _host)
 HOSTS = Form("list of hosts", _hosts, _listed, _words_from)
 COMMAND = Form("list of words", _command, _shown_command)
 VARIABLES = Form("table of texts", _variables, lambda v: _listed(sorted(v)))
+RANKING = Form("ranking", _ranking, lambda ranking: str(ranking.name))
 LADDER = Form("list of rungs", _ladder, lambda v: _listed(r.value for r in v or ()), _words_from)
 REPLICAS = Form(
     "count", _whole(1, 1000, "a count of replicas; write 1 or more"), _as_text, _whole_from

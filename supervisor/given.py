@@ -23,6 +23,8 @@ RIVALS = {
 }
 _RIVALS = RIVALS | {b: a for a, b in RIVALS.items()}
 
+OVERRIDE = "override"  # whence a setting is that was set while running
+
 _VARIABLES = {s.env: s.path for s in SETTINGS if s.env is not None}
 _ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -223,6 +225,8 @@ def _read_environment(given: Given, environ: Mapping[str, str]) -> None:
 _FLAGS = {
     "mode": "--mode",
     "log_level": "--log-level",
+    "retention": "--retention",
+    "keep_alive": "--keep-alive",
     "engines": "--engine",
     "listen.host": "--host",
     "listen.port": "--port",
@@ -243,13 +247,28 @@ def _read_flags(given: Given, flags: Mapping[str, object]) -> None:
             assert isinstance(texts, (list, tuple))
             _engines(given, layer, source, ",".join(texts), flag)
             continue
-        path = _key_path(key) or tuple(key.split("."))
+        path = path_of(key)
         form = _form(path)
         if form is not None and isinstance(value, (str, Path)):
             value = form.from_text(str(value))
         layer[path] = value
         source[path] = flag
     given.lay(layer, source)
+
+
+def lay_overrides(given: Given, texts: Mapping[str, str]) -> None:
+    """Put what was set while running on top of all else. By dotted key."""
+    layer: dict[KeyPath, object] = {}
+    for key, text in texts.items():
+        path = path_of(key)
+        form = _form(path)
+        layer[path] = text if form is None else form.from_text(text)
+    given.lay(layer, dict.fromkeys(layer, OVERRIDE))
+
+
+def path_of(key: str) -> KeyPath:
+    """A dotted key as it may stand in the file, quotes and all, in its parts."""
+    return _key_path(key) or tuple(key.split("."))
 
 
 def _form(path: KeyPath) -> Form | None:

@@ -1,30 +1,31 @@
 """What is remembered: pins, decisions, outcomes, findings, and what each model held.
 
 Reads are answered from memory and always work. Writes reach memory at once and the disk a
-moment later; `record`, `set_pin` and `remove_pin` wait for that, or until it is known that it
-cannot be yet, and say which. Records are kept and read as the JSON of core/rows.py.
+moment later; `record` waits for that, or until it is known that it cannot be yet, and says
+which. Records are kept and read as the JSON of core/rows.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sqlite3
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+
+from collectors.reading import PoolId
 
 from .core.footprint import Moment
 from .core.record import Decision, Departure, Outcome
 from .core.rows import decision_row, departure_row, finding_row, outcome_row
 from .core.snapshot import ModelRef, Share
 from .core.watch import Finding
-from .holdings import Holdings, Key
+from .holdings import Holdings, key
 from .schema import (
     MIGRATIONS,
     Json,
@@ -36,8 +37,9 @@ from .schema import (
     write_number,
     write_outcome,
 )
-from .shelves import Shelves
+from .shelves import Shelves, told
 from .store import RETRY_DELAYS, Connect, Statement, Store, Unusable, connect
+from .trail import Trail
 
 log = logging.getLogger("ullage.journal")
 
@@ -45,7 +47,6 @@ IN_MEMORY = 1000  # decisions, and findings, that reads are answered from
 KEPT_DAYS = 30
 KEPT_DECISIONS = 50_000
 CLOSING = 5.0  # seconds
-TOLD = 2.0  # seconds: a disk that hangs keeps nobody from unloading a model
 DAY = 86400.0
 
 # Numbers are set aside so many at a time: none is given twice, even after a sudden end.
@@ -76,6 +77,7 @@ class Journal:
         self._findings: OrderedDict[tuple[str, str, float], Json] = OrderedDict()
         self._open: dict[tuple[str, str], float] = {}
         self.shelves = Shelves(self._lock, self._put)
+        self.trail = Trail(self._lock, self._put, path)
         self._holdings = Holdings()
         self._departures: deque[Json] = deque(maxlen=IN_MEMORY)
         self._last_id = self._ids_kept = 0
@@ -166,7 +168,7 @@ class Journal:
             self._decisions[decision.id] = body
             _keep_last(self._decisions, self._outcomes)
             done = self._put([write_decision(body)])
-        return await _told(done)
+        return await told(done)
 
     def add_outcome(self, outcome: Outcome) -> None:
         with self._lock:
@@ -197,26 +199,18 @@ class Journal:
                 body["cleared"] = at
             self._put([write_cleared(kind, subject, opened, at)])
 
-    async def set_pin(self, name: str) -> bool:
-        """Pin "model" or "engine/model". True: it is on disk."""
-        with self._lock:
-            pins = self.shelves["pins"]
-            done = pins.keep(name, pins.get(name) or {"at": self._clock()})
-        return await _told(done)
-
-    async def remove_pin(self, name: str) -> bool:
-        return await _told(self.shelves["pins"].drop(name))
-
     def remember(
         self,
         ref: ModelRef,
         shares: tuple[Share, ...],
         moment: Moment = Moment.LOADED,
         context: int = 0,
+        slots: int = 0,
     ) -> None:
         """Note what a model holds. Pools where it holds nothing any more are forgotten."""
         with self._lock:
-            self._put(self._holdings.remember(Key(ref, moment, context), shares, self._clock()))
+            held = key(ref, moment, shares, context, slots)
+            self._put(self._holdings.remember(held, shares, self._clock()))
 
     def add_departure(self, departure: Departure) -> None:
         """A model left, and not by our doing."""
@@ -228,15 +222,17 @@ class Journal:
 
     # -- reading
 
-    def pins(self) -> frozenset[str]:
-        return frozenset(self.shelves["pins"].all())
-
     def footprint(
-        self, ref: ModelRef, moment: Moment = Moment.LOADED, context: int | None = None
+        self,
+        ref: ModelRef,
+        moment: Moment = Moment.LOADED,
+        context: int | None = None,
+        slots: int | None = None,
+        within: Collection[PoolId] | None = None,
     ) -> tuple[Share, ...] | None:
-        """The most that this model held lately, pool by pool. None: never seen."""
+        """The most that this model held lately, pool by pool. None: never seen, or not so."""
         with self._lock:
-            return self._holdings.get(ref, moment, context)
+            return self._holdings.get(ref, moment, context, slots, within)
 
     def residues(self) -> dict[ModelRef, tuple[Share, ...]]:
         """What models kept while they slept."""
@@ -291,7 +287,10 @@ class Journal:
             self._put([write_number("decision", self._ids_kept)])
 
     def _prune(self) -> list[Statement]:
-        return delete_old(self._horizon(), self._kept)
+        with self._lock:
+            forgotten = self._holdings.forget(self._clock())
+        passed = self.trail.forget(self._horizon())
+        return [*delete_old(self._horizon(), self._kept), *forgotten, *passed]
 
     def _horizon(self) -> float:
         return self._clock() - KEPT_DAYS * DAY
@@ -305,6 +304,7 @@ class Journal:
                 found += [write_outcome(n, body) for n, body in outcomes.items()]
             found += [write_finding(body) for body in self._findings.values()]
             found += self.shelves.everything()
+            found += self.trail.everything()
             found += self._holdings.everything(now)
             first = self._departure_number - len(self._departures) + 1
             found += [write_departure(first + i, d) for i, d in enumerate(self._departures)]
@@ -360,17 +360,6 @@ class Journal:
             self._findings[kind, subject, opened] = json.loads(body) | {"cleared": cleared}
             if cleared is None:
                 self._open[kind, subject] = opened
-
-
-async def _told(done: Future[bool] | None) -> bool:
-    """Shielded, so that a caller who is cancelled never races with the writer's answer."""
-    if done is None:
-        return False
-    try:
-        async with asyncio.timeout(TOLD):
-            return await asyncio.shield(asyncio.wrap_future(done))
-    except TimeoutError:
-        return False
 
 
 def _keep_last(ring: OrderedDict[Any, Json], beside: dict[Any, Any] | None = None) -> None:

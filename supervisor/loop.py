@@ -10,61 +10,65 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Set
+from collections.abc import Callable, Coroutine, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from collectors.reading import PoolId, Seconds
+from collectors.reading import Seconds
 
+from .ahead import Ahead
 from .alarms import Alarms
+from .arrivals import Arrivals
 from .core.experience import Experience
 from .core.explain import of_outcome
 from .core.headroom import rooms
 from .core.history import History
 from .core.pace import Pace
 from .core.patience import Patience
-from .core.plan import Evict, Load, Plan
+from .core.plan import Load, Plan
 from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome, Result
 from .core.rows import outcome_row
 from .core.snapshot import ModelRef, Reservation, Snapshot
-from .core.watch import Finding, due, watch
+from .core.watch import Finding, watch
 from .departures import Departures
 from .distrust import Distrust
 from .events import (
+    Arrived,
+    ClaimsChanged,
     ClockStepped,
     Ended,
     EnginesFound,
     Event,
     Happened,
     NotNow,
-    PinsChanged,
     Pressed,
     Replan,
     Reported,
     Run,
     Sampled,
     SampleFailed,
+    SettingsChanged,
     Tick,
+    Uses,
     Wanted,
 )
 from .executor import Executor
 from .findings import tell
+from .footprints import Footprints
+from .ghosts import Ghosts
 from .journal import Journal
-from .learned import Learned
-from .proposals import Proposals, Sight, Wish
+from .keeping import Keeping
+from .proposals import Proposals, Sight
+from .relief import Relief
+from .rules import Rules
 from .sampler import Sampler
-from .standing import DueAgain, over_limit, overdue, relief
+from .standing import leaving, overdue, unused
 from .tally import Counts
 
 log = logging.getLogger("ullage.loop")
 
-# Bytes that a process gave back, and that the kernel does not count as available yet, are
-# waited for this long before anybody else has to go for them.
-LATE = Seconds(10.0)
-
 STOPPING = "the daemon is stopping"
-
 LAST_TURN = Seconds(0.5)  # of the loop, at the daemon's end
 
 
@@ -87,23 +91,34 @@ class Loop:
     pace: Pace = field(default_factory=lambda: Pace(Seconds(1.0)))
     period: Seconds = Seconds(1.0)  # until the next tick, as the latest snapshot asks for it
     alarms: Alarms = field(default_factory=Alarms)
-    learned: Learned = field(init=False)
+    footprints: Footprints = field(init=False)
+    relief: Relief = field(init=False)
     departures: Departures = field(init=False)
     proposals: Proposals = field(init=False)
+    keeping: Keeping = field(init=False)
+    rules: Rules = field(init=False)
     history: History = field(default_factory=History)
+    arrivals: Arrivals = field(init=False)
+    ghosts: Ghosts = field(init=False)
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _sampling: set[bool] = field(default_factory=set)  # under way: True the urgent one, False not
     _failing: bool = False
     _look_again: bool = False  # an alarm came while an urgent one was under way: look once more
-    _resting: dict[PoolId, Seconds] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.learned = Learned(self.journal)
+        self.footprints = Footprints(self.journal, self.clock, self.wall)
         self.departures = Departures(self.journal, self.wall)
+        self.arrivals = Arrivals(self.history, self.journal, self.wall)
+        self.ghosts = Ghosts(self.journal, self.history, self.clock, self.wall)
         self.proposals = Proposals(self._begin, self.mode, self.patience)
-        self.proposals.sources += [self._relief, over_limit, DueAgain(self.journal), overdue]
+        self.keeping = Keeping(self.journal, self.policy, self.clock, self.wall)
+        self.rules = Rules(self.footprints.expect, self.clock)
+        expect = self.rules.together.expect
+        self.relief = Relief(self.alarms, self.journal, expect, self.clock, self.wall)
+        self.proposals.sources += [self.relief, *self.rules.sources, *self.relief.sources]
+        self.proposals.sources += [overdue, unused, leaving, Ahead(expect)]
 
     # -- the door
 
@@ -130,7 +145,7 @@ class Loop:
         return await self._sampled(thorough=True)
 
     async def _sampled(self, *, thorough: bool = False, urgent: bool = False) -> Snapshot:
-        return await self.sampler.sample(
+        snapshot = await self.sampler.sample(
             thorough=thorough,
             urgent=urgent,
             reservations=self.reservations,
@@ -138,6 +153,7 @@ class Loop:
             incidents=self.alarms.recent(Seconds(self.clock())),
             residues=self.journal.residues(),
         )
+        return self.rules.mark(self.keeping.dress(self.footprints.fill(snapshot, self.policy)))
 
     async def changed(self) -> None:
         """Returns after the next snapshot."""
@@ -168,6 +184,7 @@ class Loop:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if under_way:  # what was cut short is written down by the loop, in its own turn
             await asyncio.wait(under_way, timeout=LAST_TURN)
+        self.arrivals.save()
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -194,18 +211,23 @@ class Loop:
                 self._end(run, why)
             case Wanted():
                 self._want(event)
-            case PinsChanged(pins):
-                self.policy = replace(self.policy, pinned=pins)
+            case SettingsChanged():
+                self.policy = self.keeping.configured(event.policy)
+                self.rules.changed(event, self.policy)
+            case Arrived(ref):
+                self.arrivals.told(ref, self.clock())
+            case Uses():
+                self.rules.used(event, self.policy)
+            case ClaimsChanged():
+                now = self.keeping.as_claimed(self.snapshot, self.policy)
+                self.snapshot, self.policy = now
             case EnginesFound(engines, missing):
-                self.sampler.missing = missing
-                for engine in engines:
-                    if engine.url not in {e.url for e in self.sampler.engines.values()}:
-                        log.info("found %s at %s", engine.kind, engine.url)
-                        self.sampler.engines[engine.id] = engine
+                self.sampler.found(engines, missing)
             case Reported(incident):
                 self.alarms.hear(incident)
             case ClockStepped(by):
                 self.counts.clock_steps += 1
+                self.keeping.rewrite()
                 log.warning("the wall clock stepped by %+.1f s", by)
         if self._look_again and True not in self._sampling:
             self._begin_sample(urgent=True)
@@ -233,15 +255,21 @@ class Loop:
     def _see(self, snapshot: Snapshot) -> None:
         if self.snapshot is not None and snapshot.taken_at < self.snapshot.taken_at:
             return  # two were under way, and the later one is in already
+        snapshot, self.policy = self.keeping.see(snapshot, self.policy)
         self.snapshot = snapshot
         self.counts.samples += 1
         if self._failing:
             self._failing = False
             log.info("sampling works again")
-        self.learned.see(snapshot)
+        self.footprints.see(snapshot)
+        self.rules.see(snapshot, self.policy)
         self.distrust.forget(snapshot.taken_at)
         self.departures.see(snapshot, self.leaving)
-        found = (*watch(snapshot, self.policy, self.findings), *self.distrust.findings)
+        self.arrivals.see(snapshot, {a.ref for run in self.runs for a in run.loads})
+        found = watch(snapshot, self.policy, self.findings)
+        self.relief.see(snapshot, self.policy)
+        for other in (self.distrust, self.footprints, self.relief, self.rules, self.ghosts):
+            found = (*found, *other.findings)
         self.findings = tell(self.journal, self.findings, found, self.wall())
         if self.mode is not Mode.OBSERVE and not self.executor.stopping:
             sight = Sight(snapshot, self.policy, self.findings, self.experience)
@@ -249,12 +277,6 @@ class Loop:
         self.period = self.pace.next(snapshot, rooms(snapshot, self.policy), busy=bool(self.runs))
         self._changed.set()
         self._changed = asyncio.Event()
-
-    def _relief(self, sight: Sight) -> Iterator[Wish]:
-        alarmed = self.alarms.pools(Seconds(self.clock()))
-        now = sight.snapshot.taken_at
-        if needy := due(sight.findings, sight.policy, now, self._resting, alarmed):
-            yield relief(needy)
 
     # -- carrying out
 
@@ -294,6 +316,7 @@ class Loop:
         run = Run(decision, replan, asyncio.get_running_loop().create_future())
         if plan.actions:
             self.runs.append(run)
+            self.rules.begun(plan, self.policy)
             self._reserve()  # first: a load can fill the pool between two samples
         log.info("%s: %s", decision.id, cause)
         self.counts.decisions[plan.trigger.value] += 1
@@ -337,6 +360,7 @@ class Loop:
         self._reserve()
         self.journal.add_outcome(outcome)
         self.counts.add(run.decision.plan.trigger, outcome)
+        self.relief.judge(outcome, run.decision.plan.trigger)
         self._judge(outcome)
 
     def _end(self, run: Run, why: str) -> None:
@@ -349,25 +373,27 @@ class Loop:
                     skipped = Outcome(run.decision.id, self.wall(), action, Result.SKIPPED, why)
                     self._note(run, skipped)
             self._reserve()
+            self.arrivals.ended(run.outcomes, self.clock())
+            if (again := self.footprints.once_more(run)) is not None:
+                self.post(again)
         finally:
             if not run.done.done():
                 run.done.set_result(run.outcomes)
 
     def _judge(self, outcome: Outcome) -> None:
-        judgement = outcome.judgement
-        if judgement is not None and judgement.late and isinstance(outcome.action, Evict):
-            until = Seconds(self.clock() + LATE)
-            self._resting |= {share.pool: until for share in outcome.action.frees}
         log.info("%s: %s", outcome.decision, of_outcome(outcome_row(outcome)))
         self.distrust.judge(outcome, Seconds(self.clock()))
+        self.keeping.farewells.tell(outcome)
+        self.footprints.judge(outcome)
         self.departures.tell(outcome, Seconds(self.clock()))
 
     # -- experience
 
     @property
     def experience(self) -> Experience:
-        """Whom not to count on, and what was seen of each model."""
-        return self._experience(frozenset())
+        """Whom not to count on, what was seen of each model, and what is not to be now."""
+        known, barred = self._experience(frozenset()), self.relief.barred
+        return replace(known, braked=self.rules.braked(self.policy), barred=barred)
 
     def _experience(self, failed: Set[ModelRef]) -> Experience:
-        return Experience(self.distrust.refs | failed, self.history)
+        return Experience(self.distrust.refs | failed, self.history, tolerated=self.rules.tolerated)

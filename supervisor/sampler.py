@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from collectors.machine import Machine
-from collectors.reading import RAM, Incident, ProcessMemory, Seconds
+from collectors.reading import RAM, Incident, Process, ProcessMemory, Seconds
 
 from .attribution import Attribution
 from .core.activity import Track, look_due, observe
@@ -39,6 +39,7 @@ from .engines.base import (
     EngineError,
     EngineModel,
 )
+from .headers import Headers
 from .probes import Probes
 from .sources import SourceHealth, Sources, hidden
 
@@ -58,6 +59,7 @@ class Sampler:
     sources: Sources
     engines: dict[EngineId, Engine] = field(default_factory=dict)
     attribution: Attribution = field(default_factory=Attribution)
+    headers: Headers = field(default_factory=Headers)
     busy_while_fresh: Seconds = Policy().busy_while_fresh
     call_timeout: Seconds = CALL_TIMEOUT
     clock: Callable[[], float] = time.monotonic
@@ -97,6 +99,7 @@ class Sampler:
             if engine in states
             for model in known.models
         }
+        self.headers.want(m.setup.path for m in listed.values() if m.setup.path and not m.header)
         memory, fault = await self._memory(listed, states, machine, thorough)
         if fault is not None:
             machine = hidden(machine, RAM, f"processes: {fault}")
@@ -123,6 +126,10 @@ class Sampler:
             kin=self.attribution.kin,
             residues=residues,
         )
+
+    def processes(self) -> tuple[Process, ...]:
+        """The table of all processes as it was last read; empty where nobody reads one."""
+        return self._listing.processes
 
     @property
     def health(self) -> dict[str, SourceHealth]:
@@ -153,8 +160,17 @@ class Sampler:
             engine.id, lambda: self._ask_engine(engine), lambda state: not state.up, last
         )
 
+    def found(self, engines: Iterable[Engine], missing: tuple[EngineState, ...]) -> None:
+        """Ask these, too, from now on. `missing` were named, and nobody knows yet what they are."""
+        self.missing = missing
+        for engine in engines:
+            if engine.url not in {e.url for e in self.engines.values()}:
+                log.info("found %s at %s", engine.kind, engine.url)
+                self.engines[engine.id] = engine
+
     async def close(self) -> None:
         """End what is still being asked aside."""
+        await self.headers.close()
         await self.sources.close()
         await self._probes.close()
         await self._looks.close()
@@ -210,6 +226,11 @@ class Sampler:
             model.keep_alive,
             model.trouble,
             model.due,
+            model.setup,
+            model.header or self.headers.get(model.setup.path or ""),
+            model.type,
+            model.npu,
+            model.anywhere,
         )
 
     # -- the processes that hold models
@@ -284,6 +305,8 @@ class Sampler:
             in_flight=activity.in_flight,
             mark=activity.mark,
             cpu=cpu,
+            progress=activity.progress,
+            pids=self.attribution.pids_of(ref),
             fresh=self.busy_while_fresh,
         )
 

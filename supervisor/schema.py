@@ -48,6 +48,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """INSERT INTO shelves (shelf, key, body)
         SELECT 'pins', name, json_object('at', at) FROM pins ORDER BY at""",
         "DROP TABLE pins",
+        """CREATE TABLE held (engine TEXT, model TEXT, moment TEXT, context INTEGER,
+        slots INTEGER, devices TEXT, pool TEXT, bytes INTEGER NOT NULL, earlier INTEGER NOT NULL,
+        since REAL NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (engine, model, moment, context, slots, devices, pool))""",
+        # On which devices each was is in its rows; how many slots it had was not asked.
+        """INSERT INTO held SELECT engine, model, moment, context, 0, coalesce((
+        SELECT group_concat(pool, ' ') FROM (SELECT pool FROM holdings AS other
+        WHERE other.engine = holdings.engine AND other.model = holdings.model
+        AND other.moment = holdings.moment AND other.context = holdings.context
+        AND other.bytes > 0 AND other.pool != 'ram' ORDER BY pool)), ''),
+        pool, bytes, earlier, since, at FROM holdings ORDER BY at""",
+        "DROP TABLE holdings",
+        "ALTER TABLE held RENAME TO holdings",
+        """CREATE TABLE arrivals (at REAL NOT NULL, engine TEXT NOT NULL, model TEXT NOT NULL,
+        service REAL, load REAL, bytes INTEGER)""",
+        "CREATE INDEX arrivals_at ON arrivals (at)",
     ),
 )
 
@@ -58,8 +74,8 @@ _OUTCOME = "INSERT OR REPLACE INTO outcomes (n, decision, at, body) VALUES (?, ?
 _FINDING = """INSERT OR REPLACE INTO findings (kind, subject, opened, cleared, body)
  VALUES (?, ?, ?, ?, ?)"""
 _HOLDING = """INSERT OR REPLACE INTO holdings
- (engine, model, moment, context, pool, bytes, earlier, since, at)
- VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+ (engine, model, moment, context, slots, devices, pool, bytes, earlier, since, at)
+ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _DEPARTURE = "INSERT OR REPLACE INTO departures (n, at, body) VALUES (?, ?, ?)"
 _NUMBER = "INSERT OR REPLACE INTO numbers (name, value) VALUES (?, ?)"
 
@@ -103,13 +119,23 @@ def write_cleared(kind: str, subject: str, opened: float, at: float) -> Statemen
 
 
 def write_holding(
-    ref: ModelRef, moment: str, context: int, peaks: dict[PoolId, Peak], at: float
+    ref: ModelRef,
+    moment: str,
+    context: int,
+    slots: int,
+    devices: str,
+    peaks: dict[PoolId, Peak],
+    at: float,
 ) -> list[Statement]:
     """All pools at once: those that are not in `peaks` are forgotten."""
-    key = (*ref, moment, context)
-    where = "engine = ? AND model = ? AND moment = ? AND context = ?"
-    rows = [(*key, pool, p.size, p.earlier, p.since, at) for pool, p in peaks.items()]
-    return [(f"DELETE FROM holdings WHERE {where}", key), *((_HOLDING, row) for row in rows)]
+    key = (moment, context, slots, devices)
+    rows = [(*ref, *key, pool, p.size, p.earlier, p.since, at) for pool, p in peaks.items()]
+    return [drop_holding(ref, *key), *((_HOLDING, row) for row in rows)]
+
+
+def drop_holding(ref: ModelRef, moment: str, context: int, slots: int, devices: str) -> Statement:
+    where = "engine = ? AND model = ? AND moment = ? AND context = ? AND slots = ? AND devices = ?"
+    return f"DELETE FROM holdings WHERE {where}", (*ref, moment, context, slots, devices)
 
 
 def write_departure(n: int, body: Json) -> Statement:

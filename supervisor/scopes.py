@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collectors.reading import Seconds
 from supervisor.core.ladder import Rung
+from supervisor.core.policy import Retention, Switch
+from supervisor.core.steps import Step
+from supervisor.core.types import ModelType
 
-from . import forms
+from . import forms, pressures
 from .table import Table, setting
 
 
@@ -19,10 +22,16 @@ class Watchdog(Table):
         None, forms.INTERVAL, "Idle for this long is too long. Giving it switches `idle` on."
     )
     busy: bool | None = setting(
-        None, forms.SWITCH, "Unload a model that has been busy, without a rest, for `busy_timeout`."
+        None, forms.SWITCH, "Act on a model that has been busy without progress for `busy_timeout`."
     )
     busy_timeout: Seconds | None = setting(
         None, forms.INTERVAL, "Busy for this long is stuck. Giving it switches `busy` on."
+    )
+    busy_steps: tuple[Step, ...] | None = setting(
+        None, pressures.STEPS, "What is done about it, one after the other; see the host's."
+    )
+    busy_step_interval: Seconds | None = setting(
+        None, forms.INTERVAL, "How long each step has to help before the next is taken."
     )
 
 
@@ -44,7 +53,8 @@ class HostWatchdog(Watchdog):
     busy: bool | None = setting(
         False,
         forms.SWITCH,
-        "Unload a model that has been busy, without a rest, for `busy_timeout`.",
+        "Act on a model that has been busy for `busy_timeout` without progress (tokens, bytes, ends"
+        " of requests), or at all where its engine shows none.",
         at="policy.watchdog.busy",
     )
     busy_timeout: Seconds | None = setting(
@@ -52,6 +62,20 @@ class HostWatchdog(Watchdog):
         forms.INTERVAL,
         "Busy for this long is stuck. Giving it switches `busy` on, unless `busy = false`.",
         at="policy.watchdog.busy_timeout",
+    )
+    busy_steps: tuple[Step, ...] | None = setting(
+        ("unload",),
+        pressures.STEPS,
+        "What is done about one that is stuck, one after the other until it helps: report (say so"
+        " and wait), cancel its requests where the engine can, unload it, restart its engine. What"
+        " is not possible is passed over.",
+        at="policy.watchdog.busy_steps",
+    )
+    busy_step_interval: Seconds | None = setting(
+        "30s",
+        forms.INTERVAL,
+        "How long each step has to help before the next is taken.",
+        at="policy.watchdog.busy_step_interval",
     )
 
 
@@ -65,5 +89,32 @@ class Scope(Table):
     )
     force_eviction_when_busy: bool | None = setting(
         None, forms.SWITCH, "Unload it although it is busy, when nothing else helps."
+    )
+    type: ModelType | None = setting(
+        None, forms.one_of(ModelType), "What it is for, where its engine does not say."
+    )
+    npu: bool | None = setting(
+        None, forms.SWITCH, "It runs on the NPU, where its engine does not say."
+    )
+    unload_on_switch: Switch | None = setting(
+        None,
+        forms.one_of(Switch),
+        "It leaves when its client moves on to another model of its engine, or of the host, unless"
+        " somebody else holds it.",
+    )
+    min_residency: Seconds | None = setting(
+        None, forms.DURATION, "Once it is there, it stays for this long; see the host's."
+    )
+    priority: int | None = setting(
+        None, forms.PRIORITY, "Its loss counts twice as much for each 1 more; usually 0."
+    )
+    retention: Retention | None = setting(
+        None, forms.RETENTION, "How long it stays, unless its memory is needed; see the host's."
+    )
+    keep_alive: Seconds | None = setting(
+        None,
+        forms.KEEP_ALIVE,
+        "Idle for this long, it goes; 0: after its last request, -1: never. Counts more than an"
+        " idle watchdog of the same or a wider scope.",
     )
     watchdog: Watchdog = Watchdog()

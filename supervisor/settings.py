@@ -15,11 +15,12 @@ from typing import Any, get_args
 from pydantic import BaseModel, Field
 
 from collectors.reading import Bytes, Seconds
+from supervisor.core.foreign_rule import ForeignRule
 from supervisor.core.ladder import Rung
-from supervisor.core.policy import Amount
+from supervisor.core.policy import Amount, Brake, Retention, Switch
 from supervisor.core.record import Mode
 
-from . import forms
+from . import bounds, forms, pressures
 from .described import Description
 from .forms import Form
 from .scopes import HostWatchdog, Scope
@@ -64,7 +65,7 @@ class Settle(Table):
     step: Seconds = setting("250ms", forms.STEP, "How often to look meanwhile.", at="settle_step")
 
 
-class Pool(Table):
+class Pool(pressures.Pressure):
     reserve: Amount | None = setting(
         None,
         forms.AMOUNT,
@@ -73,6 +74,18 @@ class Pool(Table):
     )
     budget: Amount | None = setting(
         None, forms.AMOUNT, "What models may hold, all together. None: whatever the pool has."
+    )
+    max_active_backends: int = setting(
+        0, forms.COUNT, "At most this many models that hold any of it at once; 0: no limit."
+    )
+    exclusive: bool = setting(
+        False, forms.SWITCH, "It is for one model at a time: as max_active_backends = 1."
+    )
+    swap_brake: Brake | None = setting(
+        None,
+        bounds.BRAKE,
+        'At most so many loads in a time for which somebody has to leave, as "6/10m"; those beyond'
+        " are held until there may be one again.",
     )
 
 
@@ -111,6 +124,11 @@ class Engine(Launching, Known):
 
 class Model(Scope):
     pinned: bool = setting(False, forms.SWITCH, "Never unload it.")
+    memory: Amount | None = setting(
+        None,
+        forms.AMOUNT,
+        "What it takes, of the accelerator it goes to or of RAM. It counts until it was seen.",
+    )
 
 
 class File(Table):
@@ -143,6 +161,19 @@ class File(Table):
         "Unload busy models too, when nothing else helps. Their requests fail.",
         at="policy.force_when_busy",
     )
+    ranking: Any = setting(  # a Ranking, whose insides are not pydantic's business
+        "value",
+        forms.RANKING,
+        "Who goes first when memory is short; see the table of rankings.",
+        at="policy.ranking",
+    )
+    prefetch: bool = setting(
+        False,
+        forms.SWITCH,
+        "Load, or wake, what is more likely than not to be asked for soon, where nobody has to go"
+        " for it.",
+        at="policy.prefetch",
+    )
     lru_eviction_max_retries: int = setting(
         30,
         forms.TRIES,
@@ -166,6 +197,35 @@ class File(Table):
         " and nobody knows why.",
         at="holders_interval",
     )
+    unload_on_switch: Switch = setting(
+        "off",
+        forms.one_of(Switch),
+        "A model leaves when its client moves on to another one of the same engine (engine), or to"
+        " any other (host), unless another client or a lease holds it. off: it stays.",
+        at="policy.unload_on_switch",
+    )
+    min_residency: Seconds | None = setting(
+        None,
+        forms.DURATION,
+        "For how long a model stays once it was seen to come: nobody's load, no limit and no idle"
+        " watchdog makes it go sooner. Short memory does, and whoever asks for it.",
+        at="policy.min_residency",
+    )
+    retention: Retention | None = setting(
+        None,
+        forms.RETENTION,
+        "How long models stay that nobody's memory is needed for. pinned: for ever, also when it is"
+        " needed. on_demand: until the last user goes, a lease or a request. keep_alive: until they"
+        " have been idle for keep_alive. None: until a watchdog finds them idle.",
+        at="policy.retention",
+    )
+    keep_alive: Seconds | None = setting(
+        None,
+        forms.KEEP_ALIVE,
+        "Idle for this long, a model goes; 0: after its last request, -1: never. Counts more than"
+        " an idle watchdog of the same or a wider scope.",
+        at="policy.keep_alive",
+    )
     eviction_ladder: tuple[Rung, ...] = setting(
         ("sleep", "deep_sleep", "unload"),
         forms.LADDER,
@@ -177,14 +237,37 @@ class File(Table):
     relief_grace: Seconds = setting(
         "10s",
         forms.DURATION,
-        "How long a pool may be below its reserve before models are unloaded.",
+        "How long a pool may be below its soft line before models are unloaded.",
         at="policy.grace",
+    )
+    relief_pause: Seconds = setting(
+        "1m",
+        forms.DURATION,
+        "For how long only its hard line counts, after a pool was relieved: memory that goes up and"
+        " down does not take one model after the other.",
+        at="policy.relief_pause",
     )
     restore_margin: Bytes = setting(
         "256MiB",
         forms.SIZE,
-        "How far beyond the reserve an unload for want of memory goes.",
+        "How far beyond the soft line an unload for want of memory goes.",
         at="policy.restore_margin",
+    )
+    foreign_pressure: ForeignRule = setting(
+        "yield",
+        pressures.RULE,
+        "What is done when others than models, a game or a training job, take so much of a pool"
+        " that it falls short. yield: models leave, and come back when they have ended. refuse:"
+        " nobody is loaded there meanwhile, and who is there stays. alert: a finding. ignore:"
+        " nothing.",
+        at="policy.foreign",
+    )
+    growth_horizon: Seconds = setting(
+        "30s",
+        forms.DURATION,
+        "Where a model grows so that a pool meets its soft line within this, others are unloaded"
+        " already now; 0: when the line is met.",
+        at="policy.growth_horizon",
     )
     state_dir: Path | None = setting(
         None,
@@ -199,6 +282,10 @@ class File(Table):
     listen: Listen = Listen()
     settle: Settle = Settle()
     watchdog: HostWatchdog = HostWatchdog()
+    types: bounds.Types = bounds.Types()
+    npu: bounds.Npu = bounds.Npu()
+    groups: dict[str, bounds.Group] = Field(default_factory=dict)
+    foreign: dict[str, pressures.Stranger] = Field(default_factory=dict)
     pools: dict[str, Pool] = Field(default_factory=dict)
     engines: dict[str, Engine] = Field(default_factory=dict)
     models: dict[str, Model] = Field(default_factory=dict)
@@ -229,7 +316,8 @@ class Setting:
 
 
 # What stands in the documentation for names of the operator's choice.
-NAMED = {"pools": "ram", "engines": "NAME", "models": "MODEL", "served": "MODEL"}
+NAMED = {"groups": "NAME", "pools": "ram", "engines": "NAME", "models": "MODEL", "served": "MODEL"}
+NAMED["foreign"] = "PROCESS"
 
 # Variables that are no single key of the file.
 OTHER_VARIABLES = {
@@ -283,7 +371,7 @@ def _walk(table: type[BaseModel], path: KeyPath = ()) -> Iterator[Setting]:
         default = field.get_default()
         if default is not None:
             default = form.show(form.read(default))
-        free = path[:1] in (("engines",), ("models",))
+        free = path[:1] in (("engines",), ("models",), ("groups",), ("foreign",))
         env = None if free else "ULLAGE_" + "_".join(key).upper()
         shown = default or extra["shown"] or "none"
         yield Setting(key, shown, form, env, field.description or "", extra["at"])

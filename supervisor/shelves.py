@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from .store import Statement
 
 Json = dict[str, Any]
 Put = Callable[[Sequence[Statement]], "Future[bool] | None"]
+
+TOLD = 2.0  # seconds: a disk that hangs keeps nobody from unloading a model
 
 _KEEP = "INSERT OR REPLACE INTO shelves (shelf, key, body) VALUES (?, ?, ?)"
 _DROP = "DELETE FROM shelves WHERE shelf = ? AND key = ?"
@@ -72,3 +75,14 @@ class Shelves:
     def load(self, db: sqlite3.Connection) -> None:
         for name, key, body in db.execute("SELECT shelf, key, body FROM shelves ORDER BY rowid"):
             self[name]._kept[key] = json.loads(body)
+
+
+async def told(done: Future[bool] | None) -> bool:
+    """Shielded, so that a caller who is cancelled never races with the writer's answer."""
+    if done is None:
+        return False
+    try:
+        async with asyncio.timeout(TOLD):
+            return await asyncio.shield(asyncio.wrap_future(done))
+    except TimeoutError:
+        return False

@@ -73,10 +73,10 @@ def models(answer: Row, on: Screen) -> str:
         parts.append(_nothing_loaded(answer["installed"]))
     others = [m for m in answer["installed"] if m["name"] not in loaded]
     if others:
-        table = _table("INSTALLED, NOT LOADED", ">FILE")
+        table = _table("INSTALLED, NOT LOADED", ">FILE", "STATUS")
         for model in others:
             size = "not known" if model["size"] is None else format_bytes(model["size"])
-            table.add_row(_name(model["name"]), size)
+            table.add_row(_name(model["name"]), size, printable(model.get("status", "local")))
         parts += ["", table]
     return _drawn(parts, on)
 
@@ -192,6 +192,8 @@ def _models(rows: Iterable[Row], label: Mapping[str, str]) -> Table:
 
 
 def _state(model: Row) -> Text:
+    if model.get("status") == "leaving":
+        return Text(f"leaving (contexts={model['contexts']})", "yellow")
     if model["state"] == "unknown":
         text = Text("unknown", "yellow")  # its engine does not answer
     elif model["state"] not in ("loaded", "sleeping"):
@@ -203,7 +205,10 @@ def _state(model: Row) -> Text:
     else:
         word = "asleep" if model["state"] == "sleeping" else "idle"
         text = Text(f"{word} {format_seconds(model['idle'])}")
-    return text.append(", pinned", "bold") if model["pinned"] else text
+    for keeper in model.get("kept_by", ["pinned"] if model["pinned"] else []):
+        if not keeper.endswith(("in flight", "busy")):  # that is said already
+            text.append(f", {printable(keeper)}", "bold")
+    return text
 
 
 def _nothing_loaded(installed: Sequence[Row]) -> Text:
@@ -251,6 +256,14 @@ def _severity(finding: Row) -> int:
 
 
 def _rest(state: Row) -> Iterable[RenderableType]:
+    for lease in state.get("leases", ()):
+        left = format_seconds(lease["left"])
+        text = f"lease {lease['id']}: {lease['client']} on {lease['model']}, {left} left"
+        yield Text(printable(text))
+    for job in state.get("reservations", ()):
+        kept, size = format_bytes(job["held"]), format_bytes(job["size"])
+        text = f"reserved {job['id']}: {size} of {job['pool']} for {job['client']}"
+        yield Text(printable(f"{text}, {kept} kept free, {format_seconds(job['left'])} left"))
     if state["running"]:
         yield Text(f"under way: {printable(', '.join(state['running']))} (`ullage decisions`)")
     if not state["journal"].get("persistent", True):

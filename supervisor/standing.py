@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-
-from collectors.reading import PoolId
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from .core.experience import Experience
-from .core.footprint import Moment, expect
-from .core.plan import Plan, Trigger, dismiss, limit, plan, relieve
+from .core.plan import Note, Plan, Trigger, Why, dismiss, limit, plan
 from .core.policy import Policy
+from .core.retention import unused as who_is_unused
 from .core.snapshot import ModelRef, Snapshot
 from .core.watch import Finding, Kind, watch
-from .events import Replan
-from .journal import Journal
+from .events import Expect, Replan
 from .proposals import Sight, Wish
-
-
-def relief(pools: Collection[PoolId]) -> Wish:
-    def replan(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
-        return relieve(snapshot, policy, pools, experience)
-
-    return Wish("relief", f"{', '.join(sorted(pools))}: headroom is gone", replan)
 
 
 def over_limit(sight: Sight) -> Iterator[Wish]:
@@ -31,23 +21,59 @@ def over_limit(sight: Sight) -> Iterator[Wish]:
 
 
 def overdue(sight: Sight) -> Iterator[Wish]:
-    """Those whom the watchdogs found idle, or busy, for too long."""
-    for kind, trigger in ((Kind.IDLE, Trigger.IDLE), (Kind.STUCK, Trigger.BUSY)):
-        if found := [f for f in sight.findings if f.kind is kind]:
-            cause = "; ".join(f"{f.subject} is {f.detail}" for f in found)
-            yield Wish(trigger.value, cause, _dismissal(kind, trigger, found))
+    """Those whom the watchdog found idle for too long."""
+    if found := [f for f in sight.findings if f.kind is Kind.IDLE]:
+        cause = "; ".join(f"{f.subject} is {f.detail}" for f in found)
+        yield Wish(Trigger.IDLE.value, cause, _dismissal(found))
+
+
+def unused(sight: Sight) -> Iterator[Wish]:
+    """Those who were to go with their last user."""
+    if found := who_is_unused(sight.snapshot, sight.policy):
+        cause = f"nobody uses {', '.join(map(str, found))} any more"
+        yield Wish(Trigger.UNUSED.value, cause, _farewell(found, who_is_unused, Trigger.UNUSED))
+
+
+def leaving(sight: Sight) -> Iterator[Wish]:
+    """Those who were told to go, as soon as they have no user."""
+    if found := _told_to_go(sight.snapshot, sight.policy):
+        cause = f"asked to unload {', '.join(map(str, found))}, which nobody uses any more"
+        yield Wish("leaving", cause, _farewell(found, _told_to_go, Trigger.OPERATOR))
+
+
+def _told_to_go(snapshot: Snapshot, policy: Policy) -> tuple[ModelRef, ...]:
+    return tuple(sorted(r for r in snapshot.farewells if not snapshot.contexts(r)))
+
+
+def _farewell(
+    before: tuple[ModelRef, ...],
+    who: Callable[[Snapshot, Policy], tuple[ModelRef, ...]],
+    trigger: Trigger,
+) -> Replan:
+    """Unload those of whom it is still true when it is looked at again; who is wanted by then, by
+    a pin or a load, says so."""
+
+    def replan(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
+        refs = [ref for ref in who(snapshot, policy) if ref not in experience.distrusted]
+        going = dismiss(snapshot, policy, refs, trigger)
+        others = dismiss(snapshot, policy, set(before) - set(refs), trigger)
+        spared = {e.ref for e in others.evictions}
+        notes = (Note(n.ref, Why.WANTED) if n.ref in spared else n for n in others.notes)
+        return replace(going, notes=(*going.notes, *notes))
+
+    return replan
 
 
 @dataclass(frozen=True, slots=True)
 class DueAgain:
     """Models that ended by themselves, and that their engines would have loaded again now."""
 
-    journal: Journal
+    expect: Expect
 
     def __call__(self, sight: Sight) -> Iterator[Wish]:
         for ref in sorted(who_is_due(sight.snapshot)):
             cause = f"{ref} ended by itself, and is due again"
-            yield Wish(f"again {ref}", cause, loading(ref, self.journal))
+            yield Wish(f"again {ref}", cause, loading(ref, self.expect))
 
 
 def who_is_due(snapshot: Snapshot) -> frozenset[ModelRef]:
@@ -55,12 +81,11 @@ def who_is_due(snapshot: Snapshot) -> frozenset[ModelRef]:
     return frozenset(i.ref for i in snapshot.installed if i.due and i.ref not in there)
 
 
-def loading(ref: ModelRef, journal: Journal) -> Replan:
+def loading(ref: ModelRef, expect: Expect) -> Replan:
     """Load a model that is wanted again. What nobody knows the size of is not loaded."""
 
     def replan(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
-        peak = journal.footprint(ref, Moment.PEAK)
-        demand = expect(snapshot, policy, ref, journal.footprint(ref), peak)
+        demand = expect(snapshot, policy, ref)
         if demand is None:
             return Plan(Trigger.DEMAND)
         return plan(snapshot, policy, demand, experience)
@@ -68,13 +93,13 @@ def loading(ref: ModelRef, journal: Journal) -> Replan:
     return replan
 
 
-def _dismissal(kind: Kind, trigger: Trigger, before: Iterable[Finding]) -> Replan:
+def _dismissal(before: Iterable[Finding]) -> Replan:
     """Unload those of whom the finding is still true when it is looked at again."""
 
     def replan(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
         found = watch(snapshot, policy, before)
-        refs = [f.ref for f in found if f.kind is kind and f.ref is not None]
+        refs = [f.ref for f in found if f.kind is Kind.IDLE and f.ref is not None]
         refs = [r for r in refs if r not in experience.distrusted]
-        return dismiss(snapshot, policy, refs, trigger, even_busy=trigger is Trigger.BUSY)
+        return dismiss(snapshot, policy, refs, Trigger.IDLE)
 
     return replan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .core.plan import Load, Trigger
+from .core.plan import Cancel, Load, Trigger
 from .core.record import Outcome
 
 # Upper bounds, in seconds. Unloads take 0.1-5 s; loads take from a second to minutes.
@@ -42,6 +42,7 @@ class Counts:
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     decisions: Counter[str] = field(default_factory=Counter)
     loads: Counter[tuple[str, str]] = field(default_factory=Counter)
+    cancels: Counter[tuple[str, str]] = field(default_factory=Counter)
     unload_seconds: dict[str, Durations] = field(default_factory=dict)
     load_seconds: dict[str, Durations] = field(default_factory=dict)
     samples: int = 0
@@ -54,6 +55,9 @@ class Counts:
         if isinstance(outcome.action, Load):
             self.loads[engine, outcome.result.value] += 1
             self.load_seconds.setdefault(engine, Durations(LOAD_BUCKETS)).add(outcome.took)
+            return
+        if isinstance(outcome.action, Cancel):
+            self.cancels[engine, outcome.result.value] += 1
             return
         self.evictions[engine, trigger.value, outcome.result.value] += 1
         judgement = outcome.judgement

@@ -44,11 +44,13 @@ def resident(
     pool: PoolId = GPU,
     idle: float = 0,
     busy: float | None = None,
+    stalled: float | None = None,
     state: State = State.LOADED,
     engine: str = "ollama",
     files: Iterable[tuple[str, float]] = (),
 ) -> Resident:
-    """`busy`: for how many seconds; None: idle. `files`: names and GiB of mapped weights."""
+    """`busy`: for how many seconds; None: idle; `stalled`: without
+    progress, by default all that time. `files`: names and GiB of mapped weights."""
     return Resident(
         ref(name, engine),
         (share(size, pool),) if size else (),
@@ -58,6 +60,7 @@ def resident(
         in_flight=1 if busy is not None else 0,
         idle_for=Seconds(idle if busy is None else 0),
         busy_for=Seconds(busy or 0),
+        stalled_for=Seconds((busy or 0) if stalled is None else stalled),
     )
 
 

@@ -13,6 +13,7 @@ from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Share
 from supervisor.core.verdict import Judgement, Verdict
 from supervisor.core.watch import Finding, Kind, Severity
 from supervisor.journal import Journal
+from supervisor.shelves import told
 
 VRAM, RAM = PoolId("GPU-1"), PoolId("ram")
 PATIENT = (3600.0,)  # nothing is tried again within a test, unless it says so
@@ -104,7 +105,15 @@ def record(journal, *decisions):
 
 
 def pin(journal, name):
-    return asyncio.run(journal.set_pin(name))
+    return asyncio.run(told(journal.shelves["pins"].keep(name, {"at": 0.0})))
+
+
+def unpin(journal, name):
+    return asyncio.run(told(journal.shelves["pins"].drop(name)))
+
+
+def pins(journal):
+    return set(journal.shelves["pins"].all())
 
 
 def query(path, sql):

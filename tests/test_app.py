@@ -32,6 +32,8 @@ def test_an_engine_that_is_ours_to_start_is_told_all_that_it_needs(tmp_path: Pat
     assert engine.told.table.of("m").command == ("true", "${PORT}")
     inside = engine.told.speak("llamacpp", engine.id, "http://127.0.0.1:1")
     assert (type(inside), inside.id, inside._wire.key) == (LlamaCpp, "own", "open-sesame")
+    assert app.loop.keeping.processes() == app.loop.sampler.processes() == ()
+    assert app.loop.keeping.processes == app.loop.sampler.processes
     assert not (tmp_path / "state").exists()  # nothing is touched before the start
     asyncio.run(app.client.aclose())
 

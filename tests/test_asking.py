@@ -19,7 +19,7 @@ from supervisor.cli import cli
 from tests.canned import BUSY, Daemon, nobody_at, running, state, ullage
 
 ROOT = Path(__file__).parent.parent
-ASKING = sorted(c for c in cli.commands if c not in ("run", "demo", "completion"))
+ASKING = sorted(c for c in cli.commands if c not in ("run", "demo", "completion", "replay"))
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,8 @@ def test_what_the_daemon_says_cannot_command_the_terminal(daemon):
 @pytest.mark.parametrize("command", [c for c in ASKING if c != "version"])
 def test_where_nobody_listens_every_command_says_how_to_start_one(nobody, command):
     words = {"evict": ["--all"], "plan": ["--free", "1"], "status": [], "models": []}
-    words |= {"decisions": [], "release": [], "resume": [], "doctor": []}
+    words |= {"decisions": [], "release": [], "resume": [], "doctor": [], "retention": []}
+    words |= {"settings": ["get"], "savings": []}
     result = ullage("--url", nobody, command, *words.get(command, ["m"]))
     assert (result.exit_code, result.stdout) == (4, "")
     lines = result.stderr.splitlines()
@@ -129,7 +130,9 @@ def test_an_address_that_cannot_be_used_is_wrong_usage(words):
 
 @pytest.mark.parametrize("command", sorted(cli.commands))
 def test_every_command_that_asks_takes_the_address_too(command):
-    options = {o for p in cli.commands[command].params for o in p.opts}
+    found = cli.commands[command]
+    each = found.commands.values() if isinstance(found, click.Group) else [found]
+    options = set.intersection(*({o for p in c.params for o in p.opts} for c in each))
     assert ("--url" in options) == (command in ASKING)
 
 

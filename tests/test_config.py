@@ -7,10 +7,13 @@ import pytest
 
 from collectors.reading import PoolId
 from supervisor.config import ConfigError, LogLevel, default_state_dir, effective, load
+from supervisor.core.foreign_rule import ForeignRule
 from supervisor.core.ladder import Rung
-from supervisor.core.policy import Amount, Policy
+from supervisor.core.policy import FOREVER, Amount, Policy, Retention, Switch
+from supervisor.core.rank import RANKINGS
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
+from supervisor.core.steps import Step
 from supervisor.given import usual_places
 from supervisor.settings import SETTINGS
 from tests.configs import FULL, KINDS, TOKEN, nothing, reader
@@ -44,6 +47,15 @@ def test_the_default_policy_is_that_of_the_core():
     assert nothing().policy == Policy()
 
 
+def test_what_a_model_takes_may_be_said_in_bytes_or_as_a_share(read):
+    config = read('[models.a]\nmemory = "6GiB"\n[models."e/b"]\nmemory = "25%"')
+    said = {name: model.memory for name, model in config.policy.models.items()}
+    assert said == {"a": Amount(size=6 * GIB), "e/b": Amount(fraction=0.25)}
+    assert ("models.a.memory", "6GiB") in {row[:2] for row in effective(config)}
+    with pytest.raises(ConfigError, match=r"models\.a\.memory"):
+        read('[models.a]\nmemory = "some"')
+
+
 def test_a_config_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         nothing().mode = Mode.OBSERVE
@@ -75,6 +87,7 @@ def test_every_key_of_the_file_arrives(read, tmp_path):
     assert config.detect is False
     assert (policy.max_active, policy.single, policy.force_when_busy) == (3, True, True)
     assert (policy.grace, policy.restore_margin) == (0, GIB)
+    assert (policy.ranking, policy.prefetch) == (RANKINGS["landlord"], True)
     assert (config.lru_eviction_max_retries, config.lru_eviction_retry_interval) == (7, 2.0)
     assert (config.sample_interval, config.holders_interval) == (0.5, 5.0)
     assert config.state_dir == tmp_path / "state"
@@ -135,11 +148,17 @@ SAMPLES = {
     "count": ("4", 4),
     "port": ("4", 4),
     "duration": ("4s", 4.0),
+    "duration or -1": ("-1", FOREVER),
+    "pinned | on_demand | keep_alive": ("on_demand", Retention.ON_DEMAND),
     "size": ("4GiB", 4 * GIB),
     "path": ("/srv/x", Path("/srv/x")),
     "secret": (TOKEN, TOKEN),
     "host": ("::1", "::1"),
     "list of hosts": ("a, B.lan", ("a", "b.lan")),
+    "list of steps": ("cancel, unload", (Step.CANCEL, Step.UNLOAD)),
+    "ignore | yield | refuse | alert": ("alert", ForeignRule.ALERT),
+    "ranking": ("lru", RANKINGS["lru"]),
+    "off | engine | host": ("engine", Switch.ENGINE),
     "list of rungs": ("kill, unload", (Rung.UNLOAD, Rung.KILL)),
     "enforce | advise | observe": ("advise", Mode.ADVISE),
     "debug | info | warning | error": ("debug", LogLevel.DEBUG),

@@ -186,6 +186,7 @@ def test_a_busy_model_is_waited_for_and_goes_when_it_falls_idle(tmp_path: Path) 
             async with Daemon(tmp_path / "s", config({"llama": server})) as daemon:
                 await daemon.wait(lambda s: busy("a", s))
                 asked = asyncio.create_task(daemon.cli("evict", "a"))
+                await daemon.wait(lambda s: bool(s["leaving"]))
                 seen = len(server.calls("GET /slots"))
                 while len(server.calls("GET /slots")) < seen + 5:
                     await asyncio.sleep(0)
@@ -193,21 +194,26 @@ def test_a_busy_model_is_waited_for_and_goes_when_it_falls_idle(tmp_path: Path) 
                 server.busy["a"] = 0
                 code, out, err = await asked
                 assert (code, server.loaded) == (0, []), err
-                assert "tries while busy" in out
+                assert "llama/a is leaving (contexts=1)" in out
+                assert "waiting: llama/a is leaving (contexts=1)" in err
+                assert "llama/a has left" in out
+                assert "unload llama/a: freed (contexts=0)" in daemon.log
 
     run(story())
 
 
 def test_whoever_hangs_up_while_waiting_has_taken_the_wish_back(tmp_path: Path) -> None:
     async def story() -> None:
-        async with FakeLlamaRouter(["a"]) as server:
+        async with FakeLlamaRouter(["a", "b"]) as server:
             server.take("a")
             server.busy["a"] = 1
-            async with Daemon(tmp_path / "s", config({"llama": server})) as daemon:
+            known = '[models.b]\nmemory = "1MiB"'
+            text = config({"llama": server}, "max_active_backends = 1", tables=known)
+            async with Daemon(tmp_path / "s", text) as daemon:
                 await daemon.wait(lambda s: busy("a", s))
-                body = {"models": ["a"]}
+                body = {"model": "b"}  # for which "a" would have to go
                 with pytest.raises(httpx.ReadTimeout):
-                    await daemon.client.post("/api/v1/evict", json=body, timeout=0.5)
+                    await daemon.client.post("/api/v1/load", json=body, timeout=0.5)
                 server.busy["a"] = 0
                 await daemon.wait(lambda s: not busy("a", s))
                 ticks = await daemon.metric("ullage_samples_total")

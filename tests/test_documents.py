@@ -23,11 +23,12 @@ from supervisor.core.activity import LOOK_AGAIN
 from supervisor.core.patience import Patience
 from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE, Policy
 from supervisor.core.verdict import ENOUGH
+from supervisor.core.watch import Kind
 from supervisor.distrust import DISTRUST
 from supervisor.engines import ENGINES
 from supervisor.settings import OTHER_VARIABLES, SETTINGS
-from supervisor.web.admin import routes
 from supervisor.web.metrics import NAMES, PREFIX
+from supervisor.web.server import application
 from tests.web.fakes import World, site
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +92,13 @@ def understood(words: list[str]) -> str | None:
         if words[0] not in cli.commands:
             return f"there is no command {words[0]}"
         command = cli.commands[words[0]]
+    if isinstance(command, click.Group) and command != cli:
+        words = words[1:]
+        if not words:
+            return None
+        if words[0] not in command.commands:
+            return f"{command.name} has no command {words[:1]}"
+        command = command.commands[words[0]]
     try:
         _, rest, _ = command.make_parser(click.Context(command)).parse_args(words[command != cli :])
     except click.UsageError as error:
@@ -99,7 +107,10 @@ def understood(words: list[str]) -> str | None:
 
 
 def flags_of(command: click.Command) -> set[str]:
-    return {o for p in command.params if isinstance(p, click.Option) for o in p.opts}
+    found = {o for p in command.params if isinstance(p, click.Option) for o in p.opts}
+    if isinstance(command, click.Group) and command != cli:
+        found |= set().union(*map(flags_of, command.commands.values()))
+    return found
 
 
 # -- tables
@@ -251,10 +262,15 @@ def test_every_example_of_a_configuration_loads(where, text, tmp_path):
 
 
 def test_the_requests_of_the_readme_are_the_routes():
-    served = {(method, route.path) for route in routes(site(World()))
-              for method in (route.methods or set()) - {"HEAD"}}  # fmt: skip
+    served = {
+        (method, re.sub(r"\{(\w+)[^}]*\}", lambda m: m[1].upper(), route.path))
+        for route in application(site(World())).routes
+        for method in (route.methods or set()) - {"HEAD"}
+        if method != "PUT" or "POST" not in route.methods  # the same by another name
+    }
     told = [s.split("?")[0].split() for s in spans(section(README, "HTTP"))]
-    assert {(w[0], w[1]) for w in told if len(w) == 2 and w[0] in ("GET", "POST")} == served
+    methods = ("GET", "POST", "PUT", "DELETE")
+    assert {(w[0], w[1]) for w in told if len(w) == 2 and w[0] in methods} == served
 
 
 def test_the_numbers_of_the_prose_are_those_of_the_code():
@@ -283,6 +299,15 @@ def test_the_numbers_of_the_prose_are_those_of_the_code():
     assert "or 5 s are over" in prose(DESIGN)
     assert DEFAULTS["settle.timeout"] == "5s"
     assert client.DEFAULT_URL.endswith(f":{DEFAULTS['listen.port']}")
+
+
+def test_the_readme_tells_of_every_finding_and_of_no_other():
+    text = README.read_text()
+    table = text[text.index("| finding | what is wrong |") :].split("\n\n")[0]
+    told = [
+        word for row in table.splitlines() for word in re.findall(r"`(\w+)`", row.split("|")[1])
+    ]
+    assert sorted(told) == sorted(kind.value for kind in Kind)
 
 
 def test_the_latest_version_of_the_changelog_is_this_one():

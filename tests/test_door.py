@@ -12,7 +12,7 @@ from supervisor.core.snapshot import Installed, Share, Snapshot, Source
 from supervisor.door import Ambiguous, Door, DoorError, NotReady, Unknown
 from supervisor.journal import Journal
 from supervisor.loop import Loop
-from tests.builders import NO_RESERVE, machine, pool, ref, resident
+from tests.builders import GPU, NO_RESERVE, machine, pool, ref, resident
 
 A, B = PoolId("GPU-8f6f2a10"), PoolId("GPU-8f99b7c2")
 HOST = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(60))
@@ -117,11 +117,11 @@ def test_pins_are_kept_by_their_full_name_and_taken_back_by_either() -> None:
     async def story() -> None:
         at = door()
         assert await at.pin("qwen3:8b") == "ollama/qwen3:8b"
-        assert at.loop.journal.pins() == {"ollama/qwen3:8b"}
+        assert at.loop.keeping.pins.names == {"ollama/qwen3:8b"}
         with pytest.raises(Unknown):
             await at.unpin("qwen3")
         assert await at.unpin("qwen3:8b") == "ollama/qwen3:8b"
-        assert at.loop.journal.pins() == frozenset()
+        assert at.loop.keeping.pins.names == frozenset()
         with pytest.raises(Unknown):
             await at.pin("nobody")
 
@@ -148,7 +148,7 @@ def test_a_busy_model_is_asked_for_again_until_it_is_idle_or_patience_ends() -> 
 
         at.sleep, at.loop.executor = wait, Hands()  # type: ignore[assignment]
         task = asyncio.create_task(at.loop.run())
-        carried = await at.evict(["m"])
+        carried = await at.free(gib(6), GPU)
         task.cancel()
         decision = carried.decision
         return [str(e.ref) for e in decision.plan.evictions], decision.cause

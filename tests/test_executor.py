@@ -33,6 +33,10 @@ class World:
     samples: int = 0
     _due: list[tuple[int, ModelId]] = field(default_factory=list)
     loads: str = "loads"
+    words: tuple[str, ...] = ()  # the log of whatever it starts
+
+    async def logs(self, model: ModelId, lines: int) -> tuple[str, ...]:
+        return self.words[-lines:]
 
     async def sample(self) -> Snapshot:
         self.samples += 1

@@ -1,7 +1,5 @@
 """What the journal keeps, and for how long."""
 
-import asyncio
-
 import pytest
 
 from collectors.reading import Bytes
@@ -18,11 +16,13 @@ from tests.journals import (
     journals,
     outcome,
     pin,
+    pins,
     query,
     record,
     ref,
     share,
     stored,
+    unpin,
 )
 
 
@@ -68,10 +68,10 @@ def test_everything_is_there_after_a_restart(begin):
     first.clear_finding("pressure", "GPU-1", 1600.0)
     first.remember(ref(), (share(7), share(2, RAM)))
     pin(first, "main/gemma")
-    asked = [first.decisions(10), first.findings(10), first.pins(), first.footprint(ref())]
+    asked = [first.decisions(10), first.findings(10), pins(first), first.footprint(ref())]
     first.close()
     again = begin()
-    answer = [again.decisions(10), again.findings(10), again.pins(), again.footprint(ref())]
+    answer = [again.decisions(10), again.findings(10), pins(again), again.footprint(ref())]
     assert answer == asked
     assert [len(d["outcomes"]) for d in answer[0]] == [0, 2]
 
@@ -103,11 +103,11 @@ def test_pins_come_and_go(begin):
     journal = begin()
     assert pin(journal, "a")
     assert pin(journal, "main/b")
-    assert asyncio.run(journal.remove_pin("a"))
-    assert asyncio.run(journal.remove_pin("never-there"))
-    assert journal.pins() == {"main/b"}
+    assert unpin(journal, "a")
+    assert unpin(journal, "never-there")
+    assert pins(journal) == {"main/b"}
     journal.close()
-    assert begin().pins() == {"main/b"}
+    assert pins(begin()) == {"main/b"}
 
 
 def test_a_footprint_is_the_most_that_was_held_lately(begin):
@@ -200,7 +200,7 @@ def test_whatever_an_engine_calls_a_model_can_be_kept(begin):
     journal.close()
     again = begin()
     assert len(ids(again, model=odd)) == 2
-    assert len(again.pins()) == 1
+    assert len(pins(again)) == 1
     assert (journal.dropped, journal.failures) == (0, 0)
 
 
@@ -264,7 +264,7 @@ def test_no_more_decisions_are_kept_than_agreed(begin, path):
 
 
 def test_a_disk_that_hangs_keeps_nobody_from_acting(path, monkeypatch):
-    monkeypatch.setattr("supervisor.journal.TOLD", 0.05)
+    monkeypatch.setattr("supervisor.shelves.TOLD", 0.05)
     disk = Disk()
     with journals(path) as begin:
         journal = begin(connect=disk.connect)

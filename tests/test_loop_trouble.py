@@ -285,6 +285,6 @@ def test_models_that_no_engine_lists_any_more_are_not_remembered_for_ever() -> N
             seen = machine(resident(name, 1, state=State.LOADED), free=9)
             loop.post(Sampled(seen))
             await loop.changed()
-        assert len(loop.learned._sizes) <= 1
+        assert len(loop.footprints.learned._sizes) <= 1
 
     play(loop, story)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.config import effective, load
-from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE
+from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE, Retention
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
 from supervisor.served import LAUNCHED
 from supervisor.settings import OTHER_VARIABLES, SETTINGS
@@ -48,7 +48,9 @@ def test_every_setting_is_printed_at_start_with_its_source(read):
 def test_the_printed_defaults_are_the_documented_ones():
     documented = {s.key: s.default for s in SETTINGS}
     rows = effective(nothing())
-    assert {s.key for s in SETTINGS if s.at or s.path[0] == "pools"} == {r[0] for r in rows}
+    assert {s.key for s in SETTINGS if s.at or s.path[0] in ("pools", "types")} == {
+        r[0] for r in rows
+    }
     for key, text, _ in rows:
         assert key == "state_dir" or text == documented[key]
 
@@ -67,7 +69,11 @@ def test_the_example_has_every_setting_and_no_other():
     found = set()
 
     engines = ("llama", "mine", "own", "units", "boxes", "cluster")
-    names = dict.fromkeys(engines, "NAME") | {"qwen3:8b": "MODEL"}
+    names = dict.fromkeys(engines, "NAME") | {
+        "qwen3:8b": "MODEL",
+        "rivals": "NAME",
+        "steam*": "PROCESS",
+    }
     known = {s.path for s in SETTINGS}
 
     def walk(tree, path=()):
@@ -81,7 +87,12 @@ def test_the_example_has_every_setting_and_no_other():
 
 
 def test_what_the_example_calls_a_default_is_one(tmp_path):
-    text = re.sub(r"(?m)^(token|token_file|socket|budget|key_file) = .*$", "", uncommented())
+    text = re.sub(
+        r"(?m)^(token|token_file|socket|budget|key_file|min_residency|swap_brake|retention"
+        r"|keep_alive|soft|hard|restore|relief_grace|foreign_pressure) = .*$",
+        "",
+        uncommented(),
+    )
     text = text[: text.index("[engines")].replace(
         "~/.local", os.environ.get("HOME", "") + "/.local"
     )
@@ -103,7 +114,7 @@ def test_the_example_works_when_everything_in_it_is_switched_on(tmp_path):
     assert config.engines[0].key == "sk-local"
     assert config.engines[1].options.states()["ready"] == "loaded"
     ref = ModelRef(EngineId("llama"), ModelId("qwen3:8b"))
-    assert config.policy.is_pinned(ref)
+    assert config.policy.retention_of(ref) is Retention.KEEP_ALIVE
     assert config.policy.idle_timeout_of(ref) == 3600
 
 

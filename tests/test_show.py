@@ -108,9 +108,9 @@ ollama/llama3.3:70b                          6.5 GiB  measured   GPU-8f6f  idle 
 ollama/qwen3:8b                              5.5 GiB  measured   GPU-8f6f  busy 12s
 vllm/phi-4                                   256 MiB  estimated  GPU-8f6f  unknown
 
-INSTALLED, NOT LOADED                FILE
-ollama/nomic-embed-text:latest  not known
-ollama/qwen3:32b                 18.8 GiB
+INSTALLED, NOT LOADED                FILE  STATUS
+ollama/nomic-embed-text:latest  not known  local
+ollama/qwen3:32b                 18.8 GiB  local
 """
 
 DECISIONS = """\

@@ -17,6 +17,7 @@ from tests.journals import (
     journals,
     outcome,
     pin,
+    pins,
     query,
     record,
     stored,
@@ -60,7 +61,7 @@ def test_a_full_disk_is_outlived(begin, caplog):
     journal.add_outcome(outcome("d-000002"))
     assert (journal.lag, journal.failures, journal.dropped) == (4, 1, 0)
     assert ids(journal) == ["d-000003", "d-000002", "d-000001"]
-    assert journal.pins() == {"gemma"}
+    assert pins(journal) == {"gemma"}
     disk.error = None
     journal.retry_now()
     assert journal.flush()
@@ -70,7 +71,7 @@ def test_a_full_disk_is_outlived(begin, caplog):
     journal.close()
     again = begin()
     assert again.decisions(10) == asked
-    assert again.pins() == {"gemma"}
+    assert pins(again) == {"gemma"}
     messages = [r.getMessage() for r in caplog.records]
     assert sum("disk is full" in m for m in messages) == 1
     assert sum("writing again" in m for m in messages) == 1
@@ -133,7 +134,7 @@ def test_a_disk_that_was_full_at_the_start_is_used_once_it_is_not(begin, path):
     disk.full()
     second = begin(connect=disk.connect)
     assert second.persistent
-    assert second.pins() == {"gemma"}
+    assert pins(second) == {"gemma"}
     assert second.next_id() == "d-000002"
     assert record(second, decision("d-000002")) == [False]
     disk.error = None
@@ -156,7 +157,7 @@ def test_too_many_waiting_writes_lose_the_oldest_and_are_made_good_from_memory(b
     assert journal.flush()
     journal.close()
     assert sorted(stored(path)) == [f"d-{n:06}" for n in range(1, 21)]
-    assert begin().pins() == {"gemma"}
+    assert pins(begin()) == {"gemma"}
 
 
 def test_closing_with_a_full_disk_tries_once_and_ends(begin, caplog):
@@ -241,12 +242,13 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from supervisor.journal import Journal
+from supervisor.shelves import told
 from tests.journals import decision, outcome
 
 async def forever(journal):
     while True:
         id = journal.next_id()
-        pinned = await journal.set_pin("m" + id)
+        pinned = await told(journal.shelves["pins"].keep("m" + id, {{"at": 0.0}}))
         if await journal.record(decision(id)) and pinned:
             print(id, flush=True)
 
@@ -274,6 +276,6 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(begin,
     assert len(set(acknowledged)) == len(acknowledged)
     assert len(list(path.parent.glob("*.corrupt-*"))) == 0
     journal = begin(kept_decisions=10**6, at=1000.0)
-    assert {f"m{id}" for id in acknowledged} <= journal.pins()
+    assert {f"m{id}" for id in acknowledged} <= pins(journal)
     journal.close()
     assert set(acknowledged) <= set(stored(path))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from collectors.reading import Seconds
+from supervisor.core.retry import pause
 from supervisor.units import format_seconds
 
-FIRST = Seconds(10.0)  # after the first failure; it doubles
-LONGEST = Seconds(300.0)
 STEADY = Seconds(60.0)  # whoever has served this long has not failed in a row
 
 
@@ -29,8 +28,8 @@ class Failures:
         if self._ready_at is not None and now - self._ready_at >= STEADY:
             self._count = 0
         self._run, self._ready_at, self.text = run, None, text
-        self.again_at = Seconds(now + min(LONGEST, FIRST * 2 ** min(self._count, 16)))
         self._count += 1
+        self.again_at = Seconds(now + pause(self._count))
 
     def refuse(self, text: str, now: float) -> None:
         """It could not even be started. Only what was to be started again is tried again."""

@@ -247,6 +247,8 @@ class Keep:
         limit = None if child.start is None else child.start.memory
         if limit is not None and group is not None and group.was_short():
             text = f"was killed: it took more than its memory_limit of {format_size(limit)}"
+        elif code == -signal.SIGKILL and group is not None and group.was_short():
+            text = "was killed by the kernel for want of memory"
         elif code is None:
             text = "ended by itself"
         elif code >= 0:

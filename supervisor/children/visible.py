@@ -24,6 +24,12 @@ _OWN_WORDS = {
     "intel": ("ZE_AFFINITY_MASK", "ONEAPI_DEVICE_SELECTOR"),
 }
 
+# And in a command, of llama.cpp, vLLM, SGLang and others.
+_OPTIONS = frozenset(
+    ("--device", "-dev", "--main-gpu", "-mg", "--tensor-split", "-ts", "--gpu-id", "--base-gpu-id",
+     "--device-id", "--device-ids", "--gpus")
+)  # fmt: skip
+
 
 def visible(
     devices: Sequence[str], said: Collection[str], root: Path = Path("/")
@@ -47,6 +53,15 @@ def visible(
             }
             found |= _unless(said, "intel", wanted)
     return found
+
+
+def is_bound(said: Collection[str], command: Sequence[str]) -> bool:
+    """Has somebody said by himself which accelerators a child is to use: in a variable, or in its
+    command?"""
+    if any(name in said for names in _OWN_WORDS.values() for name in names):
+        return True
+    options = (word.partition("=")[0] for word in command)
+    return any(option in _OPTIONS for option in options)
 
 
 def _unless(said: Collection[str], vendor: str, wanted: Mapping[str, str]) -> Mapping[str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
-from collectors.reading import Blind
+from collectors.reading import Blind, PoolId, Seconds
 
 from .ladder import Rung
 from .snapshot import ModelRef, Share
@@ -20,8 +21,10 @@ class Why(Enum):
     ASKED = "asked for"
     IDLE = "idle for too long"
     STUCK = "busy for too long"
+    UNUSED = "its last user has gone"
     PINNED = "pinned"
     BUSY = "busy"
+    LEASED = "leased"
     LOADING = "still loading"
     LEAVING = "already leaving"
     UNKNOWN = "its engine does not answer"
@@ -31,6 +34,13 @@ class Why(Enum):
     NOT_NEEDED = "not needed"
     NOT_ENOUGH = "would not be enough"
     NO_BED = "can only sleep, and there is no room for that"
+    TOO_SMALL = "too small to matter"
+    BARRED = "not loaded beside a stranger"
+    BRAKED = "held by the swap brake"
+    TOO_YOUNG = "has not been there for long enough"
+    TOGETHER = "goes with another, or not at all"
+    STAYS_TOGETHER = "stays with another that may not go"
+    SWITCHED = "its client has moved on"
 
 
 class Trigger(Enum):
@@ -39,9 +49,25 @@ class Trigger(Enum):
     DEMAND = "demand"  # a model, or a foreign job, wants memory
     RELIEF = "relief"  # a pool is below its reserve or beyond its budget
     LIMIT = "limit"  # more models are active than the operator allows
+    GROWTH = "growth"  # a pool would fall below its soft line soon, for a model grows
     IDLE = "idle"  # the idle watchdog
     BUSY = "busy"  # the busy watchdog
+    UNUSED = "unused"  # the last user of a model has gone, and it was to go with it
     OPERATOR = "operator"  # somebody asked
+    SWITCH = "switch"  # a client moved on to another model
+    AHEAD = "ahead"  # a model is likely to be asked for soon
+    TOGETHER = "together"  # one of those that are always together has left
+
+
+class Loss(NamedTuple):
+    """What it is expected to cost that a model goes: `chance` (0 to 1) that it is asked for again
+    `within` so many seconds, times the seconds to have it `back`. `expected` is that in seconds,
+    weighed by its priority, and with what the RAM costs that it fills when it only sleeps."""
+
+    chance: float
+    within: Seconds
+    back: Seconds
+    expected: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +79,7 @@ class Evict:
     frees: tuple[Share, ...]
     why: Why
     ladder: tuple[Rung, ...] = (Rung.UNLOAD,)
+    loss: Loss | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +88,29 @@ class Load:
     takes: tuple[Share, ...]
 
 
-Action = Evict | Load
-
-
 @dataclass(frozen=True, slots=True)
-class Note:
+class Cancel:
+    """End the requests that a model works on. It stays where it is."""
+
     ref: ModelRef
     why: Why
+
+
+Action = Evict | Load | Cancel
+
+
+class Barred(NamedTuple):
+    """A pool into which nothing is loaded now, and for whom; for how long, where that is known."""
+
+    pool: PoolId
+    why: str
+    wait: Seconds | None = None
+
+
+class Note(NamedTuple):
+    ref: ModelRef
+    why: Why
+    loss: Loss | None = None  # of who might have gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +118,8 @@ class Plan:
     """What to do, in order, and a note for every model that was considered.
 
     `unmet` and `full` say what is missing: bytes, and the limits ("host" or an engine) that
-    stay exceeded; `blind` the pools of those bytes that cannot be read. For a demand either
+    stay exceeded; `blind` the pools of those bytes that cannot be read; `barred` those into which
+    nothing is loaded now. For a demand either
     `actions` makes it fit, or something is missing and `actions` is empty: a plan that cannot
     succeed evicts nobody. Relief gives what it can.
     """
@@ -86,6 +130,8 @@ class Plan:
     unmet: tuple[Share, ...] = ()
     full: tuple[str, ...] = ()
     blind: tuple[Blind, ...] = ()
+    barred: tuple[Barred, ...] = ()
+    ranking: str | None = None  # by which those were chosen who make room; None: nobody was
 
     @property
     def evictions(self) -> tuple[Evict, ...]:
@@ -93,7 +139,7 @@ class Plan:
 
     @property
     def works(self) -> bool:
-        return not self.unmet and not self.full
+        return not self.unmet and not self.full and not self.barred
 
     @property
     def waits_for(self) -> tuple[ModelRef, ...]:
@@ -101,5 +147,5 @@ class Plan:
         return (
             ()
             if self.works or self.blind
-            else tuple(n.ref for n in self.notes if n.why is Why.BUSY)
+            else tuple(n.ref for n in self.notes if n.why in (Why.BUSY, Why.TOO_YOUNG))
         )

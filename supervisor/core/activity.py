@@ -7,6 +7,7 @@ of the model's process. What nobody can tell counts as busy while the last sign 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from collectors.reading import Seconds
@@ -34,6 +35,9 @@ class Track:
     in_flight: int | None = None
     mark: str | None = None
     cpu: Seconds | None = None
+    progress: str | None = None
+    progressed_at: Seconds = Seconds(0)  # of busy time; or when it was last seen at rest
+    pids: frozenset[int] = frozenset()
 
     @property
     def busy(self) -> bool:
@@ -45,6 +49,10 @@ class Track:
     def busy_for(self, now: Seconds) -> Seconds:
         return Seconds(0.0 if self.busy_since is None else max(0.0, now - self.busy_since))
 
+    def stalled_for(self, now: Seconds) -> Seconds:
+        """How long it has been at work without any sign of progress: busy, where there is none."""
+        return Seconds(0.0 if self.busy_since is None else max(0.0, now - self.progressed_at))
+
 
 def observe(
     before: Track | None,
@@ -54,18 +62,34 @@ def observe(
     mark: str | None,
     cpu: Seconds | None,
     fresh: Seconds,
+    progress: str | None = None,
+    pids: Collection[int] = (),
 ) -> Track:
-    """The track after one more look. A model seen for the first time has just worked: it loaded."""
-    if before is None:
+    """The track after one more look. A model seen for the first time has just worked: it loaded.
+    So has one that is in other processes than before: its engine was started anew.
+
+    Progress is what `progress` shows, as tokens flow, else the mark, or that a request has ended.
+    CPU time is none: who waits for a GPU that does not answer burns a core.
+    """
+    if before is None or (pids and before.pids and before.pids.isdisjoint(pids)):
         busy = bool(in_flight) or (in_flight is None)
-        return Track(now, now, now if busy else None, in_flight, mark, cpu)
+        since = now if busy else None
+        return Track(now, now, since, in_flight, mark, cpu, progress, now, frozenset(pids))
     worked = bool(in_flight) or mark != before.mark
     if in_flight is None and not worked:
         worked = moved(before, now, cpu)
     worked_at = now if worked else before.worked_at
     busy = bool(in_flight) if in_flight is not None else now - worked_at < fresh
     since = (before.busy_since if before.busy_since is not None else now) if busy else None
-    return Track(now, worked_at, since, in_flight, mark, cpu)
+    if progress is None and before.progress is None:
+        moving = mark != before.mark
+    else:  # one that once told and does not answer now does not move
+        moving = progress not in (None, before.progress)
+    moving = moving or (in_flight is not None and in_flight < (before.in_flight or 0))
+    progressed_at = now if moving or not (busy and before.busy) else before.progressed_at
+    progress = before.progress if progress is None else progress
+    known = frozenset(pids) or before.pids
+    return Track(now, worked_at, since, in_flight, mark, cpu, progress, progressed_at, known)
 
 
 def moved(before: Track, now: Seconds, cpu: Seconds | None) -> bool:

@@ -21,6 +21,7 @@ from collectors.reading import (
 )
 
 from .activity import Track
+from .header import UNTOLD, Header, Setup
 from .kinship import NOBODY, Kinship
 from .listing import NOTHING_LISTED, Listing
 from .snapshot import (
@@ -35,6 +36,7 @@ from .snapshot import (
     Source,
     State,
 )
+from .types import ModelType
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ class SeenModel:
     keep_alive: Seconds | None = None
     trouble: str | None = None
     due: bool = False
+    setup: Setup = UNTOLD
+    header: Header | None = None
+    type: ModelType | None = None
+    npu: bool = False
+    anywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,12 @@ def assemble(
         residents=tuple(residents),
         blind=dict(machine.blind or {}),
         engines=tuple(sorted(engines, key=lambda e: e.id)),
-        installed=tuple(Installed(m.ref, m.file_size, m.trouble, m.due) for m in seen),
+        installed=tuple(
+            Installed(
+                m.ref, m.file_size, m.trouble, m.due, m.setup, m.header, m.type, m.npu, m.anywhere
+            )
+            for m in seen
+        ),
         reservations=reservations,
         devices=machine.devices,
         foreign=machine.listing.foreign(frozenset(pid for r in residents for pid in r.pids), kin),
@@ -157,10 +169,14 @@ def _resident(
         in_flight=None if track is None else track.in_flight,
         idle_for=Seconds(0) if track is None else track.idle_for(now),
         busy_for=Seconds(0) if track is None else track.busy_for(now),
+        stalled_for=Seconds(0) if track is None else track.stalled_for(now),
         pids=model.pids,
-        context=model.context,
+        context=model.context or model.setup.context,
         expires_at=model.expires_at,
         keep_alive=model.keep_alive,
+        slots=model.setup.slots,
+        type=model.type,
+        npu=model.npu,
     )
 
 

@@ -9,20 +9,27 @@ from collectors.reading import Seconds
 
 from .headroom import Room, rooms
 from .ladder import Rung
+from .lines import Lines
 from .plan import Plan, Trigger, Why
-from .policy import Policy
+from .policy import Policy, Retention
+from .rank import RANKINGS, VALUE
+from .retention import idle_for
 from .rows import plan_row
 from .snapshot import ModelRef, Resident, Snapshot, State
+from .status import Hold, Keeper, Status, standing
+from .watch import Finding, Kind
 
 _SENTENCES = {
-    Why.MAKES_ROOM: "{} was chosen to go: it makes room, and nobody was used less recently",
+    Why.MAKES_ROOM: "{} was chosen to go: it makes room",
     Why.WANTED: "{} is wanted",
     Why.THERE: "{} is there already",
     Why.ASKED: "{} was chosen to go: somebody asked for it",
     Why.IDLE: "{} was chosen to go: it was idle for longer than its timeout",
     Why.STUCK: "{} was chosen to go: it was busy for longer than its timeout",
+    Why.UNUSED: "{} was chosen to go: its last user has gone",
     Why.PINNED: "{} stayed: it is pinned",
     Why.BUSY: "{} stayed: it was serving a request",
+    Why.LEASED: "{} stayed: a client has a lease on it",
     Why.LOADING: "{} stayed: it was still loading",
     Why.LEAVING: "{} was leaving already",
     Why.UNKNOWN: "{} stayed: its engine did not answer, so nobody knows what it was doing",
@@ -31,7 +38,14 @@ _SENTENCES = {
     Why.WRONG_POOL: "{} stayed: it holds nothing where room was needed",
     Why.NOT_NEEDED: "{} stayed: there was room enough without it",
     Why.NOT_ENOUGH: "{} stayed: unloading it would not have been enough",
+    Why.TOO_SMALL: "{} stayed: what it holds is next to nothing of what is missing",
+    Why.BARRED: "{} was not loaded: a stranger holds memory there, and nobody is to be loaded then",
     Why.NO_BED: "{} stayed: it can only be told to sleep, and RAM has no room for its weights",
+    Why.BRAKED: "{} was not loaded: somebody would have to leave, as often happened lately",
+    Why.TOO_YOUNG: "{} stayed: it has not been there for as long as `min_residency` says",
+    Why.TOGETHER: "{} was chosen to go: it is always together with one that goes",
+    Why.STAYS_TOGETHER: "{} stayed: it is always together with one that may not go",
+    Why.SWITCHED: "{} was chosen to go: its client has moved on to another model",
 }
 
 
@@ -76,17 +90,16 @@ def of_plan(plan: Plan) -> list[str]:
     return _told(plan_row(plan))
 
 
-def of_room(room: Room, policy: Policy) -> str:
+def of_room(room: Room, lines: Lines) -> str:
     """The lines of one pool, as an operator wants to see them at the start."""
     text = (
         f"{room.pool}: {size(room.free)} of {size(room.total)} free, reserve {size(room.reserve)}"
     )
     if room.budget is not None:
         text += f", budget of its models {size(room.budget)}"
-    restored = size(room.reserve + policy.restore_margin)
     return (
-        f"{text}: relief below it for {duration(policy.grace)}, "
-        f"below {size(room.reserve / 2)} at once, up to {restored}"
+        f"{text}: relief below {size(lines.soft)} for {duration(lines.grace)}, "
+        f"below {size(lines.hard)} at once, up to {size(lines.restore)}"
     )
 
 
@@ -108,11 +121,12 @@ def _told(row: Mapping[str, Any]) -> list[str]:
         if note["model"] in frees:
             verb = "needs" if Why(note["why"]) is Why.WANTED else "frees"
             text += f" ({verb} {_amounts(frees[note['model']])})"
-        lines.append(text)
+        lines.append(text + _weighed(note, row.get("ranking")))
     if row["unmet"]:
         lines.append(f"still missing: {_amounts(row['unmet'])}")
     for blind in row.get("blind", ()):  # an older journal does not say
         lines.append(f"{blind['pool']} cannot be read: {blind['why']}")
+    lines += [f"{barred['pool']}: {barred['why']}" for barred in row.get("barred", ())]
     if row["full"]:
         limits = ", ".join(dict.fromkeys(row["full"]))
         lines.append(f"{len(row['full'])} more active than allowed: {limits}")
@@ -121,9 +135,24 @@ def _told(row: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _weighed(note: Mapping[str, Any], ranking: str | None) -> str:
+    """What decided: the loss, or the rule that was set instead."""
+    goes = note["why"] == Why.MAKES_ROOM.value
+    if ranking is not None and ranking in RANKINGS and ranking != VALUE.name:
+        return f", by {ranking}: {RANKINGS[ranking].meaning}" if goes else ""
+    if (loss := note.get("loss")) is None:
+        return ""
+    return (
+        f": asked for again within {duration(loss['within'])} with {loss['chance']:.0%}, "
+        f"{duration(loss['back'])} to have it back: {duration(loss['expected'])} expected loss"
+        + (", the least of those that free enough" if goes else "")
+    )
+
+
 def of_outcome(outcome: Mapping[str, Any]) -> str:
     """What became of one action, as `rows.outcome_row` has it."""
-    verb = "load" if outcome["action"] == "load" else _verb(outcome.get("rung"))
+    named = {"load": "load", "cancel": "end the requests of"}
+    verb = named.get(outcome["action"]) or _verb(outcome.get("rung"))
     text = "".join(f"{slip}; " for slip in outcome.get("slipped", ()))
     text += f"{verb} {outcome['model']}: {outcome['result']}"
     judgement = outcome["judgement"]
@@ -155,9 +184,10 @@ def why(
     policy: Policy,
     decisions: Sequence[Mapping[str, Any]],
     departures: Sequence[Mapping[str, Any]] = (),
+    findings: Iterable[Finding] = (),
 ) -> list[str]:
     """Why `ref` is where it is, and what would have to change. `decisions`, and `departures` that
-    were not our doing, newest first; so are the lines."""
+    were not our doing, newest first; so are the lines. `findings` are what is wrong now."""
     resident = snapshot.resident(ref)
     lines = [_whereabouts(ref, resident, snapshot, policy)]
     if resident is not None:
@@ -165,6 +195,8 @@ def why(
     installed = next((i for i in snapshot.installed if i.ref == ref), None)
     if installed is not None and installed.trouble is not None:
         lines.append(f"it has trouble: {installed.trouble}")
+    odd = (Kind.NO_FIT, Kind.DRIFT)
+    lines += [f"it {f.detail}" for f in findings if f.ref == ref and f.kind in odd]
     waiting = [d for d in departures if d["model"] == str(ref)]
     for decision in decisions:
         while waiting and waiting[0]["at"] > decision["at"]:
@@ -173,9 +205,30 @@ def why(
         notes = [n for n in decision["notes"] if n["model"] == str(ref)]
         if mine or notes:
             lines.append(f"{decision['id']}: {decision['cause']}")
-            lines += [f"  {sentence(Why(n['why']), n['model'])}" for n in notes]
+            for note in notes:
+                text = sentence(Why(note["why"]), note["model"])
+                lines.append(f"  {text}{_weighed(note, decision.get('ranking'))}")
             lines += [f"  {of_outcome(o)}" for o in mine]
     return lines + [of_departure(d) for d in waiting]
+
+
+def of_farewell(name: str, contexts: int) -> str:
+    """One that was told to go, and is in use."""
+    return f"{name} is leaving (contexts={contexts}): it goes when nobody uses it any more"
+
+
+def of_keeper(keeper: Keeper, now: Seconds) -> str:
+    """What keeps a model: "pinned for 2 h more", "leased by agent (41 s left)"."""
+    left = None if keeper.ends is None else duration(max(0.0, keeper.ends - now))
+    if keeper.hold is Hold.PIN:
+        return "pinned" if left is None else f"pinned for {left} more"
+    if keeper.hold is Hold.LEASE:
+        return f"leased by {keeper.client} ({left} left)"
+    if keeper.hold is Hold.WORK:
+        return f"{keeper.count} in flight" if keeper.count else "busy"
+    if keeper.hold is Hold.TIMER:
+        return f"goes in {left} unless it is used"
+    return f"waits for its first user ({left} left)"
 
 
 def of_departure(departure: Mapping[str, Any]) -> str:
@@ -205,17 +258,23 @@ def _whereabouts(
 def _prospects(resident: Resident, snapshot: Snapshot, policy: Policy) -> list[str]:
     """What keeps it, and what would make it go."""
     ref = resident.ref
+    now, found = snapshot.taken_at, standing(ref, snapshot, policy)
     if policy.is_pinned(ref):
-        return ["it stays: it is pinned (`ullage unpin` lets it go)"]
+        pin = next(k for k in found.keepers if k.hold is Hold.PIN)
+        return [f"it stays: it is {of_keeper(pin, now)} (`ullage unpin` lets it go)"]
     if resident.state is State.UNKNOWN:
         return ["it stays: its engine does not answer"]
-    lines = []
+    lines = [of_farewell(str(ref), found.contexts)] if found.status is Status.LEAVING else []
+    lines += [f"it stays: it is {of_keeper(k, now)}" for k in found.keepers if k.hold is Hold.LEASE]
     if resident.busy and not policy.force_when_busy:
         lines.append("it stays while it is serving")
-    timeout = policy.idle_timeout_of(ref)
-    if timeout is not None:
-        left = Seconds(max(0.0, timeout - resident.idle_for))
-        lines.append(f"the idle watchdog unloads it in {duration(left)} unless it is used")
+    if policy.goes_unused(ref):
+        lines.append("it goes with its last user: it is not kept for the next one")
+        lines += [f"it {of_keeper(k, now)}" for k in found.keepers if k.hold is Hold.FIRST]
+    elif timeout := policy.idle_timeout_of(ref):
+        left = duration(max(0.0, timeout - idle_for(resident, snapshot)))
+        what = "keep-alive" if policy.retention_of(ref) is Retention.KEEP_ALIVE else "idle watchdog"
+        lines.append(f"the {what} unloads it in {left} unless it is used")
     for room in rooms(snapshot, policy):
         if room.pool in resident.pools:
             if room.headroom < 0:

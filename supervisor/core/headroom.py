@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from collectors.reading import NONE, Bytes, MemoryPool, PoolId
 
 from .policy import Policy
-from .snapshot import ModelRef, Resident, Share, Snapshot, Source
+from .snapshot import ModelRef, Reservation, Resident, Share, Snapshot, Source
 
 Wanted = tuple[Share, ...]
 
@@ -33,6 +33,7 @@ class Room:
     headroom: int
     hard: int
     device_spare: int | None = None  # what accelerators may still take of a unified pool
+    jobs: Bytes = NONE  # the part of `promised` that is for foreign jobs, and not of the budget
 
 
 def held(snapshot: Snapshot) -> dict[PoolId, Bytes]:
@@ -53,11 +54,31 @@ def promised(snapshot: Snapshot, pool: PoolId) -> Bytes:
     """What is granted and not yet measured. What a loading model already holds is no promise."""
     total = 0
     for reservation in snapshot.reservations:
-        resident = snapshot.resident(reservation.ref)
-        there = NONE if resident is None else resident.holds(pool)
-        granted = sum(s.size for s in reservation.shares if s.pool == pool)
-        total += max(0, granted - there)
+        if reservation.ref is not None:
+            resident = snapshot.resident(reservation.ref)
+            there = NONE if resident is None else resident.holds(pool)
+            granted = sum(s.size for s in reservation.shares if s.pool == pool)
+            total += max(0, granted - there)
     return Bytes(total)
+
+
+def set_aside(snapshot: Snapshot, pool: PoolId) -> Bytes:
+    """What is granted to foreign jobs, less what their processes already hold, where a driver or
+    the kernel says so."""
+    total = 0
+    for reservation in snapshot.reservations:
+        if reservation.ref is None:
+            granted = sum(s.size for s in reservation.shares if s.pool == pool)
+            total += max(0, granted - taken(snapshot, reservation, pool))
+    return Bytes(total)
+
+
+def taken(snapshot: Snapshot, reservation: Reservation, pool: PoolId) -> Bytes:
+    """What the processes of a foreign job hold of `pool`."""
+    if not reservation.pids:
+        return NONE
+    mine = (f.size for f in snapshot.foreign if f.pool == pool and f.pid in reservation.pids)
+    return Bytes(sum(mine))
 
 
 def rooms(
@@ -76,10 +97,11 @@ def _room(snapshot: Snapshot, policy: Policy, pool: MemoryPool, used_by_models: 
     """Headroom = free bytes, less the reserve and what is promised; and within the budget."""
     reserve = policy.reserve_of(pool)
     budget = policy.budget_of(pool)
-    granted = promised(snapshot, pool.id)
+    jobs = set_aside(snapshot, pool.id) if snapshot.reservations else NONE
+    granted = Bytes(promised(snapshot, pool.id) + jobs)
     bounds = []
     if budget is not None:
-        bounds.append(budget - used_by_models)
+        bounds.append(budget - used_by_models + jobs)
     device_spare = None
     if pool.device_limit is not None and pool.device_used is not None:
         device_spare = pool.device_limit - pool.device_used
@@ -98,6 +120,7 @@ def _room(snapshot: Snapshot, policy: Policy, pool: MemoryPool, used_by_models: 
         headroom=min([spare, *bounds]) - granted,
         hard=min([spare + mapped, *bounds]) - granted,
         device_spare=device_spare,
+        jobs=jobs,
     )
 
 
@@ -122,9 +145,12 @@ def frees(snapshot: Snapshot, victims: Collection[ModelRef], pool: PoolId) -> By
 
 def releases(snapshot: Snapshot, victims: Sequence[Resident]) -> list[tuple[Share, ...]]:
     """What each of `victims` gives back, pool by pool, when they leave in this order."""
-    mappers = _mappers(snapshot)
+    mappers = _mappers(snapshot) if any(v.mapped for v in victims) else {}
     promises = []
     for victim in victims:
+        if not victim.mapped and len(victim.shares) == 1:  # as most are, and there may be many
+            promises.append(tuple(s for s in victim.shares if s.size > 0))
+            continue
         source = {s.pool: s.source for s in victim.shares}
         back = {p: _leave(victim, p, mappers) for p in sorted(victim.pools)}
         promises.append(
@@ -149,12 +175,40 @@ class Tally:
 
     def __init__(self, snapshot: Snapshot, policy: Policy, wanted: Wanted) -> None:
         self._wanted = _by_pool(wanted)
-        self._rooms = {r.pool: r for r in rooms(snapshot, policy, self._wanted)}
-        self._freed: dict[PoolId, int] = dict.fromkeys(self._rooms, 0)
-        self._mappers = _mappers(snapshot)
+        limited = any(own.budget is not None for own in policy.pools.values())
+        held_by_models = held(snapshot) if limited else {}  # nobody else asks for it here
+        found = (p for p in snapshot.pools if p.id in self._wanted)
+        self._rooms = {
+            p.id: _room(snapshot, policy, p, held_by_models.get(p.id, NONE)) for p in found
+        }
+        # What is left over by each bound on a pool, less what is wanted: it grows with what is
+        # freed, but nothing frees more than there is.
+        self._over = {p: self._left(p, r) for p, r in self._rooms.items()}
+        self._most = {
+            p: r.total - r.reserve - r.promised - self._wanted[p] for p, r in self._rooms.items()
+        }
+        self._snapshot = snapshot
+        self._mapped_by: dict[tuple[PoolId, str], int] | None = None  # counted when needed
         self._lacking: dict[PoolId, int] = {}  # only what is missing, so empty when all fits
-        for pool in self._wanted:
-            self._weigh(pool)
+        for pool, size in self._wanted.items():
+            if pool in self._over:
+                self._give(pool, 0)
+            elif size > 0:
+                self._lacking[pool] = size
+
+    @property
+    def _mappers(self) -> dict[tuple[PoolId, str], int]:
+        if self._mapped_by is None:
+            self._mapped_by = _mappers(self._snapshot)
+        return self._mapped_by
+
+    def _left(self, pool: PoolId, room: Room) -> int:
+        bounds = [room.free - room.reserve]
+        if room.budget is not None:
+            bounds.append(room.budget - room.held + room.jobs)
+        if room.device_spare is not None:
+            bounds.append(room.device_spare)
+        return min(bounds) - room.promised - self._wanted[pool]
 
     def leave(self, resident: Resident) -> None:
         for share in resident.shares:
@@ -173,9 +227,26 @@ class Tally:
             self._mappers[mapping.pool, mapping.file] += 1
 
     def _give(self, pool: PoolId, size: int) -> None:
-        if pool in self._freed:
-            self._freed[pool] += size
-            self._weigh(pool)
+        if pool not in self._over:
+            return
+        over = self._over[pool] = self._over[pool] + size
+        over = min(over, self._most[pool])
+        if over < 0:
+            self._lacking[pool] = -over
+        else:
+            self._lacking.pop(pool, None)
+
+    def needs(self, resident: Resident) -> bool:
+        """Would more be missing if it stayed? Judged by its own bytes: files that it has mapped
+        may make it so, too."""
+        over, most = self._over, self._most
+        for share in resident.shares:
+            left = over.get(share.pool)
+            if left is not None and share.size > 0:
+                without = min(left - share.size, most[share.pool])
+                if without < 0 and without < min(left, most[share.pool]):
+                    return True
+        return False
 
     @property
     def lacking(self) -> dict[PoolId, int]:
@@ -189,30 +260,30 @@ class Tally:
     def missing(self) -> Wanted:
         return tuple(Share(p, Bytes(n)) for p in self._wanted if (n := self._lacking.get(p)))
 
+    def gives(self, resident: Resident) -> tuple[tuple[PoolId, int], ...]:
+        """What each pool that lacks bytes would get back if it alone left now."""
+        lacking, shares = self._lacking, resident.shares
+        if not resident.mapped and len(shares) == 1:  # as most are, and there may be many
+            share = shares[0]
+            return ((share.pool, share.size),) if share.pool in lacking and share.size > 0 else ()
+        gives: dict[PoolId, int] = {}
+        for share in shares:
+            if share.size > 0 and share.pool in lacking:
+                gives[share.pool] = gives.get(share.pool, 0) + share.size
+        for mapping in resident.mapped:
+            if mapping.pool in lacking and self._mappers[mapping.pool, mapping.file] == 1:
+                gives[mapping.pool] = gives.get(mapping.pool, 0) + mapping.size
+        return tuple(gives.items())
+
     def helps(self, resident: Resident) -> bool:
         """Does it hold anything where something is missing?"""
-        return any(s.size > 0 and s.pool in self._lacking for s in resident.shares) or any(
-            m.size > 0 and m.pool in self._lacking for m in resident.mapped
-        )
-
-    def _weigh(self, pool: PoolId) -> None:
-        lack = self._wanted[pool] - self._spare(pool)
-        if lack > 0:
-            self._lacking[pool] = lack
-        else:
-            self._lacking.pop(pool, None)
-
-    def _spare(self, pool: PoolId) -> int:
-        known = self._rooms.get(pool)
-        if known is None:
-            return 0
-        freed = self._freed[pool]
-        spare = min(known.total, known.free + freed) - known.reserve
-        if known.budget is not None:
-            spare = min(spare, known.budget - known.held + freed)
-        if known.device_spare is not None:
-            spare = min(spare, known.device_spare + freed)
-        return spare - known.promised
+        lacking = self._lacking
+        for share in resident.shares:
+            if share.pool in lacking and share.size > 0:
+                return True
+        if not resident.mapped:
+            return False
+        return any(m.pool in lacking and m.size > 0 for m in resident.mapped)
 
 
 def without(snapshot: Snapshot, victims: Collection[ModelRef]) -> Snapshot:

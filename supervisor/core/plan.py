@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from collectors.reading import Blind, Bytes, PoolId
 
-from .actions import Action, Evict, Load, Note, Plan, Trigger, Why
+from .actions import Action, Barred, Cancel, Evict, Load, Note, Plan, Trigger, Why
+from .brake import brake
 from .experience import NONE_YET, Experience
+from .groups import coming
 from .headroom import Tally, rooms
 from .limits import Slots
+from .lines import for_relief, worthwhile
+from .places import best, places
 from .policy import Policy
-from .rank import rank
-from .snapshot import Demand, ModelRef, Resident, Share, Snapshot, State
+from .rank import Weighing
+from .snapshot import Demand, ModelRef, Reservation, Resident, Share, Snapshot
 from .ways import Ways
 
 __all__ = [
     "Action",
+    "Cancel",
     "Evict",
     "Load",
     "Note",
@@ -30,33 +35,79 @@ __all__ = [
     "relieve",
 ]
 
-NO_LIMITS = Policy()  # relief is about bytes; the limits have a plan of their own
+_DISMISSED = {
+    Trigger.IDLE: Why.IDLE,
+    Trigger.BUSY: Why.STUCK,
+    Trigger.UNUSED: Why.UNUSED,
+    Trigger.SWITCH: Why.SWITCHED,
+    Trigger.TOGETHER: Why.TOGETHER,
+}
+
+NEXT = 20  # of those who are spared so many are told what their leaving would have cost
+
+NO_LIMITS = Policy(npu_most=0)  # relief is about bytes; the limits have a plan of their own
 
 
 def plan(
     snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experience = NONE_YET
 ) -> Plan:
-    """Make `demand` fit, exactly as much as it needs, at the least cost to who is resident."""
-    ref = demand.ref
-    there = snapshot.resident(ref) if ref is not None else None
-    if there is not None and there.state in (State.LOADED, State.LOADING):
-        return Plan(Trigger.DEMAND, notes=(Note(there.ref, Why.THERE),))
+    """Make `demand` fit, exactly as much as it needs, at the least cost to who is resident. Where
+    several accelerators would do, on the one where that costs least."""
+    there = places(snapshot, demand)
+    if len(there) == 1:
+        return _plan(snapshot, policy, there[0], experience)
+    made = [(place, _plan(snapshot, policy, place, experience)) for place in there]
+    return best(made, {r.pool: r for r in rooms(snapshot, policy)})
+
+
+def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experience) -> Plan:
+    missing = coming(snapshot, demand)
+    if missing is None:
+        assert demand.ref is not None
+        return Plan(Trigger.DEMAND, notes=(Note(demand.ref, Why.THERE),))
+    newcomers = {d.ref: d for d in (missing, *missing.beside) if d.ref is not None}
+    taken = {s.pool for d in newcomers.values() for s in d.shares}
+    strangers = experience.barred
+    if barred := tuple(Barred(p, strangers[p]) for p in sorted(taken & {*strangers})):
+        notes = tuple(Note(ref, Why.BARRED) for ref in newcomers)
+        return Plan(Trigger.DEMAND, notes=notes, barred=barred)
     # What was promised to this very demand is not in its way.
-    others = tuple(r for r in snapshot.reservations if r.ref != ref)
-    snapshot = replace(snapshot, reservations=others)
-    slots = Slots(snapshot, policy, newcomer=ref)
-    wanted = demand.shares
-    if there is not None:  # asleep: what it has kept need not be found again
-        wanted = tuple(replace(s, size=Bytes(max(0, s.size - there.holds(s.pool)))) for s in wanted)
-    room = _make_room(snapshot, policy, wanted, slots, experience, ref)
-    notes = room.notes if ref is None else (*room.notes, Note(ref, Why.WANTED))
+    if snapshot.reservations:
+        kept = (r for r in snapshot.reservations if r.ref not in newcomers and not _own(r, demand))
+        snapshot = replace(snapshot, reservations=tuple(kept))
+    if demand.job:  # a budget is what models may hold
+        policy = policy.without_budgets()
+    slots = Slots(snapshot, policy if newcomers else NO_LIMITS, missing)
+    all_of_them = (missing, *missing.beside)
+    wanted = tuple(s for d in all_of_them for s in _beyond_what_it_keeps(d, snapshot))
+    asked = [d.ref for d in (demand, *demand.beside) if d.ref is not None]
+    room = _make_room(snapshot, policy, wanted, slots, experience, asked)
+    notes = (*room.notes, *(Note(ref, Why.WANTED) for ref in newcomers))
     if room.unmet or room.full:
         notes = tuple(Note(n.ref, _in_vain(n.why)) for n in notes)
         unread = ((s.pool, snapshot.blind.get(s.pool)) for s in room.unmet)
         blind = tuple(Blind(pool, why) for pool, why in unread if why is not None)
         return Plan(Trigger.DEMAND, notes=notes, unmet=room.unmet, full=room.full, blind=blind)
-    load = () if ref is None else (Load(ref, demand.shares),)
-    return Plan(Trigger.DEMAND, (*room.victims, *load), notes)
+    if newcomers and (held := brake(room.victims, experience.braked)):
+        notes = tuple(Note(ref, Why.BRAKED) for ref in newcomers)
+        return Plan(Trigger.DEMAND, notes=notes, barred=held)
+    loads = tuple(Load(ref, d.shares) for ref, d in newcomers.items())
+    ranking = policy.ranking.name
+    return Plan(Trigger.DEMAND, (*room.victims, *loads), notes, ranking=ranking)
+
+
+def _own(reservation: Reservation, demand: Demand) -> bool:
+    return bool(demand.job) and reservation.job == demand.job
+
+
+def _beyond_what_it_keeps(demand: Demand, snapshot: Snapshot) -> tuple[Share, ...]:
+    """What a model that sleeps has kept need not be found again."""
+    there = None if demand.ref is None else snapshot.resident(demand.ref)
+    if there is None:
+        return demand.shares
+    return tuple(
+        replace(s, size=Bytes(max(0, s.size - there.holds(s.pool)))) for s in demand.shares
+    )
 
 
 def relieve(
@@ -64,29 +115,36 @@ def relieve(
     policy: Policy,
     pools: Collection[PoolId] | None = None,
     experience: Experience = NONE_YET,
+    *,
+    begun: bool = False,
 ) -> Plan:
-    """Give `pools` (default: every pool in need) their reserve back, and the restore margin.
+    """Bring `pools` (default: every pool below its soft line) up to their restore line. Once that
+    was `begun`, also those that are between the two.
 
     By what is measured alone. A load under way may look as if it took its bytes twice, once
-    promised and once used, until its process is listed; nobody leaves for that.
+    promised and once used, until its process is listed; nobody leaves for that. Nor does anybody
+    whose bytes would be next to nothing of what stays missing.
     """
     snapshot = replace(snapshot, reservations=())
-    needy = {r.pool for r in rooms(snapshot, policy) if r.headroom < 0}
+    policy, beyond = for_relief(snapshot, policy)
+    needy = (r for r in rooms(snapshot, policy) if r.headroom < (beyond[r.pool] if begun else 0))
+    lacking = {r.pool: beyond[r.pool] - r.headroom for r in needy}
     if pools is not None:
-        needy &= set(pools)
-    wanted = tuple(
-        Share(p.id, Bytes(min(policy.restore_margin, p.total)))
-        for p in snapshot.pools
-        if p.id in needy
-    )
-    room = _make_room(snapshot, policy, wanted, Slots(snapshot, NO_LIMITS), experience)
-    return Plan(Trigger.RELIEF, room.victims, room.notes, room.unmet)
+        lacking = {p: n for p, n in lacking.items() if p in pools}
+    wanted = tuple(Share(p.id, beyond[p.id]) for p in snapshot.pools if p.id in lacking)
+    none = Slots(snapshot, NO_LIMITS)
+    room = _make_room(snapshot, policy, wanted, none, experience, even_young=True)
+    ranking = policy.ranking.name
+    made = Plan(Trigger.RELIEF, room.victims, room.notes, room.unmet, ranking=ranking)
+    return worthwhile(made, lacking) if made.unmet else made
 
 
 def limit(snapshot: Snapshot, policy: Policy, experience: Experience = NONE_YET) -> Plan:
     """Bring the number of active models down to what the operator allows."""
-    room = _make_room(snapshot, policy, (), Slots(snapshot, policy), experience)
-    return Plan(Trigger.LIMIT, room.victims, room.notes, full=room.full)
+    slots = Slots(snapshot, policy, tolerated=experience.tolerated)
+    room = _make_room(snapshot, policy, (), slots, experience)
+    ranking = policy.ranking.name
+    return Plan(Trigger.LIMIT, room.victims, room.notes, full=room.full, ranking=ranking)
 
 
 def dismiss(
@@ -98,24 +156,31 @@ def dismiss(
     even_busy: bool = False,
 ) -> Plan:
     """Unload just these models, because a person or a watchdog says so."""
-    why = {Trigger.IDLE: Why.IDLE, Trigger.BUSY: Why.STUCK}.get(trigger, Why.ASKED)
+    why = _DISMISSED.get(trigger, Why.ASKED)
     asked = set(refs)
-    ways = Ways(snapshot, policy, even_busy=even_busy)
+    even_young = trigger in (Trigger.OPERATOR, Trigger.BUSY)
+    ways = Ways(snapshot, policy, even_busy=even_busy, even_young=even_young)
     leaving: list[Resident] = []
     notes: list[Note] = []
     for resident in sorted(snapshot.residents, key=lambda r: r.ref):
         if resident.ref in asked:
             spared = ways.spared(resident)
+            if spared is None and trigger is Trigger.IDLE:  # all that go together have to be
+                others = {r.ref for r in ways.whole([resident])}
+                spared = None if others <= asked else Why.STAYS_TOGETHER
             notes.append(Note(resident.ref, spared or why))
             if spared is None:
                 leaving.append(resident)
+    whole = ways.whole(leaving)
+    notes += [Note(r.ref, Why.TOGETHER) for r in whole if r.ref not in asked]
+    leaving = whole
     asleep = ways.sleepers(leaving, ())
     if trigger is not Trigger.IDLE:  # whoever is told to go does not stay in RAM
         asleep = ways.only_sleepers(asleep)
     awake = ways.without_bed(leaving, asleep)
-    notes = [replace(n, why=Why.NO_BED) if n.ref in awake else n for n in notes]
+    notes = [n._replace(why=Why.NO_BED) if n.ref in awake else n for n in notes]
     leaving = [r for r in leaving if r.ref not in awake]
-    return Plan(trigger, ways.evictions(leaving, asleep, why), tuple(notes))
+    return Plan(trigger, ways.evictions(leaving, asleep, why, asked), tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,76 +197,59 @@ def _make_room(
     wanted: tuple[Share, ...],
     slots: Slots,
     experience: Experience,
-    newcomer: ModelRef | None = None,
+    kept: Collection[ModelRef] = (),
+    *,
+    even_young: bool = False,
 ) -> _Room:
-    ways = Ways(snapshot, policy, experience.distrusted)
+    """`kept` are those for whom the room is, and whoever has to be beside them."""
+    ways = Ways(snapshot, policy, experience.distrusted, even_young=even_young)
     tally = Tally(snapshot, policy, wanted)
     unmet, full = tally.missing(), slots.full()
     notes: dict[ModelRef, Why] = {}
     candidates: list[Resident] = []
+    needy, staying = bool(unmet or full), ways.staying
     for resident in snapshot.residents:
-        if resident.ref == newcomer:
+        if kept and resident.ref in kept:
             continue
-        if not unmet and not full:
+        if not needy:
             notes[resident.ref] = Why.NOT_NEEDED
             continue
-        spared = ways.spared(resident)
+        spared = staying.get(resident.ref)
         if spared is None and not tally.helps(resident) and not (full and slots.helps(resident)):
             spared = Why.WRONG_POOL
+        spared = spared or ways.spared(resident)
         if spared is None:
             candidates.append(resident)
         else:
             notes[resident.ref] = spared
-    candidates.sort(key=rank)
+    weighing = Weighing(snapshot, policy, experience)
+    choose = policy.ranking.choose
+    candidates = policy.ranking.order(weighing, candidates)
     asleep = ways.sleepers(candidates, wanted)
     if awake := ways.without_bed(candidates, asleep):
         notes |= dict.fromkeys(awake, Why.NO_BED)
         candidates = [r for r in candidates if r.ref not in awake]
-    chosen, lacks = _choose(candidates, asleep, tally, slots)
+    chosen, lacks = choose(weighing, candidates, asleep, tally, slots)
     if asleep and lacks[0]:  # asleep they keep too much: whoever can has to go for good
         for resident in chosen:
             slots.stay(resident)
         tally = Tally(snapshot, policy, wanted)
         asleep = ways.only_sleepers(asleep)
-        chosen, lacks = _choose(candidates, asleep, tally, slots)
+        chosen, lacks = choose(weighing, candidates, asleep, tally, slots)
 
-    victims = ways.evictions(chosen, asleep, Why.MAKES_ROOM)
-    leaving = {v.ref for v in victims}
-    for resident in candidates:
-        notes[resident.ref] = Why.MAKES_ROOM if resident.ref in leaving else Why.NOT_NEEDED
-    ordered = tuple(Note(ref, notes[ref]) for ref in sorted(notes))
-    return _Room(victims, ordered, tally.missing(), lacks[1])
-
-
-Lacks = tuple[Mapping[PoolId, int], tuple[str, ...]]
-
-
-def _choose(
-    candidates: list[Resident],
-    asleep: Mapping[ModelRef, Resident],
-    tally: Tally,
-    slots: Slots,
-) -> tuple[list[Resident], Lacks]:
-    """The first of `candidates` that are enough, less those who turn out not to be needed, and
-    what is still missing then. The tally and the slots are left as if they were gone."""
-    chosen: list[Resident] = []
-    for resident in candidates:
-        if tally.fits and not slots.full():
-            break
-        chosen.append(resident)
-        tally.leave(asleep.get(resident.ref, resident))
-        slots.leave(resident)
-    best = tally.lacking, slots.full()
-    spare: set[ModelRef] = set()
-    for resident in reversed(chosen):  # give back whoever turned out not to be needed
-        tally.stay(asleep.get(resident.ref, resident))
-        slots.stay(resident)
-        if (tally.lacking, slots.full()) == best:
-            spare.add(resident.ref)
-        else:
-            tally.leave(asleep.get(resident.ref, resident))
-            slots.leave(resident)
-    return [r for r in chosen if r.ref not in spare], best
+    whole = ways.whole(chosen)
+    loss = {r.ref: weighing.loss(r, r.ref in asleep) for r in whole}
+    victims = ways.evictions(whole, asleep, Why.MAKES_ROOM, {r.ref for r in chosen}, loss)
+    told = {v.ref: Note(v.ref, v.why, v.loss) for v in victims}
+    rest = [r for r in candidates if r.ref not in told]
+    for resident in rest[:NEXT]:
+        known = weighing.known(resident, resident.ref in asleep)
+        told[resident.ref] = Note(resident.ref, Why.NOT_NEEDED, known)
+    notes |= {r.ref: Why.NOT_NEEDED for r in rest[NEXT:]}
+    for ref, why in notes.items():
+        if ref not in told:
+            told[ref] = Note(ref, why)
+    return _Room(victims, tuple(told[ref] for ref in sorted(told)), tally.missing(), lacks[1])
 
 
 def _in_vain(why: Why) -> Why:

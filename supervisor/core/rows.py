@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .actions import Action, Cancel, Load, Loss, Note, Plan
 from .headroom import Room
-from .plan import Action, Load, Note, Plan
 from .record import Decision, Departure, Outcome
 from .snapshot import Share
 from .verdict import Judgement
@@ -21,11 +21,13 @@ Row = dict[str, Any]
 def plan_row(plan: Plan) -> Row:
     return {
         "trigger": plan.trigger.value,
+        "ranking": plan.ranking,
         "actions": [action_row(a) for a in plan.actions],
         "notes": [_note(n) for n in plan.notes],
         "unmet": _shares(plan.unmet),
         "full": list(plan.full),
         "blind": [{"pool": b.pool, "why": b.why} for b in plan.blind],
+        "barred": [{"pool": b.pool, "why": b.why} for b in plan.barred],
     }
 
 
@@ -59,12 +61,16 @@ def outcome_row(outcome: Outcome) -> Row:
 def action_row(action: Action) -> Row:
     if isinstance(action, Load):
         return {"action": "load", "model": str(action.ref), "shares": _shares(action.takes)}
+    if isinstance(action, Cancel):
+        model, why = str(action.ref), action.why.value
+        return {"action": "cancel", "model": model, "why": why, "shares": []}
     return {
         "action": "evict",
         "model": str(action.ref),
         "why": action.why.value,
         "shares": _shares(action.frees),
         "ladder": [rung.value for rung in action.ladder],
+        **_loss(action.loss),
     }
 
 
@@ -89,7 +95,12 @@ def finding_row(finding: Finding) -> Row:
 
 
 def _note(note: Note) -> Row:
-    return {"model": str(note.ref), "why": note.why.value}
+    return {"model": str(note.ref), "why": note.why.value, **_loss(note.loss)}
+
+
+def _loss(loss: Loss | None) -> Row:
+    """Where it was looked at: most are not."""
+    return {} if loss is None else {"loss": {k: round(v, 4) for k, v in loss._asdict().items()}}
 
 
 def _shares(shares: Iterable[Share]) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
 
 from collectors.reading import (
     NONE,
@@ -18,6 +18,12 @@ from collectors.reading import (
     PoolId,
     Seconds,
 )
+
+from .header import UNTOLD, Header, Setup
+from .types import ModelType
+
+if TYPE_CHECKING:
+    from .lease import Lease, Use
 
 ModelId = NewType("ModelId", str)
 EngineId = NewType("EngineId", str)
@@ -39,7 +45,8 @@ class Source(Enum):
     MEASURED = "measured"  # read from the kernel or the driver, for the model's own process
     REPORTED = "reported"  # the engine's word
     LEARNED = "learned"  # what the same model held the last time
-    ESTIMATED = "estimated"  # worked out, for example from the size of its file
+    DECLARED = "declared"  # the operator's word
+    ESTIMATED = "estimated"  # worked out from its header, or from the size of its file
 
 
 class State(Enum):
@@ -74,9 +81,11 @@ class Resident:
 
     `in_flight` is None where nobody can tell; `busy` is the decided answer either way.
     `idle_for` is the time since it was last seen at work (0 while busy), `busy_for` the
-    time since it was last seen at rest (0 while idle). `context` is in tokens; `expires_at` is
+    time since it was last seen at rest (0 while idle), `stalled_for` the part of that since
+    anything of its work was seen to move. `context` is in tokens; `expires_at` is
     when its engine means to unload it by itself, in seconds since 1970, `keep_alive` after how
-    long without work it does.
+    long without work it does. `slots` are the requests that it can serve at once. `type` and `npu`
+    are what its engine says it is for, and whether it runs on the NPU.
     """
 
     ref: ModelRef
@@ -87,10 +96,14 @@ class Resident:
     in_flight: int | None = None
     idle_for: Seconds = Seconds(0)
     busy_for: Seconds = Seconds(0)
+    stalled_for: Seconds = Seconds(0)
     pids: tuple[int, ...] = ()
     context: int | None = None
     expires_at: float | None = None
     keep_alive: Seconds | None = None
+    slots: int | None = None
+    type: ModelType | None = None
+    npu: bool = False
 
     @property
     def model(self) -> ModelId:
@@ -118,19 +131,29 @@ class Resident:
 class Demand:
     """A wish that a model be resident, with what we expect it to take.
 
-    Without a `ref` it is a foreign job's wish for bytes: room is made, nothing is loaded.
+    Without a `ref` it is a foreign job's wish for bytes: room is made, nothing is loaded. `job` is
+    the reservation that they are for, where there is one.
+    `beside` are others that have to come with it, or it does not come either.
     """
 
     shares: tuple[Share, ...]
     ref: ModelRef | None = None
+    job: str = ""
+    beside: tuple[Demand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Bytes promised to a demand that was granted and has not yet shown up in the measurements."""
+    """Bytes promised to a demand that was granted and has not yet shown up in the measurements.
 
-    ref: ModelRef
+    Without a `ref` it is a foreign job's, known as `job`; `pids` are its processes, as far as they
+    were told.
+    """
+
+    ref: ModelRef | None
     shares: tuple[Share, ...]
+    job: str = ""
+    pids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +161,19 @@ class Installed:
     """A model that an engine could load. `size` is that of its file, where the engine says.
 
     `trouble` is what went wrong with it last; `due`: it ended by itself, and its engine would
-    have it loaded again now.
+    have it loaded again now. `setup` is how its engine would load it, `header` what its file says.
+    `anywhere`: its engine can be told which accelerators to load it on.
     """
 
     ref: ModelRef
     size: Bytes | None = None
     trouble: str | None = None
     due: bool = False
+    setup: Setup = UNTOLD
+    header: Header | None = None
+    type: ModelType | None = None
+    npu: bool = False
+    anywhere: bool = False
 
 
 class Ability(Enum):
@@ -159,6 +188,7 @@ class Ability(Enum):
     RESTART = "restart"  # starts itself anew when it is told to, without its models
     IN_FLIGHT = "in_flight"  # says how many requests a model is serving
     BYTES = "bytes"  # says what each model holds
+    CANCEL = "cancel"  # ends the requests that a model works on, when it is told to
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +241,11 @@ class Snapshot:
     loaded model; `mapped` is what was taken off for that, by pool. `blind` names the pools
     that could not be read this time, and why.
     `lingering` has the RAM of processes that held a model which their engine no longer lists.
-    `residues` has what models were seen to keep while they slept.
+    `residues` has what models were seen to keep while they slept, `since` when models were there
+    at last, of those that were seen to come.
     `listed` sums up all processes, for what is in none of them. `health` is by Device.uuid;
-    `incidents` are the recent ones, the oldest first.
+    `incidents` are the recent ones, the oldest first. `leases` are those that have not expired,
+    `uses` what was seen of each resident's users, `farewells` who is to go when nobody uses it.
     """
 
     taken_at: Seconds
@@ -232,6 +264,10 @@ class Snapshot:
     host: HostFacts | None = None
     incidents: tuple[Incident, ...] = ()
     residues: Mapping[ModelRef, tuple[Share, ...]] = field(default_factory=dict)
+    since: Mapping[ModelRef, Seconds] = field(default_factory=dict)
+    leases: tuple[Lease, ...] = ()
+    uses: Mapping[ModelRef, Use] = field(default_factory=dict)
+    farewells: frozenset[ModelRef] = frozenset()
 
     def __post_init__(self) -> None:
         both = self.blind.keys() & {p.id for p in self.pools}
@@ -250,3 +286,13 @@ class Snapshot:
 
     def engine(self, id: EngineId) -> EngineState | None:
         return next((e for e in self.engines if e.id == id), None)
+
+    def leases_on(self, ref: ModelRef) -> tuple[Lease, ...]:
+        return tuple(lease for lease in self.leases if lease.ref == ref)
+
+    def contexts(self, ref: ModelRef) -> int:
+        """How many use `ref` now: its leases, and its requests in flight. One that is at work
+        without its engine telling how many has one at least."""
+        resident = self.resident(ref)
+        working = 0 if resident is None else resident.in_flight or int(resident.busy)
+        return working + len(self.leases_on(ref))

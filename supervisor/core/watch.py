@@ -12,22 +12,32 @@ from enum import Enum
 
 from collectors.reading import Incident, PoolId, Remedy, Seconds
 
-from .headroom import Room, rooms
+from .headroom import rooms
 from .limits import Slots
+from .lines import for_relief, lines_of
 from .policy import Policy
+from .retention import idle_for
 from .snapshot import ModelRef, Resident, Snapshot, State
 
 
 class Kind(Enum):
-    PRESSURE = "pressure"  # a pool is below its reserve, or its models beyond their budget
+    PRESSURE = "pressure"  # a pool is below its soft line, or its models beyond their budget
+    FOREIGN = "foreign"  # somebody who is no model took so much that a rule holds
+    GROWTH = "growth"  # a model takes more and more
+    SETTINGS = (
+        "settings"  # a setting that cannot be meant, with this machine or with what is pinned
+    )
     OVER_LIMIT = "over_limit"  # more models are active than allowed
     IDLE = "idle"  # a model has been idle for longer than its timeout
-    STUCK = "stuck"  # a model has been busy, without a rest, for longer than its timeout
+    STUCK = "stuck"  # a model has been busy, without progress, for longer than its timeout
     ENGINE_DOWN = "engine_down"
     BLIND = "blind"  # a pool could not be read
     INEFFECTIVE = "ineffective"  # an unload did not give back what it promised
     DEVICE = "device"  # an accelerator reported an error
     FAILED = "failed"  # a model's process ended by itself, or could not be started
+    NO_FIT = "no_fit"  # a load failed for want of memory, with more room too: it is refused a while
+    DRIFT = "drift"  # a model holds far more or less than it did, or grows as it works
+    OUTDONE = "outdone"  # another ranking would have spent less on reloads for days
 
 
 class Severity(Enum):
@@ -67,21 +77,23 @@ def watch(
     snapshot: Snapshot, policy: Policy, previous: Iterable[Finding] = ()
 ) -> tuple[Finding, ...]:
     """Everything that is wrong now. Findings that were there before keep their `since`."""
-    since = {f.key: f.since for f in previous}
-    now = snapshot.taken_at
     seen = [
         *_pressure(snapshot, policy),
         *_limits(snapshot, policy),
-        *(f for r in snapshot.residents for f in _model(r, policy)),
+        *(f for r in snapshot.residents for f in _model(r, snapshot, policy)),
         *_engines(snapshot),
         *_blind(snapshot),
         *_devices(snapshot),
         *_failed(snapshot),
     ]
-    return tuple(
-        Finding(f.kind, f.subject, since.get(f.key, now), f.severity, f.detail, f.amount, f.ref)
-        for f in seen
-    )
+    return _lasting(seen, snapshot, previous)
+
+
+def _lasting(
+    seen: Iterable[Finding], snapshot: Snapshot, previous: Iterable[Finding]
+) -> tuple[Finding, ...]:
+    since = {f.key: f.since for f in previous}
+    return tuple(replace(f, since=since.get(f.key, snapshot.taken_at)) for f in seen)
 
 
 def due(
@@ -90,42 +102,49 @@ def due(
     now: Seconds,
     resting: Mapping[PoolId, Seconds] | None = None,
     alarmed: Collection[PoolId] = (),
+    calm: Mapping[PoolId, Seconds] | None = None,
 ) -> frozenset[PoolId]:
-    """The pools that need relief now: below the reserve for the grace period, or below half.
+    """The pools that need relief now: below the soft line for the grace period, or the hard one.
 
-    `resting` are pools that memory is still coming back to, and until when to wait for it. In
-    those that are `alarmed` work stands still already: they are not given the grace period.
+    `resting` are pools that memory is still coming back to, and until when to wait for it; `calm`
+    those that were relieved lately, and until when only their hard line counts. In those that are
+    `alarmed` work stands still already: they are given neither the grace period nor the pause.
     """
-    until = resting or {}
+    until, paused = resting or {}, calm or {}
     return frozenset(
-        PoolId(f.subject)
+        pool
         for f in findings
         if f.kind is Kind.PRESSURE
-        and now >= until.get(PoolId(f.subject), now)
+        and now >= until.get(pool := PoolId(f.subject), now)
         and (
-            f.severity is Severity.CRITICAL or f.subject in alarmed or now - f.since >= policy.grace
+            f.severity is Severity.CRITICAL
+            or pool in alarmed
+            or (now - f.since >= policy.grace_of(pool) and now >= paused.get(pool, now))
         )
     )
+
+
+def pressing(
+    snapshot: Snapshot, policy: Policy, previous: Iterable[Finding] = ()
+) -> tuple[Finding, ...]:
+    """The pools that are too full, of all that `watch` sees."""
+    return _lasting(_pressure(snapshot, policy), snapshot, previous)
 
 
 def _pressure(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
     """By what is measured alone: what is promised to a load is a matter of admission."""
     measured = replace(snapshot, reservations=()) if snapshot.reservations else snapshot
-    for room in rooms(measured, policy):
+    eased, _ = for_relief(measured, policy)
+    lines = {pool.id: lines_of(pool, policy) for pool in snapshot.pools}
+    for room in rooms(measured, eased):
         if room.headroom < 0:
-            hard = -room.headroom > room.reserve / 2
+            of_pool = lines[room.pool]
+            hard = -room.headroom > of_pool.soft - of_pool.hard
             severity = Severity.CRITICAL if hard else Severity.WARNING
-            yield _found(Kind.PRESSURE, room.pool, severity, _lack(room), -room.headroom)
-
-
-def _lack(room: Room) -> str:
-    if room.budget is not None and room.held > room.budget:
-        return "models hold more than their budget"
-    return (
-        "free memory is below half of the reserve"
-        if (-room.headroom > room.reserve / 2)
-        else "free memory is below the reserve"
-    )
+            detail = "free memory is below its " + ("hard line" if hard else "soft line")
+            if room.budget is not None and room.held > room.budget:
+                detail = "models hold more than their budget"
+            yield _found(Kind.PRESSURE, room.pool, severity, detail, -room.headroom)
 
 
 def _limits(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
@@ -136,18 +155,20 @@ def _limits(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
         yield _found(Kind.OVER_LIMIT, limit, Severity.WARNING, detail, count)
 
 
-def _model(resident: Resident, policy: Policy) -> Iterator[Finding]:
+def _model(resident: Resident, snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
     if resident.state in (State.UNKNOWN, State.LEAVING, State.LOADING):
         return
     name = str(resident.ref)
-    idle = policy.idle_timeout_of(resident.ref)
-    if idle is not None and not resident.busy and resident.idle_for >= idle:
-        detail = f"idle for longer than its timeout of {idle:g} s"
-        yield _found(Kind.IDLE, name, Severity.INFO, detail, resident.idle_for, resident.ref)
+    limit, idle = policy.idle_timeout_of(resident.ref), idle_for(resident, snapshot)
+    # Of 0 s it is not a watchdog that minds, but whoever sees its last user go.
+    if limit and not resident.busy and idle >= limit:
+        detail = f"idle for longer than its timeout of {limit:g} s"
+        yield _found(Kind.IDLE, name, Severity.INFO, detail, idle, resident.ref)
     busy = policy.busy_timeout_of(resident.ref)
-    if busy is not None and resident.busy and resident.busy_for >= busy:
-        detail = f"busy for longer than its timeout of {busy:g} s"
-        yield _found(Kind.STUCK, name, Severity.WARNING, detail, resident.busy_for, resident.ref)
+    if busy is not None and resident.busy and resident.stalled_for >= busy:
+        detail = f"busy without progress for longer than its timeout of {busy:g} s"
+        amount = resident.stalled_for
+        yield _found(Kind.STUCK, name, Severity.WARNING, detail, amount, resident.ref)
 
 
 def _engines(snapshot: Snapshot) -> Iterator[Finding]:

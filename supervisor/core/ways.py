@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from collectors.reading import RAM
 
-from .actions import Evict, Why
+from .actions import Evict, Loss, Why
+from .groups import Units
 from .headroom import releases, rooms
 from .ladder import ASLEEP, Rung, asleep, ladder, weights
 from .policy import Policy
@@ -15,6 +16,7 @@ from .snapshot import Ability, ModelRef, Resident, Share, Snapshot, State
 
 SLEEPS = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP})
 NOBODY: frozenset[ModelRef] = frozenset()
+NO_LOSSES: Mapping[ModelRef, Loss] = {}
 
 _STATES = {
     State.LOADING: Why.LOADING,
@@ -33,34 +35,70 @@ class Ways:
         distrusted: Collection[ModelRef] = NOBODY,
         *,
         even_busy: bool | None = None,
+        even_young: bool = False,
     ) -> None:
-        """`even_busy`: may models go that are at work? None: as the policy says of each."""
+        """`even_busy`: may models go that are at work? None: as the policy says of each.
+        `even_young`: may they go although they have not been there for as long as they should?"""
         self._snapshot, self._policy = snapshot, policy
         self._distrusted, self._even_busy = distrusted, even_busy
         self._engines = {e.id: e for e in snapshot.engines}
+        self._even_young = even_young or not policy.says("min_residency")
+        self._units = Units(policy.groups, snapshot)
+        self._grouped = bool(self._units)
         self._deep: set[ModelRef] = set()
+        self._may_be_pinned = policy.may_pin
+        self._scoped = bool(policy.models or policy.engines)
+        # Whose models can all be unloaded: no need to look at the ladder of each.
+        every = not self._scoped and Rung.UNLOAD in (policy.ladder or ())
+        can = (e.id for e in snapshot.engines if every and Ability.UNLOAD in e.abilities)
+        self._unload = frozenset(can)
+        self._leased = frozenset(lease.ref for lease in snapshot.leases)
         # There are many models and few kinds of them: by engine, and what else a ladder turns on.
         self._ladders: dict[tuple[object, ...], tuple[Rung, ...]] = {}
         self._sleepy = any(not SLEEPS.isdisjoint(e.abilities) for e in snapshot.engines)
         # Who has to stay, and so has its engine; also beside one whose requests may be cut short.
-        found = ((r.ref, self._held_back(r, None)) for r in snapshot.residents)
-        self._staying = {ref: why for ref, why in found if why is not None}
+        self._staying: dict[ModelRef, Why] = {}
+        able = {e.id for e in snapshot.engines if e.up and e.abilities}
+        plain = self._even_young and not self._may_be_pinned and not self._leased
+        for resident in snapshot.residents:
+            rests = not resident.busy and resident.state is State.LOADED
+            if plain and rests and resident.ref.engine in able:
+                continue  # as nearly all of them do
+            if (why := self._held_back(resident, None)) is not None:
+                self._staying[resident.ref] = why
         self._of_engine = Counter(ref.engine for ref in self._staying)
+
+    @property
+    def staying(self) -> Mapping[ModelRef, Why]:
+        """Who stays however it could be made to go, and why."""
+        return self._staying
 
     def spared(self, resident: Resident) -> Why | None:
         """Why `resident` stays, whoever needs its bytes. None: it may go."""
+        why = self._spared_alone(resident)
+        if why is None and self._grouped:
+            others = map(self._spared_alone, self._units.beside(resident.ref))
+            if any(other not in (None, Why.LEAVING) for other in others):
+                return Why.STAYS_TOGETHER
+        return why
+
+    def whole(self, chosen: Sequence[Resident]) -> list[Resident]:
+        """`chosen`, and behind them whoever has to go with one of them."""
+        return self._units.whole(chosen, lambda other: self._spared_alone(other) is None)
+
+    def _spared_alone(self, resident: Resident) -> Why | None:
         if self._even_busy is None:
             why = self._staying.get(resident.ref)
         else:
             why = self._held_back(resident, self._even_busy)
-        if why is None and not self.ladder(resident):
+        if why is None and resident.ref.engine not in self._unload and not self.ladder(resident):
             return Why.UNABLE
         if why is None and resident.ref in self._distrusted:
             return Why.DISTRUSTED
         return why
 
     def _held_back(self, resident: Resident, even_busy: bool | None) -> Why | None:
-        if self._policy.is_pinned(resident.ref):
+        if self._may_be_pinned and self._policy.is_pinned(resident.ref):
             return Why.PINNED
         if resident.state not in (State.LOADED, State.SLEEPING):
             return _STATES[resident.state]
@@ -69,21 +107,31 @@ class Ways:
             return Why.UNKNOWN
         if engine is None or not engine.abilities:
             return Why.UNABLE
-        if resident.busy:
+        if resident.busy or resident.ref in self._leased:
             if even_busy is None:
                 even_busy = self._policy.force_when_busy_of(resident.ref)
-            return None if even_busy else Why.BUSY
-        return None
+            return None if even_busy else Why.BUSY if resident.busy else Why.LEASED
+        return None if self._even_young or not self._is_young(resident.ref) else Why.TOO_YOUNG
+
+    def _is_young(self, ref: ModelRef) -> bool:
+        since = self._snapshot.since.get(ref)
+        least = self._policy.said(ref, "min_residency")
+        return since is not None and bool(least) and self._snapshot.taken_at - since < least
 
     def ladder(self, resident: Resident) -> tuple[Rung, ...]:
-        beside = self._of_engine[resident.engine] - (resident.ref in self._staying)
+        ref = resident.ref
+        beside = self._of_engine.get(ref.engine, 0)
+        if beside and ref in self._staying:
+            beside -= 1
         awake = resident.state is State.LOADED
-        allowed = self._policy.ladder_of(resident.ref)
-        key = (resident.engine, allowed, beside == 0, awake, bool(resident.pids))
+        allowed = self._policy.ladder_of(ref) if self._scoped else self._policy.ladder
+        # By identity, which is quick: the policy keeps them all.
+        key = (ref.engine, id(allowed), beside == 0, awake, bool(resident.pids))
         known = self._ladders.get(key)
         if known is None:
-            engine = self._engines.get(resident.engine)
-            known = () if engine is None else ladder(resident, engine, allowed, alone=beside == 0)
+            engine = self._engines.get(ref.engine)
+            alone = beside == 0
+            known = () if engine is None else ladder(resident, engine, allowed or (), alone=alone)
             self._ladders[key] = known
         return known
 
@@ -126,17 +174,31 @@ class Ways:
         return self._sleepy and ASLEEP.issuperset(self.ladder(resident))
 
     def evictions(
-        self, victims: list[Resident], asleep: Mapping[ModelRef, Resident], why: Why
+        self,
+        victims: Sequence[Resident],
+        asleep: Mapping[ModelRef, Resident],
+        why: Why,
+        chosen: Collection[ModelRef] | None = None,
+        losses: Mapping[ModelRef, Loss] = NO_LOSSES,
     ) -> tuple[Evict, ...]:
+        """`chosen` are those of `victims` that go for `why`; the others go with one of them."""
         promises = releases(self._snapshot, [asleep.get(v.ref, v) for v in victims])
         return tuple(
-            Evict(v.ref, back, why, self._from(v, v.ref in asleep))
+            Evict(
+                v.ref,
+                back,
+                why if chosen is None or v.ref in chosen else Why.TOGETHER,
+                self._from(v, v.ref in asleep),
+                losses.get(v.ref),
+            )
             for v, back in zip(victims, promises, strict=True)
         )
 
     def _from(self, resident: Resident, sleeps: bool) -> tuple[Rung, ...]:
         """The ladder that it is put on: without sleep, unless it is to sleep or can do no other."""
         rungs = self.ladder(resident)
+        if not self._sleepy:
+            return rungs
         if sleeps:
             return tuple(r for r in rungs if r is not Rung.SLEEP or resident.ref not in self._deep)
         return tuple(r for r in rungs if r not in ASLEEP) or rungs

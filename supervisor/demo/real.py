@@ -23,6 +23,7 @@ from collectors.owner import Owner
 from collectors.reading import RAM, Bytes, Seconds
 from supervisor.core import explain
 from supervisor.core.policy import Amount, Policy, PoolPolicy
+from supervisor.core.rank import RANKINGS
 from supervisor.core.record import Result
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
 from supervisor.door import DoorError
@@ -274,7 +275,10 @@ async def _evict_one(router: RealRouter, engine: LlamaCpp) -> int:
     budget = Bytes(int(resident.size * ROOM_FOR))
     sizes = explain.size(resident.size), explain.size(budget)
     print("One takes {}. With {} of RAM for models two fit, and three do not.\n".format(*sizes))
-    policy = Policy(pools={RAM: PoolPolicy(reserve=Amount(), budget=Amount(size=budget))})
+    policy = Policy(
+        pools={RAM: PoolPolicy(reserve=Amount(), budget=Amount(size=budget))},
+        ranking=RANKINGS["lru"],  # there is nothing to be learned from one request each
+    )
     async with _world(engine, policy) as world:
         feed = Feed(world, tell)
         async with beside(feed.follow()):

@@ -10,6 +10,7 @@ from typing import Any
 from collectors.reading import RAM, Bytes, PoolId, Seconds, gib, mib
 from supervisor.core import explain
 from supervisor.core.policy import Amount, ModelPolicy, Policy, PoolPolicy, Watchdog
+from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Share, Source
 from supervisor.door import DoorError
 
@@ -27,6 +28,7 @@ RESERVE = Amount(size=gib(1))
 POLICY = Policy(
     pools={GPU0: PoolPolicy(reserve=RESERVE), GPU1: PoolPolicy(reserve=RESERVE)},
     models={f"cellar/{QWEN}": ModelPolicy(watchdog=Watchdog(True, Seconds(25)))},
+    ranking=RANKINGS["lru"],  # a minute teaches nothing of habits, and this everybody can follow
     grace=Seconds(3),
     busy_while_fresh=Seconds(2),
 )

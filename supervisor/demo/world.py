@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from collectors.owner import Owner
 from collectors.reading import Seconds
@@ -51,9 +51,7 @@ class World:
     async def start(self) -> None:
         """Returns when the first sample is in."""
         self.journal.open()
-        self.loop.policy = replace(
-            self.loop.policy, pinned=self.loop.policy.pinned | self.journal.pins()
-        )
+        self.loop.policy = self.loop.keeping.recall(self.loop.policy)
         self._task = asyncio.create_task(self.loop.run(), name="loop")
         self.jobs.start()
         await self.loop.changed()

@@ -36,7 +36,7 @@ HASH = re.compile(r" \[[0-9a-f]{8,10}\]$")  # of a title; absent until it has be
 # A checkpoint takes 2 GB and more. Some tens of MB of buffers stay when it has left.
 WORTH = mib(512)
 
-FORGE = frozenset({Ability.LIST, Ability.UNLOAD, Ability.IN_FLIGHT, Ability.BYTES})
+FORGE = frozenset({Ability.LIST, Ability.UNLOAD, Ability.IN_FLIGHT, Ability.BYTES, Ability.CANCEL})
 ABLE = FORGE | {Ability.LOAD}
 BLIND = frozenset({Ability.LIST})
 
@@ -99,12 +99,15 @@ class A1111(Adapter):
 
     async def activity(self, model: EngineModel) -> Activity:
         """A job runs, or none; those that wait are not counted. A job has a time of its own."""
-        state = (await self._wire.get(PROGRESS))["state"]
-        began = state.get("job_timestamp")
+        told = await self._wire.get(PROGRESS)
+        state, part = told["state"], told.get("progress")
+        began, step = state.get("job_timestamp"), state.get("sampling_step")
+        steps = [str(found and found.value) for found in (began, step, part)]
         return Activity(
             # The number of its pictures, -1 before that is known.
             in_flight=int(state["job_count"].number() != 0),
             mark=None if began is None else began.text(),
+            progress="/".join(steps),
         )
 
     async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
@@ -128,6 +131,11 @@ class A1111(Adapter):
             raise self._unable(f"unload {model}")
         if entry.state is not None:
             await self._wire.text("POST", "/sdapi/v1/unload-checkpoint", None, CONTROL_TIMEOUT)
+
+    async def cancel(self, model: ModelId) -> None:
+        """The job that runs, whoever asked for it: it gives the picture as far as it has come."""
+        await self._named("cancel", model)
+        await self._wire.text("POST", "/sdapi/v1/interrupt", None, CONTROL_TIMEOUT)
 
     async def habits(self) -> tuple[Habit, ...]:
         options = await self._wire.get(OPTIONS)

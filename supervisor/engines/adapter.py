@@ -64,6 +64,9 @@ class Adapter:
     async def restart(self) -> None:
         raise self._unable("restart")
 
+    async def cancel(self, model: ModelId) -> None:
+        raise self._unable(f"end the requests of {model}")
+
     async def logs(self, model: ModelId, lines: int) -> tuple[str, ...]:
         raise self._unable(f"show the log of {model}")
 

@@ -20,7 +20,9 @@ from typing import Any, ClassVar, Protocol
 import httpx
 
 from collectors.reading import Bytes, Seconds
+from supervisor.core.header import UNTOLD, Header, Setup
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.types import ModelType
 
 
 class EngineError(Exception):
@@ -74,7 +76,10 @@ class EngineModel:
     `reported` and `reported_gpu` are the engine's own word for all its bytes and for the
     part of them on accelerators; None where it says nothing. `file_size` is the model
     file's. `weights` is the path of that file, where the engine tells. `mark` is as in
-    Activity, where the list itself has something that moves with work.
+    Activity, where the list itself has something that moves with work. `setup` is how it was
+    loaded, or would be; `header` what its file says, where the engine tells that itself. `type` is
+    what it is for, and `npu` whether it runs on the NPU, by the engine's word. `anywhere`: it can
+    be told which accelerators to load it on, and nobody else has said.
     """
 
     id: ModelId
@@ -90,6 +95,11 @@ class EngineModel:
     expires_at: float | None = None
     trouble: str | None = None
     due: bool = False
+    setup: Setup = UNTOLD
+    header: Header | None = None
+    type: ModelType | None = None
+    npu: bool = False
+    anywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +108,13 @@ class Activity:
 
     `mark` changes whenever the model has worked since the last look (a task number, a
     count of tokens, a keep-alive's expiry); None where there is nothing of the kind.
+    `progress` changes as long as its work goes on (tokens, steps of a picture), and stands still
+    when that does; None where the mark is all there is.
     """
 
     in_flight: int | None
     mark: str | None = None
+    progress: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +217,9 @@ class Engine(Protocol):
 
     async def restart(self) -> None:
         """Ask the engine to start itself anew. With RESTART."""
+
+    async def cancel(self, model: ModelId) -> None:
+        """Ask it to end the requests that it works on, and to stay loaded. With CANCEL."""
 
     async def logs(self, model: ModelId, lines: int) -> tuple[str, ...]:
         """The last lines that the model's process wrote, the oldest first. Of launched engines."""

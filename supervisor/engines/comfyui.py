@@ -31,8 +31,8 @@ COUNTED = frozenset({"cuda", "xpu", "npu", "mlu"})
 # freed, and so does the CUDA context of several hundred, which torch does not count.
 WORTH = mib(512)
 
-ABLE = frozenset({Ability.LIST, Ability.UNLOAD, Ability.IN_FLIGHT, Ability.BYTES})
-BLIND = frozenset({Ability.LIST})
+BLIND = frozenset({Ability.LIST, Ability.CANCEL})
+ABLE = BLIND | {Ability.UNLOAD, Ability.IN_FLIGHT, Ability.BYTES}
 
 
 class ComfyUI(Adapter):
@@ -90,6 +90,13 @@ class ComfyUI(Adapter):
         if entry.state is not None:
             body = {"unload_models": True, "free_memory": True}
             await self._wire.text("POST", "/free", body, CONTROL_TIMEOUT)
+
+    async def cancel(self, model: ModelId) -> None:
+        """The job that runs; those that wait stay in the queue."""
+        (entry,) = await self.list()
+        if model != entry.id:
+            raise EngineRefused(self.id, f"cancel {model}", f"all that it has is {entry.id}", 404)
+        await self._wire.text("POST", "/interrupt", {}, CONTROL_TIMEOUT)
 
 
 def _genuine(device: object) -> bool:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from supervisor.core.snapshot import Ability, ModelId, State
+from supervisor.core.types import ModelType, by_word
 
 from .adapter import Adapter
 from .answer import Json
@@ -47,7 +48,9 @@ class Infinity(Adapter):
     async def list(self) -> tuple[EngineModel, ...]:
         entries = await self._entries()
         alone = Process(whole=True) if len(entries) == 1 else None
-        return tuple(EngineModel(_id(e), State.LOADED, process=alone) for e in entries)
+        return tuple(
+            EngineModel(_id(e), State.LOADED, process=alone, type=_type(e)) for e in entries
+        )
 
     async def activity(self, model: EngineModel) -> Activity:
         entries = await self._entries()
@@ -77,3 +80,10 @@ class Infinity(Adapter):
 
 def _id(entry: Json) -> ModelId:
     return ModelId(entry["id"].name())
+
+
+def _type(entry: Json) -> ModelType | None:
+    """The first of what it can do that is known: embed, rerank, classify."""
+    can = entry.get("capabilities")
+    words = () if can is None else can.texts()
+    return next((type for word in sorted(words) if (type := by_word(word))), None)

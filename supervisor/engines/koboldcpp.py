@@ -31,7 +31,7 @@ UNLOAD = "unload_model"
 ORDERS = (UNLOAD, "initial_model")  # in its list of files, and no files
 OTHERS = ("txt2img", "transcribe", "tts", "embeddings", "music")
 COUNTS = ("total_gens", "total_img_gens", "total_tts_gens", "total_transcribe_gens")
-OPEN = frozenset({Ability.LIST, Ability.IN_FLIGHT})
+OPEN = frozenset({Ability.LIST, Ability.IN_FLIGHT, Ability.CANCEL})
 ADMIN = OPEN | {Ability.LOAD, Ability.UNLOAD, Ability.RESTART}
 
 
@@ -92,6 +92,17 @@ class KoboldCpp(Adapter):
             await self._reload(UNLOAD)
         elif model not in files:
             raise EngineRefused(self.id, f"unload {model}", "there is no such model", 404)
+
+    async def cancel(self, model: ModelId) -> None:
+        """The text that is being written. It says whether there was any that it could end: of
+        several users' it ends its own alone."""
+        there, _ = await self._look()
+        if there != model:
+            raise EngineRefused(self.id, f"cancel {model}", "it is not loaded", 404)
+        call = "/api/extra/abort"
+        answer = await self._wire.post(call, {}, CONTROL_TIMEOUT)
+        if answer["success"].value not in (True, "true"):
+            raise EngineRefused(self.id, f"POST {call}", "there was nothing that it could end", 409)
 
     async def restart(self) -> None:
         await self._reload(UNLOAD)

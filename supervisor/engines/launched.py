@@ -21,11 +21,13 @@ from typing import Any, ClassVar, Protocol
 from collectors.reading import Seconds
 from supervisor.children.backoff import Failures
 from supervisor.children.ports import accepts
+from supervisor.core.header import Setup
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 from supervisor.forms import split_url
-from supervisor.served import Launching, Served
+from supervisor.served import Launching, Served, fill
 from supervisor.units import format_seconds
 
+from . import commands
 from .adapter import Adapter
 from .base import (
     Activity,
@@ -62,7 +64,8 @@ class Status:
 
     `url` is where it answers, where the runner chose that. `pid` is on this machine. `trouble`
     says in words what went wrong last. `failed`: that run ended by itself, and is wanted back;
-    Launched remembers it, once for each run, and says when the model is due.
+    Launched remembers it, once for each run, and says when the model is due. `anywhere`: the
+    devices that `start` is given are those that it will see.
     """
 
     phase: Phase
@@ -71,6 +74,7 @@ class Status:
     pid: int | None = None
     trouble: str | None = None
     failed: bool = False
+    anywhere: bool = False
 
 
 class Runner(Protocol):
@@ -135,6 +139,7 @@ class Launched(Adapter):
         }
         self._failures = {model: Failures() for model in self._served}
         self._runs: dict[ModelId, _Run] = {}
+        self._setups: dict[ModelId, Setup] = {}
         self._paused: set[ModelId] = set()
         self._late: dict[ModelId, asyncio.Task[None]] = {}  # they are being stopped for it
 
@@ -188,6 +193,10 @@ class Launched(Adapter):
         engine, own = self._speaker("wake", model)
         await engine.wake(own)
 
+    async def cancel(self, model: ModelId) -> None:
+        engine, own = self._speaker("cancel", model)
+        await engine.cancel(own)
+
     async def logs(self, model: ModelId, lines: int) -> tuple[str, ...]:
         self._known("logs", model)
         return await self.runner.logs(model, lines)
@@ -216,7 +225,9 @@ class Launched(Adapter):
         served, now = self._served[model], self.clock()
         failures = self._failures[model]
         self._paused.discard(model)
-        plain = EngineModel(model, file_size=served.size)
+        setup = self._setup(model, served)
+        anywhere = status.anywhere
+        plain = EngineModel(model, file_size=served.size, setup=setup, anywhere=anywhere)
         if status.phase is Phase.STOPPED:
             self._forget(model)
             if status.failed:
@@ -249,7 +260,19 @@ class Launched(Adapter):
             process=held,
             trouble=plain.trouble,
             file_size=plain.file_size or run.model.file_size,
+            setup=setup,
+            anywhere=anywhere,
         )
+
+    def _setup(self, model: ModelId, served: Served) -> Setup:
+        """How it loads, by its command; which port it will have does not matter for that."""
+        if model not in self._setups:
+            values = {"PORT": "0", "MODEL": str(model)}
+            values |= {k: fill(text, values) for k, text in (served.variables or {}).items()}
+            words = [fill(word, values) for word in served.command or ()]
+            said = {k: fill(text, values) for k, text in (served.environment or {}).items()}
+            self._setups[model] = commands.setup(served.serves, words, said)
+        return self._setups[model]
 
     def _forget(self, model: ModelId) -> None:
         run = self._runs.pop(model, None)
@@ -323,4 +346,6 @@ class Launched(Adapter):
             del self._late[model]
 
 
-_INNER = frozenset({Ability.IN_FLIGHT, Ability.SLEEP, Ability.DEEP_SLEEP, Ability.BYTES})
+_INNER = frozenset(
+    {Ability.IN_FLIGHT, Ability.SLEEP, Ability.DEEP_SLEEP, Ability.BYTES, Ability.CANCEL}
+)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from collectors.reading import Bytes
 from supervisor.core.snapshot import Ability, ModelId, State
+from supervisor.core.types import by_word
 
 from .adapter import Adapter
 from .answer import Json
@@ -37,6 +38,7 @@ STATES = {
 }
 WORKS = {"in_use": 1, "ready": 0, "downsized": 0}
 GIB = 1024**3  # what it calls GB
+FASTFLOWLM = "flm"  # runs on AMD's NPU, and nowhere else
 
 
 class Lemonade(Adapter):
@@ -63,16 +65,18 @@ class Lemonade(Adapter):
 
     async def list(self) -> tuple[EngineModel, ...]:
         loaded, installed = await asyncio.gather(self._loaded(), self._installed())
-        models = {id: EngineModel(id, file_size=size) for id, size in installed.items()}
+        models = dict(installed)
         for id, entry in loaded.items():
             state = _state(entry)
             models[id] = EngineModel(
                 id,
                 state,
-                file_size=installed.get(id),
+                file_size=installed[id].file_size if id in installed else None,
                 process=None if state is None else _process(entry),
                 mark=_mark(entry),
                 context=_context(entry),
+                type=by_word(_text(entry, "type")),
+                npu="npu" in _text(entry, "device").split(),
             )
         return tuple(models.values())
 
@@ -135,9 +139,16 @@ class Lemonade(Adapter):
         entries = (await self._wire.get("/api/v1/health"))["all_models_loaded"]
         return {_name(entry): entry for entry in entries if not _is_elsewhere(entry)}
 
-    async def _installed(self) -> dict[ModelId, Bytes | None]:
+    async def _installed(self) -> dict[ModelId, EngineModel]:
         entries = (await self._wire.get("/api/v1/models"))["data"]
-        return {ModelId(e["id"].name()): _size(e) for e in entries if not _is_elsewhere(e)}
+        found = [
+            EngineModel(
+                ModelId(e["id"].name()), file_size=_size(e), npu=_text(e, "recipe") == FASTFLOWLM
+            )
+            for e in entries
+            if not _is_elsewhere(e)
+        ]
+        return {model.id: model for model in found}
 
 
 def _name(entry: Json) -> ModelId:

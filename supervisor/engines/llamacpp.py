@@ -17,9 +17,10 @@ from urllib.parse import urlencode
 
 from collectors.reading import Bytes, Seconds
 from supervisor.aside import Aside
+from supervisor.core.header import Setup
 from supervisor.core.snapshot import Ability, ModelId, State
 
-from . import slots
+from . import commands, slots
 from .adapter import Adapter
 from .answer import Json
 from .base import (
@@ -180,6 +181,7 @@ class LlamaCpp(Adapter):
             weights=path,
             # It may have been given as -m or as --model.
             process=Process(argv=((path,),)) if path else None,
+            setup=Setup(path, *_served(props)),
         )
 
     async def _file_sizes(self, paths: Sequence[str]) -> Mapping[str, Bytes | None]:
@@ -218,6 +220,16 @@ def _model(entry: Json, args: tuple[str, ...], sizes: Mapping[str, Bytes | None]
         weights=path,
         # An unloaded model keeps the arguments, and the port, of its last child.
         process=None if state is None else _process(args),
+        setup=commands.llamacpp(args),
+    )
+
+
+def _served(props: Json) -> tuple[int | None, int | None]:
+    """Tokens that one slot of a server with one model has, and how many slots there are."""
+    each, slots = props["default_generation_settings"].get("n_ctx"), props.get("total_slots")
+    return (
+        None if each is None else each.count() or None,
+        None if slots is None else slots.count() or None,
     )
 
 

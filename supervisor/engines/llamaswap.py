@@ -35,6 +35,7 @@ STATES = {"starting": State.LOADING, "ready": State.LOADED}  # "stopping": still
 ALL = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.IN_FLIGHT})
 VERSION = re.compile(r"v(\d+)")
 COUNTS_SINCE = 192  # the first whose events tell of requests in flight
+CANCELS_SINCE = 235  # and of each by its name, by which it can be ended
 CONTAINERS = ("docker", "podman", "nerdctl")
 
 
@@ -49,6 +50,7 @@ class LlamaSwap(Adapter):
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS
     checked: ClassVar[Checked] = Checked.SOURCE
     abilities: frozenset[Ability] = ALL
+    sometimes: ClassVar[frozenset[Ability]] = frozenset({Ability.CANCEL})
 
     _up: frozenset[ModelId] = frozenset()  # as they were listed last
 
@@ -66,8 +68,11 @@ class LlamaSwap(Adapter):
         if not isinstance(version, str) or not version:
             version = None
         number = VERSION.match(version or "v0")  # one that was built at home has none
-        old = number is not None and int(number[1]) < COUNTS_SINCE
+        build_number = None if number is None else int(number[1])
+        old = build_number is not None and build_number < COUNTS_SINCE
         self.abilities = ALL - {Ability.IN_FLIGHT} if old else ALL
+        if build_number is not None and build_number >= CANCELS_SINCE:
+            self.abilities |= {Ability.CANCEL}
         return Identity(version or "not told")
 
     async def list(self) -> tuple[EngineModel, ...]:
@@ -81,6 +86,36 @@ class LlamaSwap(Adapter):
     async def activity(self, model: EngineModel) -> Activity:
         if Ability.IN_FLIGHT not in self.abilities:
             return Activity(None)
+        if (told := await self._at_work()) is None:
+            return Activity(None)
+        requests = told.get("requests")
+        if requests is not None:
+            own = [one for one in requests if _name(one, "model") == model.id]
+            flow = (f"{one['id'].text()}/{_sent(one)}" for one in own)
+            mark = ",".join(one["id"].text() for one in own)
+            return Activity(len(own), mark, progress=",".join(flow))
+        total = told["total"].count()  # before v235, of all models
+        alone = total == 0 or self._up == {model.id}
+        return Activity(total if alone else None, str(total))
+
+    async def cancel(self, model: ModelId) -> None:
+        """Each of its requests by its name. One that has ended meanwhile is as good as ended."""
+        if Ability.CANCEL not in self.abilities:
+            raise self._unable(f"end the requests of {model}")
+        told = await self._at_work()
+        requests = () if told is None else told.get("requests") or ()
+        for one in requests:
+            if _name(one, "model") != model:
+                continue
+            path = f"/api/inflight/{quote(one['id'].text(), safe='')}/cancel"
+            try:
+                await self._wire.text("POST", path, None, CONTROL_TIMEOUT)
+            except EngineRefused as no:
+                if no.status != 404:
+                    raise
+
+    async def _at_work(self) -> Json | None:
+        """The requests in flight, or how many there are. None: it does not say in time."""
         seen: list[Json] = []
 
         def take(event: Json) -> bool:
@@ -88,15 +123,7 @@ class LlamaSwap(Adapter):
                 seen.append(told)
             return told is not None
 
-        if not await self._wire.events("GET", "/api/events", None, take):
-            return Activity(None)
-        requests = seen[0].get("requests")
-        if requests is not None:
-            own = [one for one in requests if _name(one, "model") == model.id]
-            return Activity(len(own), ",".join(one["id"].text() for one in own))
-        total = seen[0]["total"].count()  # before v235, of all models
-        alone = total == 0 or self._up == {model.id}
-        return Activity(total if alone else None, str(total))
+        return seen[0] if await self._wire.events("GET", "/api/events", None, take) else None
 
     async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         """Returns when its server is ready; whoever may not run beside it has then been stopped."""
@@ -139,6 +166,12 @@ def _in_flight(event: Json) -> Json | None:
     except (ValueError, RecursionError):
         return None
     return told if "requests" in told or "total" in told else None
+
+
+def _sent(request: Json) -> str:
+    """Bytes of the answer so far."""
+    sent = request.get("resp_bytes")
+    return "-" if sent is None else str(sent.value)
 
 
 def _name(entry: Json, key: str) -> ModelId:

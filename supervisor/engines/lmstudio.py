@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from collectors.reading import Bytes
 from supervisor.core.snapshot import Ability, ModelId, State
+from supervisor.core.types import ModelType, by_word
 
 from .adapter import Adapter
 from .answer import Json
@@ -106,7 +107,7 @@ class LMStudio(Adapter):
 
 
 def _idle(entry: Json) -> EngineModel:
-    return EngineModel(ModelId(entry["key"].name()), file_size=_size(entry))
+    return EngineModel(ModelId(entry["key"].name()), file_size=_size(entry), type=_type(entry))
 
 
 def _instances(entry: Json) -> list[EngineModel]:
@@ -117,6 +118,7 @@ def _instances(entry: Json) -> list[EngineModel]:
             State.LOADED,
             file_size=_size(entry),
             context=None if (config := one.get("config")) is None else _context(config),
+            type=_type(entry),
         )
         for one in entry.get("loaded_instances") or ()
     ]
@@ -127,6 +129,11 @@ def _size(entry: Json) -> Bytes | None:
     return None if size is None else size.size()
 
 
+def _type(entry: Json) -> ModelType | None:
+    found = entry.get("type")
+    return None if found is None else by_word(found.text())
+
+
 def _context(entry: Json, key: str = "context_length") -> int | None:
     length = entry.get(key)
     return None if length is None else length.count()
@@ -135,4 +142,4 @@ def _context(entry: Json, key: str = "context_length") -> int | None:
 def _old_model(entry: Json) -> EngineModel:
     state = STATES.get(entry["state"].text(), State.UNKNOWN)
     context = None if state is None else _context(entry, "loaded_context_length")
-    return EngineModel(ModelId(entry["id"].name()), state, context=context)
+    return EngineModel(ModelId(entry["id"].name()), state, context=context, type=_type(entry))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import httpx
 
-from collectors.reading import Bytes
+from collectors.reading import NONE, Bytes, gib
+from supervisor.core.header import UNTOLD, Header, Setup
 from supervisor.core.snapshot import Ability, ModelId, State
 from supervisor.forms import is_loopback
+from supervisor.headers import gguf
 from supervisor.units import format_seconds
 
 from . import slots
@@ -36,6 +39,8 @@ from .base import (
 from .wire import CONTROL_TIMEOUT, Wire
 
 NEVER = 2200  # a keep-alive of -1 is written as the longest time that Go knows, some 292 years
+# The context of whoever is not told one, by the memory of the accelerators: so its documentation.
+TIERS = ((NONE, 4096), (gib(24), 32_768), (gib(48), 262_144))
 FRACTION = re.compile(r"(\.\d{6})\d+")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 # What the imitators answer on paths that Ollama does not have: path, and a member of the answer.
@@ -69,8 +74,9 @@ class Ollama(Adapter):
 
     def _begin(self, key: str | None, options: Any) -> None:
         self._children = slots.Children(self.id)
-        # Where the weights of each loaded model come from, by the digest of its manifest.
-        self._sources: dict[str, str | None] = {}
+        # What it tells of each model, by the digest of its manifest.
+        self._shown: dict[str, _Shown] = {}
+        self._silent: set[str] = set()  # of these it tells nothing
 
     async def identify(self) -> Identity | None:
         """Since 0.16 /api/status tells; before that, whoever imitates it must give itself away."""
@@ -94,8 +100,13 @@ class Ollama(Adapter):
         tags, loaded = await asyncio.gather(self._entries("/api/tags"), self._entries("/api/ps"))
         installed = {_canonical(_name(e)): e for e in tags if "remote_host" not in e}
         running = {_canonical(_name(e)): e for e in loaded if "remote_host" not in e}
-        digests = {e["digest"].text() for e in running.values()}
-        self._sources = {d: source for d, source in self._sources.items() if d in digests}
+        digests = {e["digest"].text(): e for e in (*installed.values(), *running.values())}
+        self._shown = {d: shown for d, shown in self._shown.items() if d in digests}
+        self._silent &= digests.keys()
+        # It reads the file for that, so of those that are only installed one is asked at a time.
+        new = (d for d in digests if d not in self._shown and d not in self._silent)
+        if (digest := next(new, None)) is not None and await self._show(digests[digest]) is None:
+            self._silent.add(digest)
         models: list[EngineModel] = []
         for name in sorted(installed | running):
             on_disk, in_memory = installed.get(name), running.get(name)
@@ -103,7 +114,9 @@ class Ollama(Adapter):
             if in_memory is not None:
                 models.append(await self._loaded(in_memory, size))
             elif on_disk is not None:
-                models.append(EngineModel(_name(on_disk), file_size=size))
+                shown = self._shown.get(on_disk["digest"].text(), _Shown())
+                idle = EngineModel(_name(on_disk), file_size=size, setup=shown.setup)
+                models.append(replace(idle, header=shown.header(size)))
         files = {m.weights for m in models if m.weights is not None}
         told = is_loopback(httpx.URL(self.url).host) and await self._children.look(files)
         self.abilities = type(self).abilities | (self.sometimes if told else frozenset())
@@ -157,7 +170,8 @@ class Ollama(Adapter):
 
     async def _loaded(self, entry: Json, file_size: Bytes | None) -> EngineModel:
         reported = _some(entry, "size")
-        source = await self._source(entry)
+        shown = await self._show(entry)
+        source = None if shown is None else shown.source
         expiry = entry.get("expires_at")
         return EngineModel(
             id=_name(entry),
@@ -174,18 +188,49 @@ class Ollama(Adapter):
             mark=None if expiry is None else expiry.text(),
             context=None if (context := entry.get("context_length")) is None else context.count(),
             expires_at=_expiry(entry),
+            setup=UNTOLD if shown is None else shown.setup,
+            header=None if shown is None else shown.header(file_size),
         )
 
-    async def _source(self, entry: Json) -> str | None:
-        """What its child is started with: a blob's path, or for an MLX model its name."""
+    async def _show(self, entry: Json) -> _Shown | None:
         digest = entry["digest"].text()
-        if digest not in self._sources:
+        if digest not in self._shown:
             try:
                 answer = await self._wire.post("/api/show", {"model": _name(entry)})
-                self._sources[digest] = _from(answer["modelfile"].text())
+                self._shown[digest] = _shown(answer)
             except (EngineRefused, EngineConfused):
                 return None  # removed while loaded: its process stays unknown, the list does not
-        return self._sources[digest]
+        return self._shown[digest]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What it tells of one model. `source` is what its child is started with: a blob's path, or
+    for an MLX model its name; `values` are what the file's header says, by its own names."""
+
+    source: str | None = None
+    setup: Setup = UNTOLD
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def header(self, size: Bytes | None) -> Header | None:
+        """Without the tensors, which it does not tell: the file is hardly more than they are."""
+        if size is None or not self.values:
+            return None
+        try:
+            return gguf.told(self.values, size)
+        except gguf.Unreadable:
+            return None
+
+
+def _shown(answer: Json) -> _Shown:
+    info, said = answer.get("model_info"), answer.get("parameters")
+    source = _from(answer["modelfile"].text())
+    words = [] if said is None else said.text().split()
+    told = dict(pairwise(words)).get("num_ctx", "")
+    context = int(told) if told.isdecimal() and 0 < int(told) < 2**31 else None
+    named = info.value if info is not None and isinstance(info.value, dict) else {}
+    values = {part: value for key, value in named.items() if (part := gguf.part_of(key))}
+    return _Shown(source, Setup(context=context, tiers=TIERS), values)
 
 
 def _member(answer: Json | None, key: str) -> object:

@@ -73,8 +73,9 @@ class Omlx(Adapter):
         if count == 0 or self._loaded == 1:
             return Activity(count, model.mark)
         # Any of them may be at work, and unloading the wrong one would cut it short: a mark that
-        # moves at each look makes none of them look idle.
-        return Activity(None, f"{model.mark} {status['uptime_seconds'].number()}")
+        # moves at each look makes none of them look idle. It is no progress.
+        mark = f"{model.mark} {status['uptime_seconds'].number()}"
+        return Activity(None, mark, progress=str(model.mark))
 
     async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from supervisor.children.kin import MARK
 from supervisor.children.ports import LOOPBACK
 from supervisor.children.records import fingerprint
 from supervisor.children.spawn import CannotStart, Program, handed_down
-from supervisor.children.visible import visible
+from supervisor.children.visible import is_bound, visible
 from supervisor.core.snapshot import EngineId, ModelId
 from supervisor.forms import split_url
 from supervisor.served import Served, WhenDaemonEnds, fill
@@ -73,7 +73,10 @@ class Processes:
             await self.keep.look()
         except OSError as error:
             raise EngineDown(self._id, "look", _unusable(error)) from None
-        return {model: self._status(model) for model in self._wishes}
+        return {
+            model: replace(self._status(model), anywhere=_goes_anywhere(wish.served))
+            for model, wish in self._wishes.items()
+        }
 
     def _status(self, model: ModelId) -> Status:
         child = self.keep.children.get(model)
@@ -115,6 +118,12 @@ class Processes:
 
     async def close(self) -> None:
         await self.keep.close()
+
+
+def _goes_anywhere(served: Served) -> bool:
+    """Is it ours to say which accelerators it sees?"""
+    said = handed_down(os.environ).keys() | (served.environment or {}).keys()
+    return served.gpus is not False and not is_bound(said, served.command or ())
 
 
 def _start(model: ModelId, wish: _Wish, stops: bool) -> Start:

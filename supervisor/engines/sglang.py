@@ -80,7 +80,9 @@ class SgLang(Adapter):
     ports: ClassVar[tuple[int, ...]] = (30000,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.REFUSES
-    abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.SLEEP, Ability.IN_FLIGHT})
+    abilities: frozenset[Ability] = frozenset(
+        {Ability.LIST, Ability.SLEEP, Ability.IN_FLIGHT, Ability.CANCEL}
+    )
 
     _info = NAMES[0][1]
     _server: Server | None = None
@@ -131,7 +133,10 @@ class SgLang(Adapter):
             return Activity(in_flight=None)
         read = [load.get("total_prefill_uncached_tokens") for load in loads]
         marks = ["-" if tokens is None else str(tokens.value) for tokens in read]
-        return Activity(sum(map(_in_flight, loads)), mark=",".join(marks))
+        held = [load.get("num_used_tokens") for load in loads]  # it grows with each that is written
+        flow = [*marks, *("-" if tokens is None else str(tokens.value) for tokens in held)]
+        mark = ",".join(marks)
+        return Activity(sum(map(_in_flight, loads)), mark, progress=",".join(flow))
 
     async def sleep(self, model: ModelId, *, deep: bool = False) -> None:
         """Deep: it keeps no copy of its weights in RAM, and reads them again when it wakes."""
@@ -216,6 +221,12 @@ class SgLang(Adapter):
         if count := sum(map(_in_flight, loads)):
             raise self._no(f"it has {count} requests, and a release would kill it", BUSY)
 
+    async def cancel(self, model: ModelId) -> None:
+        """All requests. The body is needed: without it nothing is ended."""
+        await self._served(model)
+        body = {"rid": "", "abort_all": True}
+        await self._wire.text("POST", "/abort_request", body, CONTROL_TIMEOUT)
+
     async def _is_paused(self) -> bool:
         """Paused, or still starting. False also of an older one, which cannot tell."""
         try:
@@ -250,7 +261,7 @@ class SgLang(Adapter):
         return server
 
     def _narrow(self) -> None:
-        able, server = {Ability.LIST}, self._server
+        able, server = {Ability.LIST, Ability.CANCEL}, self._server
         if self._counts:
             able.add(Ability.IN_FLIGHT)
             if server and server.saver and server.run and self._tells_pause:

@@ -30,7 +30,19 @@ def activity(slots: Json) -> Activity:
     return Activity(
         in_flight=sum(slot["is_processing"].flag() for slot in found),
         mark=",".join("-" if task is None else str(task.value) for task in tasks),
+        progress=",".join(map(_flow, found)),
     )
+
+
+def _flow(slot: Json) -> str:
+    """How far a slot has come: its task, tokens of the prompt that are read, tokens written."""
+    task, read = slot.get("id_task"), slot.get("n_prompt_tokens_processed")
+    tokens = slot.get("next_token")  # a list since 2025
+    value = None if tokens is None else tokens.value
+    if isinstance(value, list):
+        value = value[0] if value else None
+    written = value.get("n_decoded") if isinstance(value, dict) else None
+    return "/".join(str(found) for found in (task and task.value, read and read.value, written))
 
 
 class Children:

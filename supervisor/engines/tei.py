@@ -6,8 +6,10 @@ from contextlib import suppress
 from typing import ClassVar
 
 from supervisor.core.snapshot import Ability, ModelId, State
+from supervisor.core.types import ModelType, by_word
 
 from .adapter import Adapter
+from .answer import Json
 from .base import Activity, EngineConfused, EngineModel, Identity, Process, Proof
 from .gauges import Gauges, gauges
 
@@ -44,6 +46,7 @@ class Tei(Adapter):
                 state=State.LOADED,  # it answers from when its model is loaded
                 context=None if length is None else length.count(),
                 process=Process(whole=True),
+                type=_type(info["model_type"]),
             ),
         )
 
@@ -59,3 +62,9 @@ def _count(seen: Gauges, name: str) -> int:
     """0 where it is not there: it appears when it first counts."""
     found = seen.total(name)
     return int(found) if found is not None and 0 <= found < 2**53 else 0
+
+
+def _type(told: Json) -> ModelType | None:
+    """{"embedding": …}, {"reranker": …} or {"classifier": …}."""
+    return next((type for word in ("reranker", "classifier", "embedding")
+                 if word in told and (type := by_word(word))), None)  # fmt: skip

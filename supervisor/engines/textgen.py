@@ -21,7 +21,8 @@ from .wire import CONTROL_TIMEOUT
 
 NOBODY = "None"  # the name of no model
 MODEL = "/v1/internal/model"
-ADMIN = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
+OPEN = frozenset({Ability.LIST, Ability.CANCEL})
+ADMIN = OPEN | {Ability.LOAD, Ability.UNLOAD}
 
 
 class TextGen(Adapter):
@@ -53,7 +54,7 @@ class TextGen(Adapter):
         except EngineRefused as no:
             if no.status != 401:
                 raise
-            models, self.abilities = {}, frozenset({Ability.LIST})  # not the admin key
+            models, self.abilities = {}, OPEN  # not the admin key
         if there is not None:
             models[there] = EngineModel(there, State.LOADED, process=Process(whole=True))
         return tuple(models.values())
@@ -71,6 +72,12 @@ class TextGen(Adapter):
             await self._wire.post(f"{MODEL}/unload", None, CONTROL_TIMEOUT)
         else:
             await self._must_have(model, "unload")
+
+    async def cancel(self, model: ModelId) -> None:
+        """Whatever is being generated."""
+        if await self._loaded() != model:
+            raise EngineRefused(self.id, f"cancel {model}", "it is not loaded", 404)
+        await self._wire.text("POST", "/v1/internal/stop-generation", None, CONTROL_TIMEOUT)
 
     async def _loaded(self) -> ModelId | None:
         info = await self._wire.get(f"{MODEL}/info")

@@ -22,13 +22,16 @@ from supervisor.core.record import Mode, Result
 from supervisor.core.rows import decision_row
 from supervisor.door import Ambiguous, Carried, DoorError, NotReady, Unknown
 
-from . import bodies, view
+from . import bodies, keeping, view
 from .metrics import Page
 from .page import POLICY, page
 from .problems import Json, problem
 from .site import Site
 
 B = TypeVar("B", bound=BaseModel)
+T = TypeVar("T")
+
+GONE = "whoever asked has hung up"
 
 STALE = 10.0  # seconds: a sample that is older says nothing of now
 MOST_DECISIONS = 1000
@@ -156,7 +159,10 @@ class Admin:
         ref = door.resolve(name)
         found = loop.journal.decisions(RECENT, model=str(ref))
         left = loop.journal.departures(RECENT, model=str(ref))
-        told = explain.why(ref, door.snapshot(), loop.policy, found, left)
+        now = loop.keeping.as_claimed(door.snapshot(), loop.policy)
+        told = explain.why(ref, *now, found, left, loop.findings)
+        told += keeping.lapsed(ref, loop)
+        told += [line for line in (loop.relief.strangers.why(ref),) if line is not None]
         rows = self._said_if_under_way(found)
         told_of = {"model": str(ref), "sentences": told, "decisions": rows}
         return Json(told_of | {"departures": left})
@@ -180,7 +186,7 @@ class Admin:
 
     @queried()
     async def evict(self, request: Request) -> Response:
-        door, body = self._site.door, await _body(request, bodies.Evict)
+        door, body = self._site.door, await body_of(request, bodies.Evict)
         if body.free is not None:
             pool = door.pool(body.pool)
             return await self._wish(request, door.free(body.free, pool, wait=body.wait))
@@ -191,34 +197,41 @@ class Admin:
 
     @queried()
     async def load(self, request: Request) -> Response:
-        body = await _body(request, bodies.Load)
-        return await self._wish(request, self._site.door.load(body.model, wait=body.wait))
+        body = await body_of(request, bodies.Load)
+        wish = self._site.door.load(body.model, wait=body.wait, client=body.client)
+        return await self._wish(request, wish)
 
     @queried()
     async def pin(self, request: Request) -> Response:
-        body = await _body(request, bodies.Pin)
-        return Json({"pinned": await self._site.door.pin(body.model)})
+        body, door = await body_of(request, bodies.Pin), self._site.door
+        period = body.period
+        if body.until is not None:
+            period = Seconds(body.until - self._site.loop.wall())
+            if period <= 0:
+                raise BadBody(["until: that is over already"])
+        until = None if period is None else self._site.loop.wall() + period
+        return Json({"pinned": await door.pin(body.model, period), "until": until})
 
     @queried()
     async def unpin(self, request: Request) -> Response:
-        body = await _body(request, bodies.Pin)
+        body = await body_of(request, bodies.Unpin)
         return Json({"unpinned": await self._site.door.unpin(body.model)})
 
     @queried()
     async def release(self, request: Request) -> Response:
-        body = await _body(request, bodies.Release)
+        body = await body_of(request, bodies.Release)
         names = await self._site.door.release(body.period)
         until = self._site.loop.wall() + body.period
         return Json({"released": names, "until": until})
 
     @queried()
     async def resume(self, request: Request) -> Response:
-        await _body(request, bodies.Resume)
+        await body_of(request, bodies.Resume)
         return Json({"resumed": await self._site.door.resume()})
 
     @queried()
     async def plan(self, request: Request) -> Response:
-        door, body = self._site.door, await _body(request, bodies.Plan)
+        door, body = self._site.door, await body_of(request, bodies.Plan)
         if body.load is not None:
             plan = door.plan_load(body.load)
         elif body.free is not None:
@@ -244,7 +257,9 @@ class Admin:
     def _state(self) -> view.Json:
         loop, snapshot = self._site.loop, self._site.loop.snapshot
         now, machine = Seconds(loop.clock()), loop.sampler.machine
-        seen = view.NOTHING if snapshot is None else view.of_snapshot(snapshot, loop.policy)
+        seen = view.NOTHING
+        if snapshot is not None:
+            seen = view.of_snapshot(*loop.keeping.as_claimed(snapshot, loop.policy))
         age = None if snapshot is None else round(max(0.0, now - snapshot.taken_at), 3)
         return {
             "version": self._site.version,
@@ -255,30 +270,42 @@ class Admin:
             "ready": self._not_ready() is None,
             **seen,
             "findings": view.findings(loop.findings, now),
-            "pins": sorted(loop.journal.pins()),
+            **keeping.state(loop),
             "running": [run.decision.id for run in loop.runs],
             "journal": view.journal(loop.journal),
             "notes": [] if machine is None else list(machine.notes),
         }
 
     async def _wish(self, request: Request, wish: Coroutine[Any, Any, Carried]) -> Response:
-        """Have it carried out. One that has not been begun is dropped when its client hangs up."""
-        asked = asyncio.create_task(wish, name="wish")
-        gone = asyncio.create_task(_hung_up(request), name="client")
-        try:
-            await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (asked, gone):
-                task.cancel()
-        await asyncio.wait((asked,))
-        if asked.cancelled():
-            return problem(503, "whoever asked has hung up")
-        return self._carried(asked.result())
+        carried = await while_there(request, wish)
+        return problem(503, GONE) if carried is None else self._carried(carried)
 
     def _carried(self, carried: Carried) -> Response:
-        row = decision_row(carried.decision, carried.outcomes)
-        ok = went_well(carried) and not self._site.loop.executor.stopping
-        return Json({"decision": row, "sentences": explain.tell(row), "ok": ok})
+        found = told(carried) | {
+            "ok": went_well(carried) and not self._site.loop.executor.stopping,
+            "leaving": [{"model": str(r), "contexts": n} for r, n in carried.leaving],
+        }
+        return Json(found, 202 if carried.leaving and found["ok"] else 200)
+
+
+def told(carried: Carried) -> view.Json:
+    """A decision and what came of it, as a row and in words."""
+    row = decision_row(carried.decision, carried.outcomes)
+    later = [explain.of_farewell(str(ref), count) for ref, count in carried.leaving]
+    return {"decision": row, "sentences": explain.tell(row) + later}
+
+
+async def while_there(request: Request, wish: Coroutine[Any, Any, T]) -> T | None:
+    """Have it carried out. None: its client hung up before it was begun, and it is dropped."""
+    asked = asyncio.create_task(wish, name="wish")
+    gone = asyncio.create_task(_hung_up(request), name="client")
+    try:
+        await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (asked, gone):
+            task.cancel()
+    await asyncio.wait((asked,))
+    return None if asked.cancelled() else asked.result()
 
 
 def went_well(carried: Carried) -> bool:
@@ -288,7 +315,10 @@ def went_well(carried: Carried) -> bool:
         return False
     results = {o.result for o in carried.outcomes}
     if plan.trigger is Trigger.OPERATOR:
-        return results <= {Result.DONE} and all(n.why is Why.ASKED for n in plan.notes)
+        leaving = {ref for ref, _ in carried.leaving}
+        done = {o.result for o in carried.outcomes if o.action.ref not in leaving}
+        stayed = (n for n in plan.notes if n.ref not in leaving)
+        return done <= {Result.DONE} and all(n.why is Why.ASKED for n in stayed)
     loads = {o.result for o in carried.outcomes if isinstance(o.action, Load)}
     return loads <= {Result.DONE} and (bool(loads) or Result.FAILED not in results)
 
@@ -298,7 +328,7 @@ async def _hung_up(request: Request) -> None:
         pass
 
 
-async def _body(request: Request, kind: type[B]) -> B:
+async def body_of(request: Request, kind: type[B]) -> B:
     try:
         return kind.model_validate_json(await request.body())
     except ValidationError as error:

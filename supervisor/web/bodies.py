@@ -8,6 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from collectors.reading import Bytes, Seconds
+from supervisor.core.policy import Retention
+from supervisor.forms import KEEP_ALIVE, RETENTION
+from supervisor.leases import TTL
 from supervisor.units import parse_duration, parse_size
 
 NO_KEYS = "there is no such key; it takes none"
@@ -15,6 +18,13 @@ NO_KEYS = "there is no such key; it takes none"
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=1000)]
 Size = Annotated[Bytes, BeforeValidator(parse_size)]
+Long = Annotated[Seconds, BeforeValidator(parse_duration), Field(gt=0)]
+Ttl = Annotated[Seconds, BeforeValidator(parse_duration), Field(ge=1, le=31 * 86400)]
+Pids = Annotated[list[Annotated[int, Field(gt=0, lt=2**32)]], Field(max_length=1000)]
+KeepAlive = Annotated[Seconds, BeforeValidator(KEEP_ALIVE.read)]
+Choice = Annotated[Retention, BeforeValidator(RETENTION.read)]
+LEASE, RESERVATION = TTL, Seconds(3600)
+
 Period = Annotated[Seconds, BeforeValidator(parse_duration), Field(gt=0, le=86400)]
 
 
@@ -67,13 +77,96 @@ class Plan(OneOf):
         return self
 
 
+class Setting(Body):
+    """`value` as it may be written in the file, or as a text."""
+
+    value: str | bool | int | float | list[str]
+    apply_now: bool = False
+    dry_run: bool = False
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.value, bool):
+            return "true" if self.value else "false"
+        return ",".join(self.value) if isinstance(self.value, list) else str(self.value)
+
+
 class Load(Body):
     model: Name
+    client: Name | None = None
     wait: bool = True
 
 
 class Pin(Body):
+    """`for`: how long; `until`: Unix time. Neither: until it is unpinned."""
+
     model: Name
+    period: Annotated[Long | None, Field(alias="for")] = None
+    until: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.period is not None and self.until is not None:
+            raise ValueError("say one of for and until, not both")
+        return self
+
+
+class Unpin(Body):
+    model: Name
+
+
+class Lease(Body):
+    model: Name
+    client: Name = "unnamed"
+    ttl: Ttl = LEASE
+    wait: bool = True
+
+
+class Renewal(Body):
+    ttl: Ttl | None = None
+
+
+class Reserve(Body):
+    size: Size
+    pool: Name | None = None
+    client: Name = "unnamed"
+    period: Annotated[Ttl, Field(alias="for")] = RESERVATION
+    pids: Pids = Field(default_factory=list)
+    wait: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.size:
+            raise ValueError("size: there is nothing to keep free")
+        return self
+
+
+class Extension(Body):
+    """Of a reservation. `pids` are further processes of its job."""
+
+    period: Annotated[Ttl | None, Field(alias="for")] = None
+    pids: Pids | None = None
+
+
+class Retain(Body):
+    """What is said of a model, an engine, or, without either, the host. `reset`: as configured."""
+
+    model: Name | None = None
+    engine: Name | None = None
+    retention: Choice | None = None
+    keep_alive: KeepAlive | None = None
+    reset: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.model is not None and self.engine is not None:
+            raise ValueError("say one of model and engine; without either it is the host")
+        said = self.retention is not None or self.keep_alive is not None
+        if said == self.reset:
+            raise ValueError("say retention or keep_alive, or else reset")
+        if self.keep_alive is not None and self.retention not in (None, Retention.KEEP_ALIVE):
+            raise ValueError("keep_alive goes with retention keep_alive alone")
+        return self
 
 
 class Release(Body):
@@ -86,7 +179,7 @@ class Resume(Body):
 
 def mistakes(error: ValidationError, body: type[BaseModel]) -> list[str]:
     """Every mistake in words, each with its key."""
-    keys = list(body.model_fields)
+    keys = [field.alias or name for name, field in body.model_fields.items()]
     found = []
     for each in error.errors(include_url=False, include_context=False, include_input=False):
         at = ".".join(str(part) for part in each["loc"])

@@ -17,6 +17,7 @@ from supervisor.core.headroom import rooms
 from supervisor.core.plan import Trigger
 from supervisor.core.record import Result
 from supervisor.core.snapshot import ModelRef, Resident, Snapshot
+from supervisor.core.status import Standings, Status
 from supervisor.core.verdict import Verdict
 from supervisor.core.watch import Kind, Severity
 from supervisor.loop import Loop
@@ -70,7 +71,9 @@ def _process(loop: Loop) -> Iterator[Fact]:
     yield "journal_lag", (), loop.journal.lag
     yield "journal_write_failures_total", (), loop.journal.failures
     yield "journal_writes_dropped_total", (), loop.journal.dropped
-    yield "pins", (), len(loop.journal.pins())
+    yield "pins", (), len(loop.keeping.pins.names)
+    yield "leases", (), len(loop.keeping.leases.all)
+    yield "job_reservations", (), len(loop.keeping.reserved.all)
     yield "reservations", (), len(loop.reservations)
     for trigger in Trigger:
         yield "decisions_total", (trigger.value,), counts.decisions[trigger.value]
@@ -115,6 +118,7 @@ def _memory(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
         if room.budget is not None:
             yield "memory_budget_bytes", (pool.id,), room.budget
         yield "memory_promised_bytes", (pool.id,), room.promised
+        yield "job_reserved_bytes", (pool.id,), room.jobs
         owners = _owners(accounts[pool.id])
         unknown = owners["_unknown"]
         yield "memory_unattributed_bytes", labels, unknown
@@ -148,6 +152,8 @@ _WORDS = {
 
 
 def _models(loop: Loop, snapshot: Snapshot, most: int) -> Iterator[Fact]:
+    yield from _statuses(loop, snapshot)
+    leases = Counter(lease.ref for lease in snapshot.leases)
     named, others = _fold(snapshot.residents, most)
     for r in named:
         labels = (r.engine, r.model)
@@ -155,6 +161,7 @@ def _models(loop: Loop, snapshot: Snapshot, most: int) -> Iterator[Fact]:
             yield "model_memory_bytes", (*labels, pool), r.holds(pool)
         yield "model_resident", (*labels, r.state.value), 1
         yield "model_pinned", labels, loop.policy.is_pinned(r.ref)
+        yield "model_leases", labels, leases[r.ref]
         used = _wall(loop, snapshot.taken_at - r.idle_for)
         yield "model_last_used_timestamp_seconds", labels, used
         if r.in_flight is not None:
@@ -169,6 +176,17 @@ def _models(loop: Loop, snapshot: Snapshot, most: int) -> Iterator[Fact]:
         yield "model_memory_bytes", (name, OTHERS, pool_id), size
     for (name, state), count in sorted(states.items()):
         yield "model_resident", (name, OTHERS, state), count
+
+
+def _statuses(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
+    """How many models of each engine have each status."""
+    refs = {i.ref for i in snapshot.installed} | {r.ref for r in snapshot.residents}
+    refs |= {lease.ref for lease in snapshot.leases}
+    standings = Standings(snapshot, loop.policy)
+    found = Counter((r.engine, standings.of(r).status) for r in refs)
+    for engine in sorted({e.id for e in snapshot.engines} | {e for e, _ in found}):
+        for status in Status:
+            yield "models", (engine, status.value), found[engine, status]
 
 
 def _fold(residents: Iterable[Resident], most: int) -> tuple[list[Resident], list[Resident]]:
@@ -199,5 +217,7 @@ def _actions(loop: Loop, engines: set[str]) -> Iterator[Fact]:
         yield "eviction_duration_seconds", (engine,), unloads
         for result in results:
             yield "model_loads_total", (engine, result), counts.loads[engine, result]
+        for result in results:
+            yield "model_cancels_total", (engine, result), counts.cancels[engine, result]
         loads = counts.load_seconds.get(engine) or Durations(LOAD_BUCKETS)
         yield "model_load_duration_seconds", (engine,), loads

@@ -190,7 +190,7 @@ def _no_body(headers: Headers) -> ProblemResponse | None:
 
 def _check_body(scope: Scope, headers: Headers, rules: Rules) -> ProblemResponse | None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if scope["method"] == "POST" and kind != "application/json":
+    if scope["method"] in ("POST", "PUT") and kind != "application/json":
         text = f"a body is application/json here, not {kind or 'untyped'}"
         return problem(415, text, headers=CLOSE)
     length = headers.get("content-length", "0")

@@ -40,11 +40,17 @@ def page(state: dict[str, Any]) -> str:
     models = [
         (
             m["name"],
-            m["state"] + (", pinned" if m["pinned"] else ""),
+            _status(m),
+            ", ".join(m["kept_by"]) or "nobody",
             "busy" if m["busy"] else f"idle for {format_seconds(m['idle'])}",
             _size(m["size"]),
         )
         for m in state["models"]
+    ]
+    leases = [(e["model"], e["client"], format_seconds(e["left"])) for e in state["leases"]]
+    jobs = [
+        (r["client"], r["pool"], format_seconds(r["left"]), _size(r["size"]), _size(r["held"]))
+        for r in state["reservations"]
     ]
     engines = [(e["id"], e["kind"], e["url"], _standing(e)) for e in state["engines"]]
     findings = [
@@ -64,7 +70,9 @@ def page(state: dict[str, Any]) -> str:
 <p>Mode: {escape(state["mode"])}. Up for {format_seconds(state["uptime"])}.</p>
 {ready}
 {_table("Pools", ("Name", "Pool", "Total", "Free", "Models hold", "Headroom"), pools, 4)}
-{_table("Models", ("Model", "State", "Activity", "Holds"), models, 1)}
+{_table("Models", ("Model", "Status", "Kept by", "Activity", "Holds"), models, 1)}
+{_table("Leases", ("Model", "Client", "Left"), leases, 1)}
+{_table("Reservations", ("Client", "Pool", "Left", "Size", "Kept free"), jobs, 2)}
 {_table("Engines", ("Engine", "Kind", "Address", "State"), engines, 0)}
 {_table("Findings", ("Severity", "Where", "What", "For"), findings, 1)}
 <p><a href="/metrics">Metrics</a> · <a href="/api/v1/state">State</a> ·
@@ -72,6 +80,11 @@ def page(state: dict[str, Any]) -> str:
 </body>
 </html>
 """
+
+
+def _status(model: Mapping[str, Any]) -> str:
+    leaving = f" (contexts={model['contexts']})" if model["status"] == "leaving" else ""
+    return f"{model['status']}{leaving}"
 
 
 def _standing(engine: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from . import listen
+from . import keeping, listen, savings, settings
 from .admin import ERRORS, routes
 from .guard import Guard, rules
 from .listen import ListenError
@@ -22,6 +22,7 @@ from .site import Site
 
 __all__ = ["ListenError", "Server", "Site", "application"]
 
+MORE = (keeping.routes, settings.routes, savings.routes)
 MOST_CONNECTIONS = 128  # a Prometheus, a page, a few commands; beyond that comes a 503
 GRACE = 1  # seconds for answers under way when we stop
 STOP = 2.5  # seconds after which the rest is not waited for
@@ -31,7 +32,7 @@ def application(site: Site) -> Starlette:
     """Every route behind the guard."""
     allowed = rules(site.bound_host, site.allowed_hosts, site.token)
     app = Starlette(
-        routes=routes(site),
+        routes=[r for found in (routes, *MORE) for r in found(site)],
         exception_handlers=ERRORS,
         middleware=[Middleware(Guard, rules=allowed)],
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from supervisor.door import Door
 from supervisor.loop import Loop
+from supervisor.overrides import Overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Site:
     token: str | None = None
     allowed_hosts: frozenset[str] = frozenset()
     bound_host: str = "127.0.0.1"
+    overrides: Overrides | None = None
 
     @property
     def loop(self) -> Loop:

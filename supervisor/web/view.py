@@ -18,12 +18,15 @@ from collectors.reading import (
     Seconds,
     mib,
 )
+from supervisor.core import explain
 from supervisor.core.account import Account, Owner, Part, account
 from supervisor.core.headroom import Room, rooms
+from supervisor.core.limits import Traits
 from supervisor.core.plan import Plan
 from supervisor.core.policy import Policy
 from supervisor.core.rows import plan_row
 from supervisor.core.snapshot import Resident, Snapshot, Source
+from supervisor.core.status import Standing, Standings
 from supervisor.core.watch import Finding
 from supervisor.journal import Journal
 
@@ -32,6 +35,7 @@ Json = dict[str, Any]
 
 def of_snapshot(snapshot: Snapshot, policy: Policy) -> Json:
     """The part of the state that a snapshot tells: pools, models, engines, foreign processes."""
+    standings = Standings(snapshot, policy)
     return {
         "pools": pools(snapshot, policy),
         "models": models(snapshot, policy),
@@ -42,6 +46,7 @@ def of_snapshot(snapshot: Snapshot, policy: Policy) -> Json:
                 "model": i.ref.model,
                 "size": i.size,
                 "trouble": i.trouble,
+                "status": standings.of(i.ref).status.value,
             }
             for i in sorted(snapshot.installed, key=lambda i: i.ref)
         ],
@@ -185,6 +190,8 @@ def name_of(pool: str, devices: Iterable[Device]) -> str:
 
 def models(snapshot: Snapshot, policy: Policy) -> list[Json]:
     """Every model that holds memory, by name. Seconds are rounded to milliseconds."""
+    standings = Standings(snapshot, policy)
+    traits = Traits(snapshot, policy)
     return [
         {
             "name": str(r.ref),
@@ -198,10 +205,21 @@ def models(snapshot: Snapshot, policy: Policy) -> list[Json]:
             "idle": round(r.idle_for, 3),
             "busy_for": round(r.busy_for, 3),
             "pinned": policy.is_pinned(r.ref),
+            "type": traits.type_of(r.ref).value,
             "pids": list(r.pids),
+            **standing_row(standings.of(r.ref), snapshot.taken_at),
         }
         for r in sorted(snapshot.residents, key=lambda r: r.ref)
     ]
+
+
+def standing_row(found: Standing, now: Seconds) -> Json:
+    """Its status in one word, who keeps it in words, and how many use it."""
+    return {
+        "status": found.status.value,
+        "kept_by": [explain.of_keeper(k, now) for k in found.keepers],
+        "contexts": found.contexts,
+    }
 
 
 def shares(resident: Resident) -> list[Json]:

@@ -1,6 +1,7 @@
 """What fails is started again, later each time, until it has served for a while."""
 
-from supervisor.children.backoff import LONGEST, STEADY, Failures
+from supervisor.children.backoff import STEADY, Failures
+from supervisor.core.retry import LONGEST
 
 
 def pauses(failures, count, now=0.0):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from supervisor.children.visible import visible
+from supervisor.children.visible import is_bound, visible
 
 NVIDIA = "GPU-8f2a1c3d-1111-2222-3333-444455556666"
 OTHER = "GPU-00000000-1111-2222-3333-444455556666"
@@ -84,3 +84,19 @@ def test_a_plan_that_names_none_hides_none():
 )
 def test_nothing_is_put_over_what_the_operator_said(said, left):
     assert visible([NVIDIA, AMD], said).keys() == left
+
+
+@pytest.mark.parametrize(
+    ("said", "command", "bound"),
+    [
+        ((), ("llama-server", "-m", "x.gguf", "--port", "8080"), False),
+        ((), ("llama-server", "--device", "CUDA1"), True),
+        ((), ("llama-server", "--main-gpu=1"), True),
+        ((), ("llama-server", "-ts", "3,1"), True),
+        (("CUDA_VISIBLE_DEVICES",), ("vllm", "serve"), True),
+        (("HIP_VISIBLE_DEVICES", "PATH"), (), True),
+        (("PATH",), ("--devices-of-mine",), False),
+    ],
+)
+def test_who_was_told_by_somebody_else_where_to_run_is_bound_there(said, command, bound):
+    assert is_bound(said, command) is bound

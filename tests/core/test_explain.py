@@ -5,12 +5,13 @@ from dataclasses import replace
 from collectors.reading import Bytes, Seconds, gib
 from supervisor.core.explain import duration, of_plan, of_room, sentence, size, tell, why
 from supervisor.core.headroom import rooms
+from supervisor.core.lines import lines_of
 from supervisor.core.plan import Evict, Why, plan
 from supervisor.core.policy import Watchdog
 from supervisor.core.record import Decision, Mode, Outcome, Result
 from supervisor.core.rows import decision_row
 from supervisor.core.verdict import Judgement, Verdict
-from tests.builders import GPU, NO_RESERVE, demand, machine, ref, reserve, resident, share
+from tests.builders import GPU, NO_RESERVE, demand, machine, pool, ref, reserve, resident, share
 
 WORLD = machine(
     resident("old", 8, idle=600),
@@ -83,8 +84,9 @@ def test_why_tells_of_a_model_that_has_left() -> None:
 
 def test_a_pool_s_lines_are_told_at_the_start() -> None:
     (room,) = rooms(machine(free=10), reserve(2))
-    assert of_room(room, replace(reserve(2), restore_margin=gib(0.25))) == (
-        "gpu:0: 10.0 GiB of 24.0 GiB free, reserve 2.0 GiB: relief below it for 10 s, "
+    policy = replace(reserve(2), restore_margin=gib(0.25))
+    assert of_room(room, lines_of(pool(free=10), policy)) == (
+        "gpu:0: 10.0 GiB of 24.0 GiB free, reserve 2.0 GiB: relief below 2.0 GiB for 10 s, "
         "below 1.0 GiB at once, up to 2.2 GiB"
     )
 

@@ -13,7 +13,7 @@ from supervisor.core.plan import Evict, Trigger, Why, dismiss, plan, relieve
 from supervisor.core.policy import EnginePolicy, Policy
 from supervisor.core.snapshot import Ability, EngineId, Snapshot, State
 from supervisor.core.verdict import judge
-from tests.builders import GPU, demand, engine, machine, ref, reserve, resident, share
+from tests.builders import GPU, demand, engine, machine, reserve, resident, share
 
 VLLM = frozenset({Ability.LIST, Ability.SLEEP, Ability.DEEP_SLEEP, Ability.IN_FLIGHT})
 ALL = tuple(Rung)
@@ -222,7 +222,7 @@ def test_a_sleeping_model_takes_no_slot() -> None:
     sleeper = replace(BIG, state=State.SLEEPING)
     world = machine(sleeper, resident("b", 1), free=4, at=Seconds(0))
     assert Slots(world, Policy(max_active=1)).full() == ()
-    assert Slots(world, Policy(max_active=1), newcomer=ref("c")).full() == ("host",)
+    assert Slots(world, Policy(max_active=1), demand("c", 1)).full() == ("host",)
 
 
 def test_a_model_that_only_sleeps_after_an_unload_is_not_gone() -> None:

@@ -11,6 +11,7 @@ from collectors.reading import Bytes, MemoryPool, PoolKind, Seconds
 from supervisor.core.headroom import shortfall, without
 from supervisor.core.plan import limit, plan, relieve
 from supervisor.core.policy import Amount, EnginePolicy, Policy, PoolPolicy
+from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import (
     Demand,
     EngineId,
@@ -71,6 +72,7 @@ def situations(draw: st.DrawFn) -> tuple[Snapshot, Policy, Demand]:
         single=draw(st.sampled_from([False, False, False, True])),
         force_when_busy=draw(st.booleans()),
         restore_margin=Bytes(draw(st.integers(0, 3))),
+        ranking=draw(st.sampled_from(list(RANKINGS.values()))),
     )
     engines = (engine("e"), engine("f", None if draw(st.booleans()) else "down"))
     return (

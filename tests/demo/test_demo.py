@@ -101,7 +101,8 @@ def test_the_plain_demo_says_in_sentences_what_happens(capsys):
     assert re.search(r"\[ +15\.\ds\] a game starts on GPU 1", out)
     assert re.search(r"d-\d+ asked to load press/coder-7b; load press/coder-7b", out)
     assert re.search(r"unload cellar/gemma3:4b: done, recovered: .* came back", out)
-    assert re.search(r"d-\d+ gpu1: headroom is gone; unload .*; spared: .*embed \(pinned\)", out)
+    gone = r"d-\d+ gpu1: headroom is gone; game took .*; unload .*; spared: .*embed \(pinned\)"
+    assert re.search(gone, out)
     assert re.search(r"40 s: \d+ decisions, \d+ loads, \d+ unloads", out.splitlines()[-1])
     assert "\x1b" not in out
 

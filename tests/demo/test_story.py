@@ -147,7 +147,7 @@ def test_at_the_end_there_is_room_again_and_an_explanation():
 def test_the_feed_tells_it_in_plain_sentences():
     (first,) = [t for t in said(Tone.DECISION) if "unload cellar/gemma3:4b" in t]
     assert first.endswith(
-        "gpu1: headroom is gone; unload cellar/gemma3:4b (3.2 GiB of gpu1);"
+        "gpu1: headroom is gone; game took 1.7 GiB; unload cellar/gemma3:4b (3.2 GiB of gpu1);"
         " spared: cellar/nomic-embed (pinned), press/coder-7b (busy)"
     )
     assert any(t.startswith("pressure: gpu1: free memory is below") for t in said(Tone.FINDING))

@@ -43,6 +43,7 @@ async def everything(made):
     yield "sleep", made.sleep(ModelId("m"))
     yield "wake", made.wake(ModelId("m"))
     yield "restart", made.restart()
+    yield "cancel", made.cancel(ModelId("m"))
     yield "habits", made.habits()
 
 
@@ -54,13 +55,14 @@ def controls(kind):
         "sleep": Ability.SLEEP,
         "wake": Ability.SLEEP,
         "restart": Ability.RESTART,
+        "cancel": Ability.CANCEL,
     }
     can = ENGINES[kind].abilities
     found = [name for name, ability in needs.items() if ability in can]
     return [*found, "wake"] if Ability.WAKE in can and "wake" not in found else found
 
 
-CONTROLS = frozenset({"load", "unload", "sleep", "wake", "restart"})
+CONTROLS = frozenset({"load", "unload", "sleep", "wake", "restart", "cancel"})
 
 
 async def outcomes(made, only=None):

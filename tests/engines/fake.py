@@ -45,6 +45,7 @@ class FakeEngine:
         self.slow_loads = False  # a load stays under way until `finish`
         self.fails_loads = False
         self.lies = False  # an unload is said to be done, and is not
+        self.deaf = False  # it is told to end its requests, says yes, and does not
         self.keeps = False  # an unloaded model is no longer listed, but keeps its memory
         self.gate = asyncio.Event()  # clear: requests stay in flight
         self.gate.set()
@@ -131,6 +132,13 @@ class FakeEngine:
         elif model in self.loading:
             self.loading.pop(model).set()
 
+    def _cut(self):
+        """Requests in flight are ended, but for those of an engine that is beyond listening."""
+        served = bool(sum(self.busy.values()))
+        if not self.deaf:
+            self.busy.clear()
+        return served
+
     async def _serve(self, reader, writer):
         task = asyncio.current_task()
         self._open.add(task)
@@ -170,7 +178,8 @@ class FakeEngine:
         else:
             query = {k: v[0] for k, v in parse_qs(url.query).items()}
             status, value = self.answer(call, query, body) or self.unknown
-            if self.answers_loads_late and body and body.get("model") in self.loading:
+            asks = call == "POST /api/show"  # and wants nothing done
+            if self.answers_loads_late and not asks and (body or {}).get("model") in self.loading:
                 await self.loading[body["model"]].wait()
             plain = isinstance(value, str)
             words = value.encode() if plain else json.dumps(value).encode()
@@ -215,6 +224,7 @@ class FakeEngine:
 
 
 class FakeLlamaRouter(FakeEngine):
+    written = 0  # tokens of what is being answered
     unknown = (404, {"error": {"message": "File Not Found", "type": "not_found_error"}})
 
     def argv(self, model):
@@ -257,7 +267,8 @@ class FakeLlamaRouter(FakeEngine):
         slots = []
         for i in range(max(2, self.busy[model])):
             slot = {"id": i, "is_processing": i < self.busy[model]}
-            slots.append(slot | ({"id_task": self.worked[model]} if self.worked[model] else {}))
+            slot |= {"id_task": self.worked[model]} if self.worked[model] else {}
+            slots.append(slot | {"next_token": [{"n_decoded": self.written}]})
         return 200, slots
 
     def _load(self, model):

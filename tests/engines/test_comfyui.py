@@ -78,7 +78,7 @@ def test_where_torch_does_not_count_it_is_shown_and_never_unloaded(device):
 
     model = asyncio.run(look())
     assert (model.state, model.reported, model.reported_gpu) == (State.UNKNOWN, None, None)
-    assert engine.abilities == {Ability.LIST}
+    assert engine.abilities == {Ability.LIST, Ability.CANCEL}
     assert ("POST /free", {}) not in [(call, {}) for call, _ in replay.asked]
 
 

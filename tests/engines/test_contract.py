@@ -97,6 +97,14 @@ def test_an_unload_of_an_unknown_model_is_refused(kind):
         asyncio.run(engine(kind, Replay(told).client()).unload(ModelId(told["unknown"])))
 
 
+@kinds_with(Ability.CANCEL)
+def test_the_requests_of_a_model_can_be_ended_and_those_of_an_unknown_one_are_not_asked_for(kind):
+    told = lifecycle(kind)
+    asyncio.run(engine(kind, Replay(told).client()).cancel(ModelId(told["idle"])))
+    with pytest.raises(EngineRefused):
+        asyncio.run(engine(kind, Replay(told).client()).cancel(ModelId(told["unknown"])))
+
+
 @kinds
 def test_what_an_engine_cannot_do_is_refused_without_a_call(kind):
     replay = Replay(lifecycle(kind))

@@ -184,3 +184,18 @@ def test_the_process_described_is_the_one_that_runs(kind):
     if ENGINES[kind].proof is Proof.PROCESS or any(processes):
         one = [[fits(p, argv, pid) for argv, pid in zip(argvs, pids)] for p in processes]  # noqa: B905
         assert one == [[i == j for j in range(len(pids))] for i in range(len(processes))]
+
+
+@kinds_with(Ability.CANCEL)
+def test_requests_that_are_cancelled_end_and_the_model_stays(kind):
+    async def story(made, fake):
+        (model,) = (ModelId(m) for m in fake.models[:1])
+        assert await made.identify() is not None
+        fake.take(model)
+        before = await states(made)
+        fake.busy[model] = 2
+        await made.cancel(model)
+        assert not fake.busy[model]
+        assert await states(made) == before
+
+    on_socket(kind, story, ("a",))

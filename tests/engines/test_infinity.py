@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.types import ModelType
 from supervisor.engines import wire
 from supervisor.engines.base import Activity, EngineModel, Process
 from supervisor.engines.infinity import Infinity
@@ -13,7 +14,12 @@ from tests.engines.replay import Replay, capture
 
 ONE = capture("infinity-0.0.77")
 TWO = capture("infinity-prefix-0.0.31")
-BGE = EngineModel(ModelId("BAAI/bge-small-en-v1.5"), State.LOADED, process=Process(whole=True))
+BGE = EngineModel(
+    ModelId("BAAI/bge-small-en-v1.5"),
+    State.LOADED,
+    process=Process(whole=True),
+    type=ModelType.EMBEDDING,
+)
 
 
 def infinity(client, url="http://127.0.0.1:7997"):

@@ -16,7 +16,7 @@ NO_ADMIN = capture("koboldcpp-noadmin-1.104")
 QWEN, SMALL, BIG = ModelId("Qwen3-8B-Q4_K_M"), ModelId("Small Talk (1B)"), ModelId("big.kcpps")
 MODEL, VERSION = "GET /api/v1/model", "GET /api/extra/version"
 RELOAD, OPTIONS = "POST /api/admin/reload_config", "GET /api/admin/list_options"
-OPEN = {Ability.LIST, Ability.IN_FLIGHT}
+OPEN = {Ability.LIST, Ability.IN_FLIGHT, Ability.CANCEL}
 
 
 def kobold(told):

@@ -6,6 +6,7 @@ import copy
 import pytest
 
 from supervisor.core.snapshot import EngineId, ModelId, State
+from supervisor.core.types import ModelType
 from supervisor.engines import wire
 from supervisor.engines.base import Activity, EngineModel, EngineRefused, Habit, Process
 from supervisor.engines.lemonade import Lemonade
@@ -59,7 +60,17 @@ def test_a_loaded_model_is_found_by_the_command_that_started_it():
         process=Process(argv=(command,)),
         mark="1787390000123",
         context=8192,
+        type=ModelType.CHAT,
     )
+
+
+def test_what_runs_on_the_npu_is_told_loaded_or_not():
+    assert [id for id, m in listed(LEMONADE).items() if m.npu] == []
+    assert [id for id, m in listed(first(device="npu")).items() if m.npu] == [QWEN]
+    models = copy.deepcopy(answer(LEMONADE, "GET /api/v1/models"))
+    smol = next(entry for entry in models["data"] if entry["id"] == SMOL)
+    smol["recipe"] = "flm"
+    assert listed(altered(LEMONADE, "GET /api/v1/models", models))[SMOL].npu
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from supervisor.core.header import Setup
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 from supervisor.engines import llamacpp
 from supervisor.engines.base import (
@@ -48,7 +49,9 @@ def test_a_router_lists_models_of_every_state_with_their_processes():
         file_size=96576768,
         weights="/models/alpha.gguf",
         process=Process(argv=(("--alias", "alpha"), ("--port", "34431"))),
+        setup=Setup("/models/alpha.gguf", context=512),
     )
+    assert models["gamma"].setup == Setup("/models/gamma.gguf", context=512)
     assert models["beta"].state is State.LOADING
     assert models["beta"].process == Process(argv=(("--alias", "beta"), ("--port", "39305")))
     assert models["gamma"].state is None
@@ -121,7 +124,9 @@ def test_a_file_is_asked_for_its_size_once(tmp_path):
 def test_slots_at_work_are_requests_in_flight():
     replay = Replay(ROUTER)
     alpha = EngineModel(ModelId("alpha"), State.LOADED)
-    assert asyncio.run(server(replay.client()).activity(alpha)) == Activity(1, "-,-,-,0")
+    assert asyncio.run(server(replay.client()).activity(alpha)) == Activity(
+        1, "-,-,-,0", "None/None/None,None/None/None,None/None/None,0/31/16"
+    )
     assert replay.asked == [("GET /slots?model=alpha&autoload=false", {})]
 
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.engines import wire
 from supervisor.engines.base import (
     Activity,
     EngineConfused,
@@ -17,6 +18,7 @@ from supervisor.engines.base import (
     Process,
 )
 from supervisor.engines.llamaswap import LlamaSwap
+from tests.engines.fakes.llamaswap import FakeLlamaSwap
 from tests.engines.replay import Replay, capture
 
 NEW, COUNTS, OLD = (capture(f"llamaswap-{v}") for v in ("v250", "v234", "v172"))
@@ -137,15 +139,15 @@ def test_somebody_else_who_is_running_is_not_taken_for_it(body):
 
 
 def test_requests_are_counted_for_each_model():
-    assert activity(NEW) == Activity(1, "17")
+    assert activity(NEW) == Activity(1, "17", "17/0")
     assert activity(telling(("inflight", {"operation": "snapshot", "requests": []}))) == Activity(
-        0, ""
+        0, "", ""
     )
 
 
 def test_the_first_lists_had_no_operation():
     requests = [{"id": "3", "model": QWEN}, {"id": "4", "model": QWEN}]
-    assert activity(telling(("inflight", {"requests": requests}))) == Activity(2, "3,4")
+    assert activity(telling(("inflight", {"requests": requests}))) == Activity(2, "3,4", "3/-,4/-")
 
 
 def test_a_change_that_comes_before_the_snapshot_is_not_taken_for_all():
@@ -155,7 +157,7 @@ def test_a_change_that_comes_before_the_snapshot_is_not_taken_for_all():
         ("logData", {"data": '"requests": []'}),
         ("inflight", {"operation": "snapshot", "requests": [{"id": "3", "model": QWEN}]}),
     )
-    assert activity(told) == Activity(1, "3")
+    assert activity(told) == Activity(1, "3", "3/-")
 
 
 def test_a_plain_count_is_the_one_models_that_is_loaded():
@@ -234,3 +236,30 @@ def test_a_time_to_live_is_a_habit():
 def test_a_model_that_is_kept_is_no_habit(entry):
     assert asyncio.run(llamaswap(running(entry))[0].habits()) == ()
     assert listed(running(entry))[QWEN].keep_alive is None
+
+
+def test_the_requests_of_one_model_are_ended_one_by_one_and_nobody_elses():
+    async def story():
+        async with FakeLlamaSwap(["a", "b"]) as fake, wire.client() as client:
+            made = LlamaSwap(EngineId("swap"), fake.url, client, None)
+            await made.identify()
+            assert Ability.CANCEL in made.abilities
+            fake.take("a")
+            fake.take("b")
+            fake.busy.update(a=2, b=1)
+            await made.cancel(ModelId("a"))
+            assert dict(+fake.busy) == {"b": 1}
+            await made.cancel(ModelId("a"))  # there is nothing left to end
+
+    asyncio.run(story())
+
+
+def test_one_that_does_not_name_its_requests_is_not_asked_to_end_them():
+    async def story():
+        async with FakeLlamaSwap(["a"]) as fake, wire.client() as client:
+            made = LlamaSwap(EngineId("swap"), fake.url, client, None)
+            with pytest.raises(EngineRefused):
+                await made.cancel(ModelId("a"))
+            assert fake.requests == []
+
+    asyncio.run(story())

@@ -6,11 +6,14 @@ import copy
 import pytest
 
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.types import ModelType
 from supervisor.engines import wire
 from supervisor.engines.base import EngineModel, EngineRefused, Identity
 from supervisor.engines.lmstudio import LMStudio
 from tests.engines.fakes.lmstudio import FakeLMStudio
 from tests.engines.replay import Replay, capture
+
+CHAT, EMBEDDING = ModelType.CHAT, ModelType.EMBEDDING
 
 V1, V0 = capture("lmstudio-0.4"), capture("lmstudio-0.3")
 QWEN, NOMIC = ModelId("qwen/qwen3-8b"), ModelId("nomic-ai/nomic-embed-text-v1.5")
@@ -35,8 +38,8 @@ def states(told):
 
 def test_a_loaded_model_tells_its_context_and_the_size_of_its_file_alone():
     assert asyncio.run(lmstudio(V1)[0].list()) == (
-        EngineModel(QWEN, State.LOADED, file_size=5030000000, context=8192),
-        EngineModel(NOMIC, file_size=84106624),
+        EngineModel(QWEN, State.LOADED, file_size=5030000000, context=8192, type=CHAT),
+        EngineModel(NOMIC, file_size=84106624, type=EMBEDDING),
     )
 
 
@@ -118,8 +121,8 @@ def test_an_older_one_lists_its_models_and_can_be_told_nothing():
         return await engine.list()
 
     assert asyncio.run(look()) == (
-        EngineModel(ModelId("qwen3-8b"), State.LOADED, context=8192),
-        EngineModel(ModelId("text-embedding-nomic-embed-text-v1.5")),
+        EngineModel(ModelId("qwen3-8b"), State.LOADED, context=8192, type=CHAT),
+        EngineModel(ModelId("text-embedding-nomic-embed-text-v1.5"), type=EMBEDDING),
     )
     assert engine.abilities == {Ability.LIST}
     asked = len(replay.asked)

@@ -6,9 +6,10 @@ import copy
 import httpx
 import pytest
 
+from supervisor.core.header import Setup
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 from supervisor.engines.base import Activity, EngineDown, EngineModel, EngineRefused, Process
-from supervisor.engines.ollama import Ollama
+from supervisor.engines.ollama import TIERS, Ollama
 from tests.engines.replay import Replay, capture
 
 OLLAMA = capture("ollama-0.32.15")
@@ -64,6 +65,7 @@ def test_a_loaded_model_carries_the_engines_word_for_its_bytes():
         mark="2026-08-22T10:05:31.120471193+02:00",
         context=8192,
         expires_at=1787385931.120471,
+        setup=Setup(tiers=TIERS),
     )
 
 
@@ -113,7 +115,7 @@ def test_a_port_in_a_name_is_not_a_tag():
     assert listed(told)[host].file_size == 5225388164
 
 
-def test_a_model_is_shown_once_for_as_long_as_it_stays_loaded():
+def test_a_model_is_shown_once_for_as_long_as_it_is_the_same():
     replay = Replay(OLLAMA)
     engine = ollama(replay.client())
 
@@ -130,7 +132,7 @@ def test_a_model_is_shown_once_for_as_long_as_it_stays_loaded():
         await engine.list()
         return once, shows().count("qwen3:8b")
 
-    assert asyncio.run(look()) == (1, 2)
+    assert asyncio.run(look()) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,27 @@ def test_it_sees_the_accelerators_that_it_was_planned_for(
     assert environment.get("CUDA_VISIBLE_DEVICES") == shown
 
 
+@pytest.mark.parametrize(
+    ("table", "anywhere"),
+    [
+        ({}, True),
+        ({"gpus": False}, False),
+        ({"environment": {"CUDA_VISIBLE_DEVICES": "3"}}, False),
+        ({"command": ["serve", "${PORT}", "--device", "CUDA0"]}, False),
+    ],
+)
+def test_it_says_of_which_models_it_can_be_told_where_to_run(
+    tmp_path, monkeypatch, table, anywhere
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    async def story():
+        async with engine(tmp_path, **{"command": ["serve", "${PORT}"], **table}) as made:
+            return [m.anywhere for m in await made.list()]
+
+    assert asyncio.run(story()) == [anywhere]
+
+
 def test_what_the_operator_has_set_for_the_daemon_holds_for_its_children(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     _, environment, _ = started(tmp_path, [GPU], command=[*PYTHON, REPORT, "${PORT}"])

@@ -105,15 +105,16 @@ def test_an_adapter_is_no_model():
 def test_requests_are_counted_over_all_replicas_and_all_their_queues():
     model = EngineModel(QWEN, State.LOADED)
     seen, _ = told_by(PLAIN, lambda made: made.activity(model))
-    assert seen == Activity(3, mark="20110,20110")
+    assert seen == Activity(3, mark="20110,20110", progress="20110,20110,1840,0")
     held = {"num_running_reqs": 0, "num_waiting_reqs": 1, "queues": {"waiting": 1, "grammar": 2}}
     call = "GET /v1/loads?include=core,queues"
     told = {"replies": [{"call": call, "status": 200, "body": {"loads": [held]}}]}
-    assert told_by(told, lambda made: made.activity(model))[0] == Activity(3, mark="-")
+    seen = told_by(told, lambda made: made.activity(model))[0]
+    assert seen == Activity(3, mark="-", progress="-,-")
 
 
 def test_with_a_copy_of_its_weights_in_ram_it_sleeps_lightly_and_without_one_deeply():
-    both = {Ability.LIST, Ability.IN_FLIGHT}
+    both = {Ability.LIST, Ability.IN_FLIGHT, Ability.CANCEL}
     assert told_by(SAVER, SgLang.identify, look)[1] == both | {Ability.SLEEP}
     bare = with_info(SAVER, enable_weights_cpu_backup=False)
     assert told_by(bare, SgLang.identify, look)[1] == both | {Ability.DEEP_SLEEP}
@@ -152,7 +153,7 @@ def test_an_older_one_is_known_by_its_older_names_and_not_asked_what_it_cannot_t
     assert found.version == "0.4.9"
     model = EngineModel(QWEN, State.LOADED)
     seen, abilities = told_by(OLD, SgLang.identify, look, lambda made: made.activity(model))
-    assert (seen, abilities) == (Activity(None), {Ability.LIST})
+    assert (seen, abilities) == (Activity(None), {Ability.LIST, Ability.CANCEL})
 
 
 def test_a_stranger_is_not_asked_for_what_may_take_it_many_seconds():

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
+from supervisor.core.types import ModelType
 from supervisor.engines.base import Activity, EngineModel, EngineRefused, Process
 from supervisor.engines.tei import Tei
 from tests.engines.replay import Replay, capture
@@ -12,7 +13,13 @@ from tests.engines.replay import Replay, capture
 NEW = capture("tei-1.9.3")
 OLD = capture("tei-1.8.3")
 INFO = next(r["body"] for r in NEW["replies"] if r["call"] == "GET /info")
-GTE = EngineModel(ModelId("gte"), State.LOADED, context=512, process=Process(whole=True))
+GTE = EngineModel(
+    ModelId("gte"),
+    State.LOADED,
+    context=512,
+    process=Process(whole=True),
+    type=ModelType.EMBEDDING,
+)
 
 
 def tei(told):
@@ -53,7 +60,8 @@ def test_a_server_with_a_key_is_not_taken_for_a_stranger():
 
 def test_it_lists_the_one_model_that_it_was_started_for_by_the_name_that_clients_use():
     assert asyncio.run(tei(NEW).list()) == (GTE,)
-    assert [m.id for m in asyncio.run(tei(OLD).list())] == ["BAAI/bge-reranker-base"]
+    (older,) = asyncio.run(tei(OLD).list())
+    assert (older.id, older.type) == ("BAAI/bge-reranker-base", ModelType.RERANK)
 
 
 def test_it_can_be_told_to_do_nothing():

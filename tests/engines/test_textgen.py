@@ -51,7 +51,7 @@ def test_without_the_admin_key_the_loaded_model_is_all_that_is_known():
     made, _ = textgen(altered(TEXTGEN, LIST, {"detail": "Unauthorized"}, status=401))
     (model,) = asyncio.run(made.list())
     assert (model.id, model.state) == (QWEN, State.LOADED)
-    assert made.abilities == {Ability.LIST}
+    assert made.abilities == {Ability.LIST, Ability.CANCEL}
 
 
 def test_with_the_right_key_at_last_it_can_do_everything_again():

@@ -26,6 +26,7 @@ from collectors.reading import (
     gib,
 )
 from supervisor.attribution import Attribution, Processes
+from supervisor.claims import Claims
 from supervisor.core.patience import Patience
 from supervisor.core.policy import Policy
 from supervisor.core.record import Mode
@@ -103,9 +104,16 @@ class Children:
 
 class House:
     def __init__(
-        self, servers: dict[str, Any], collectors: Iterable[Collector], policy: Policy, mode: Mode
+        self,
+        servers: dict[str, Any],
+        collectors: Iterable[Collector],
+        policy: Policy,
+        mode: Mode,
+        journal: Journal | None = None,
+        began: float = 1000.0,
     ) -> None:
         self.clock = Clock()
+        self.clock.now = began
         self.children = Children()
         self.children.engines = list(servers.values())
         self.client = client()
@@ -115,7 +123,11 @@ class House:
             engines[EngineId(name)] = kind(EngineId(name), server.url, self.client, None)
         self.sampler = Sampler(
             # Threads of a busy machine: what is late in real time is not late in this story.
-            Sources(tuple(Owner(c) for c in collectors), clock=self.clock, soon=Seconds(5.0)),
+            Sources(
+                tuple(Owner(c, self.clock) for c in collectors),
+                clock=self.clock,
+                soon=Seconds(5.0),
+            ),
             engines,
             Attribution(
                 Processes(
@@ -132,12 +144,14 @@ class House:
         self.executor = Executor(
             self.sampler.sample, engines, mode, clock=self.clock, sleep=self.clock.sleep
         )
-        self.journal = Journal(None)
+        self.journal = journal or Journal(None)
         self.loop = Loop(
             self.sampler, self.executor, self.journal, policy, mode, Patience(), clock=self.clock
         )
         self.executor.sample = self.loop.look
+        self.loop.keeping.processes = self.sampler.processes
         self.door = Door(self.loop, sleep=self._pass_time)
+        self.claims = Claims(self.door)
 
     async def tick(self, seconds: float = 1.0, times: int = 1) -> Snapshot:
         """Let `seconds` pass and look, `times` over; what is decided is begun, not awaited."""
@@ -173,9 +187,12 @@ async def house(
     collectors: Iterable[Collector] | None = None,
     policy: Policy | None = None,
     mode: Mode = Mode.ENFORCE,
+    journal: Journal | None = None,
+    began: float = 1000.0,
 ) -> AsyncIterator[House]:
-    built = House(servers, collectors or (Ram(),), policy or Policy(), mode)
+    built = House(servers, collectors or (Ram(),), policy or Policy(), mode, journal, began)
     built.journal.open()
+    built.loop.policy = built.loop.keeping.recall(built.loop.policy)
     task = asyncio.create_task(built.loop.run())
     try:
         yield built

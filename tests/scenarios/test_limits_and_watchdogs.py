@@ -9,13 +9,17 @@ from typing import Any
 
 from collectors.reading import RAM, Seconds, gib
 from supervisor.core.policy import Amount, ModelPolicy, Policy, PoolPolicy, Watchdog
+from supervisor.core.rank import RANKINGS
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import Reservation, Share, Source, State
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 from tests.scenarios.house import House, house
 
 # Nothing is short of memory here, but where a test says so.
-ROOMY = Policy(pools={RAM: PoolPolicy(reserve=Amount(size=gib(1)))})
+ROOMY = Policy(
+    pools={RAM: PoolPolicy(reserve=Amount(size=gib(1)))},
+    ranking=RANKINGS["lru"],  # that one and no other goes is what is told here
+)
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from collectors.nvidia import NvidiaCollector
 from collectors.reading import PoolId, Seconds, gib
 from supervisor.core.policy import Policy
+from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import State
 from tests.engines.fake import FakeLlamaRouter
 from tests.nvml.fake_nvml import GIB
@@ -18,6 +19,7 @@ from tests.scenarios.house import House, Ram, house
 
 A, B = PoolId("GPU-aaaa"), PoolId("GPU-bbbb")
 LOST = 15
+BY_AGE = Policy(ranking=RANKINGS["lru"])  # that one and no other goes is what is told here
 
 
 class Cards:
@@ -86,7 +88,7 @@ async def _settled_in(home: House, server: FakeLlamaRouter) -> None:
 def test_models_are_measured_on_the_card_that_holds_them(cards: Cards) -> None:
     async def story() -> None:
         async with router(cards, "old", "other") as server:
-            async with house({"llama": server}, [Ram(), nvidia()]) as home:
+            async with house({"llama": server}, [Ram(), nvidia()], BY_AGE) as home:
                 snapshot = await home.tick()
                 held = {r.model: {p: r.holds(p) for p in r.pools} for r in snapshot.residents}
                 assert held["old"][A] == gib(8)
@@ -99,7 +101,7 @@ def test_models_are_measured_on_the_card_that_holds_them(cards: Cards) -> None:
 def test_a_neighbour_that_takes_vram_causes_relief_on_its_card_only(cards: Cards) -> None:
     async def story() -> None:
         async with router(cards, "old", "fresh", "other", "oldest") as server:
-            async with house({"llama": server}, [Ram(), nvidia()]) as home:
+            async with house({"llama": server}, [Ram(), nvidia()], BY_AGE) as home:
                 await _settled_in(home, server)
                 assert home.decisions() == []
                 cards.neighbour(0, 7 * GIB)  # nothing is left on the first card
@@ -124,7 +126,7 @@ def test_a_neighbour_that_takes_vram_causes_relief_on_its_card_only(cards: Cards
 def test_a_shortage_that_passes_within_the_grace_period_costs_nobody(cards: Cards) -> None:
     async def story() -> None:
         async with router(cards, "old", "fresh") as server:
-            async with house({"llama": server}, [Ram(), nvidia()]) as home:
+            async with house({"llama": server}, [Ram(), nvidia()], BY_AGE) as home:
                 await _settled_in(home, server)
                 cards.neighbour(0, int(6.4 * GIB))  # 0.6 GiB left of a reserve of 0.72
                 await home.tick(times=9)
@@ -143,7 +145,7 @@ def test_a_shortage_that_passes_within_the_grace_period_costs_nobody(cards: Card
 def test_a_lost_gpu_makes_its_pool_blind_and_nothing_else(cards: Cards) -> None:
     async def story() -> None:
         async with router(cards, "old", "fresh", "other", "oldest") as server:
-            async with house({"llama": server}, [Ram(), nvidia()]) as home:
+            async with house({"llama": server}, [Ram(), nvidia()], BY_AGE) as home:
                 await _settled_in(home, server)
                 cards.driver.fault(LOST, index=0)
                 snapshot = await home.tick()
@@ -170,7 +172,7 @@ def test_a_driver_that_hangs_blinds_its_cards_while_ram_is_looked_after(cards: C
     async def story() -> None:
         ram = Ram()
         async with router(cards, "old", "other") as server:
-            async with house({"llama": server}, [ram, Impatient(Path("/"))]) as home:
+            async with house({"llama": server}, [ram, Impatient(Path("/"))], BY_AGE) as home:
                 pids = server.pids
                 home.children.anonymous = {pids["old"]: gib(3), pids["other"]: gib(1)}
                 await _settled_in(home, server)
@@ -198,7 +200,7 @@ def test_a_driver_that_hangs_blinds_its_cards_while_ram_is_looked_after(cards: C
 def test_a_model_that_works_is_spared_and_the_next_one_goes(cards: Cards) -> None:
     async def story() -> None:
         async with router(cards, "old", "fresh") as server:
-            async with house({"llama": server}, [Ram(), nvidia()]) as home:
+            async with house({"llama": server}, [Ram(), nvidia()], BY_AGE) as home:
                 await _settled_in(home, server)
                 server.busy["old"] = 1
                 home.children.cpu[server.pids["old"]] = 99.0
@@ -215,7 +217,7 @@ def test_a_model_that_works_is_spared_and_the_next_one_goes(cards: Cards) -> Non
 def test_an_engine_that_lies_about_an_unload_is_found_out_and_not_counted_on(cards: Cards) -> None:
     async def story() -> None:
         async with router(cards, "old", "fresh") as server:
-            async with house({"llama": server}, [Ram(), nvidia()]) as home:
+            async with house({"llama": server}, [Ram(), nvidia()], BY_AGE) as home:
                 await _settled_in(home, server)
                 server.keeps = True  # gone from the list, its memory stays
                 cards.neighbour(0, 7 * GIB)
@@ -231,7 +233,7 @@ def test_an_engine_that_lies_about_an_unload_is_found_out_and_not_counted_on(car
 def test_a_silent_engine_s_models_are_unknown_and_nobody_is_evicted_for_it(cards: Cards) -> None:
     async def story() -> None:
         async with router(cards, "old", "fresh") as server:
-            async with house({"llama": server}, [Ram(), nvidia()], Policy()) as home:
+            async with house({"llama": server}, [Ram(), nvidia()], BY_AGE) as home:
                 await _settled_in(home, server)
                 await server.stop()
                 snapshot = await home.tick()

@@ -76,6 +76,10 @@ def test_the_state_has_everything():
         "busy_for": 0,
         "pinned": False,
         "pids": [4711],
+        "status": "loaded",
+        "kept_by": [],
+        "contexts": 0,
+        "type": "chat",
     }
     assert models["llamacpp/phi"]["in_flight"] is None
     assert state["installed"][0] == {
@@ -84,6 +88,7 @@ def test_the_state_has_everything():
         "model": "gemma3:4b",
         "size": gib(3),
         "trouble": None,
+        "status": "local",
     }
     assert state["installed"][1]["size"] is None
     assert [(e["id"], e["up"], e["fault"]) for e in state["engines"]] == [
@@ -300,7 +305,7 @@ def test_pins_are_set_and_taken_back():
         return pinned, state, kept, unpinned, again
 
     pinned, state, kept, unpinned, again = play(story)
-    assert pinned.json() == {"pinned": "ollama/qwen3:8b"}
+    assert pinned.json() == {"pinned": "ollama/qwen3:8b", "until": None}
     assert state.json()["pins"] == ["ollama/qwen3:8b"]
     assert kept.json()["ok"] is False
     assert kept.json()["decision"]["notes"] == [{"model": "ollama/qwen3:8b", "why": "pinned"}]

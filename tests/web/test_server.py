@@ -22,6 +22,7 @@ from .fakes import World, running, site
 
 HEAD = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 BODY = '{"models": ["llama3:70b"]}'
+WAITS = '{"free": "15GiB"}'.ljust(len(BODY))  # for somebody who is busy
 POST = (
     "POST /api/v1/evict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     f"Content-Length: {len(BODY)}\r\n\r\n"
@@ -127,7 +128,7 @@ def test_an_answer_may_take_longer_than_the_headers():
 
         of.door.sleep = busy_for_a_while
         async with running(of), serving(of, head_timeout=0.05) as server:
-            return await say(server, POST.replace("Host", "Connection: close\r\nHost") + BODY)
+            return await say(server, POST.replace("Host", "Connection: close\r\nHost") + WAITS)
 
     assert status(asyncio.run(run())) == 200
 
@@ -273,7 +274,7 @@ def test_the_end_waits_for_nobody():
             server = Server(of, "127.0.0.1", 0)
             await server.start()
             opened = []
-            for text in ("", HEAD, POST + BODY[:5], POST + BODY):
+            for text in ("", HEAD, POST + BODY[:5], POST + WAITS):
                 opened.append(await asyncio.open_connection("127.0.0.1", server.port))
                 opened[-1][1].write(text.encode())
             await waiting.wait()

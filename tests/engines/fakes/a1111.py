@@ -34,6 +34,9 @@ class FakeA1111(FakeEngine):
         if call == "GET /sdapi/v1/progress":
             count = self.busy[self.current]
             return 200, {"state": {"job_count": count, "job_timestamp": str(self.worked.total())}}
+        if call == "POST /sdapi/v1/interrupt":
+            self._cut()
+            return 200, {}
         if call == "POST /sdapi/v1/options":
             return self._choose(body["sd_model_checkpoint"])
         if call == "POST /sdapi/v1/reload-checkpoint":

@@ -22,6 +22,9 @@ class FakeComfyUI(FakeEngine):
             return 200, {"system": {"comfyui_version": "0.3.64"}, "devices": [self._device()]}
         if call == "GET /prompt":
             return 200, {"exec_info": {"queue_remaining": self.busy["comfyui"]}}
+        if call == "POST /interrupt":
+            self._cut()
+            return 200, ""
         if call == "POST /free":
             if body["unload_models"] and not self.busy["comfyui"]:  # else when the job has ended
                 self._leave("comfyui")

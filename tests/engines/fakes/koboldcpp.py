@@ -32,6 +32,8 @@ class FakeKobold(FakeEngine):
             return 200, {"queue": queue, "idle": idle, "total_gens": served}
         if call == "GET /v1/models":
             return 200, {"object": "list", "data": [{"id": m} for m in self.loaded or ["inactive"]]}
+        if call == "POST /api/extra/abort":
+            return 200, {"success": "true" if self._cut() else "false", "done": "true"}
         if call == "POST /api/admin/reload_config":
             return 200, {"success": self.trusts and self._reload(body["filename"])}
         return None

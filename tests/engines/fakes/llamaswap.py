@@ -9,6 +9,7 @@ class FakeLlamaSwap(FakeEngine):
     unknown = (404, "404 page not found\n")
     locked = (401, {"src": "llama-swap", "error": {"message": "unauthorized: invalid API key"}})
     answers_loads_late = True
+    told = ()  # whose requests were in flight when it was asked last
 
     def model_of(self, call, body):
         return body["model"] if call == "POST /v1/chat/completions" else None
@@ -30,6 +31,8 @@ class FakeLlamaSwap(FakeEngine):
             return 200, self._events()
         if verb == "GET" and path.startswith("/upstream/") and path.endswith("/health"):
             return self._start(path.removeprefix("/upstream/").removesuffix("/health"))
+        if verb == "POST" and path.startswith("/api/inflight/"):
+            return self._cancel(int(path.split("/")[3]))
         if verb == "POST" and path.startswith("/api/models/unload/"):
             return self._unload(path.removeprefix("/api/models/unload/"))
         return None
@@ -48,10 +51,17 @@ class FakeLlamaSwap(FakeEngine):
         self._leave(model)
         return 200, "OK"
 
+    def _cancel(self, number):
+        if number >= len(self.told) or not self.busy[self.told[number]]:
+            return self._no(404, "no such request")
+        if not self.deaf:
+            self.busy[self.told[number]] -= 1
+        return 200, {"msg": "ok"}
+
     def _events(self):
         told = [("logData", {"source": "proxy", "data": "[INFO] listening\n"})]
-        names = list(self.busy.elements())
-        requests = [{"id": str(i), "model": name} for i, name in enumerate(names)]
+        self.told = list(self.busy.elements())
+        requests = [{"id": str(i), "model": m} for i, m in enumerate(self.told)]
         told.append(("inflight", {"operation": "snapshot", "requests": requests}))
         lines = [json.dumps({"type": kind, "data": json.dumps(data)}) for kind, data in told]
         return "".join(f"event:message\ndata:{line}\n\n" for line in lines)

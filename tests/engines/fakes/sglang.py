@@ -56,6 +56,10 @@ class FakeSgLang(FakeEngine):
         return self._control(call, body, model) if isinstance(body, dict) else None
 
     def _control(self, call, body, model):
+        if call == "POST /abort_request":
+            if body["abort_all"]:
+                self._cut()
+            return 200, None
         if call == "POST /pause_generation":
             self.paused = True
             self.busy[model] = self.stray  # the others are aborted

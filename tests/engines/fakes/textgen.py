@@ -18,6 +18,9 @@ class FakeTextGen(FakeEngine):
             return 200, {"model_name": name, "lora_names": [], "loader": "llama.cpp"}
         if call == f"GET {start}/list":
             return 200, {"model_names": self.models}
+        if call == "POST /v1/internal/stop-generation":
+            self._cut()
+            return 200, '"OK"'
         if call == f"POST {start}/unload":
             self._empty()
             return 200, '"OK"'

@@ -89,7 +89,11 @@ class Company:
             if leader is None or left <= 0.0:
                 continue
             for ref, often in leader.followers.items():
-                usual = self._usual(leader, ref, often)
+                if (visits := self._visits.get(ref)) is None:
+                    continue
+                # How likely does it follow a visit to anybody else?
+                others = max(0, self._total - leader.count - visits.count)
+                usual = min(1.0, (max(0, visits.followed - often) + 1) / (others + 1))
                 of = leader.count + DOUBT
                 share = min(1.0, (often + DOUBT * usual) / of)
                 lift = share - DOUBT * math.sqrt(share * (1.0 - share) / of) - usual
@@ -97,14 +101,6 @@ class Company:
                     found.setdefault(ref, []).append((lift, left))
         self.at, self.signs = now, found
         return found
-
-    def _usual(self, leader: Visits, ref: ModelRef, often: int) -> float:
-        """How likely does `ref` follow a visit to anybody else?"""
-        visits = self._visits.get(ref)
-        if visits is None:
-            return 0.0
-        others = self._total - leader.count - visits.count
-        return min(1.0, max(0, visits.followed - often) / max(1, others))
 
     # -- keeping
 

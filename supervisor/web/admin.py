@@ -4,12 +4,10 @@ loop's door."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,21 +15,14 @@ from starlette.routing import Route
 
 from collectors.reading import Seconds
 from supervisor.core import explain
-from supervisor.core.plan import Load, Trigger, Why
-from supervisor.core.record import Mode, Result
-from supervisor.core.rows import decision_row
 from supervisor.door import Ambiguous, Carried, DoorError, NotReady, Unknown
 
 from . import bodies, keeping, view
 from .metrics import Page
 from .page import POLICY, page
 from .problems import Json, problem
+from .requests import GONE, BadBody, BadQuery, body_of, queried, told, went_well, while_there
 from .site import Site
-
-B = TypeVar("B", bound=BaseModel)
-T = TypeVar("T")
-
-GONE = "whoever asked has hung up"
 
 STALE = 10.0  # seconds: a sample that is older says nothing of now
 MOST_DECISIONS = 1000
@@ -39,10 +30,6 @@ SOME_DECISIONS = 50
 MOST_LINES = 10_000
 SOME_LINES = 50
 RECENT = 20  # decisions that `why` looks back on
-
-
-class BadQuery(Exception):
-    """The query string is wrong; the message has every mistake."""
 
 
 def routes(site: Site) -> list[Route]:
@@ -73,26 +60,6 @@ def routes(site: Site) -> list[Route]:
             )
         ),
     ]
-
-
-def queried(*known: str) -> Callable[[Callable[..., Awaitable[Response]]], Any]:
-    """Refuses query parameters that are not `known`, or given twice: a typo must not pass
-    for an answer."""
-
-    def around(endpoint: Callable[..., Awaitable[Response]]) -> Any:
-        @wraps(endpoint)
-        async def checked(self: Admin, request: Request) -> Response:
-            given = [key for key, _ in request.query_params.multi_items()]
-            wrong = [f"no parameter is called {k!r}" for k in given if k not in known]
-            wrong += [f"{k} is given twice" for k in known if given.count(k) > 1]
-            if wrong:
-                takes = f"it takes {', '.join(known)}" if known else "it takes none"
-                raise BadQuery(f"{'; '.join(dict.fromkeys(wrong))}; {takes}")
-            return await endpoint(self, request)
-
-        return checked
-
-    return around
 
 
 class Admin:
@@ -286,61 +253,6 @@ class Admin:
             "leaving": [{"model": str(r), "contexts": n} for r, n in carried.leaving],
         }
         return Json(found, 202 if carried.leaving and found["ok"] else 200)
-
-
-def told(carried: Carried) -> view.Json:
-    """A decision and what came of it, as a row and in words."""
-    row = decision_row(carried.decision, carried.outcomes)
-    later = [explain.of_farewell(str(ref), count) for ref, count in carried.leaving]
-    return {"decision": row, "sentences": explain.tell(row) + later}
-
-
-async def while_there(request: Request, wish: Coroutine[Any, Any, T]) -> T | None:
-    """Have it carried out. None: its client hung up before it was begun, and it is dropped."""
-    asked = asyncio.create_task(wish, name="wish")
-    gone = asyncio.create_task(_hung_up(request), name="client")
-    try:
-        await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (asked, gone):
-            task.cancel()
-    await asyncio.wait((asked,))
-    return None if asked.cancelled() else asked.result()
-
-
-def went_well(carried: Carried) -> bool:
-    """Was all done that was asked for? What turned out not to be needed counts as done."""
-    decision, plan = carried.decision, carried.decision.plan
-    if not plan.works or (plan.actions and decision.mode is not Mode.ENFORCE):
-        return False
-    results = {o.result for o in carried.outcomes}
-    if plan.trigger is Trigger.OPERATOR:
-        leaving = {ref for ref, _ in carried.leaving}
-        done = {o.result for o in carried.outcomes if o.action.ref not in leaving}
-        stayed = (n for n in plan.notes if n.ref not in leaving)
-        return done <= {Result.DONE} and all(n.why is Why.ASKED for n in stayed)
-    loads = {o.result for o in carried.outcomes if isinstance(o.action, Load)}
-    return loads <= {Result.DONE} and (bool(loads) or Result.FAILED not in results)
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def body_of(request: Request, kind: type[B]) -> B:
-    try:
-        return kind.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise BadBody(bodies.mistakes(error, kind)) from error
-
-
-class BadBody(Exception):
-    """`mistakes` as bodies.mistakes has them."""
-
-    def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("; ".join(mistakes))
-        self.mistakes = mistakes
 
 
 def _count(name: str, given: str | None, usual: int, most: int) -> int:

@@ -21,8 +21,8 @@ from supervisor.reserved import Job
 from supervisor.retentions import Wish
 
 from . import bodies
-from .admin import GONE, body_of, queried, told, while_there
 from .problems import Json, problem
+from .requests import GONE, body_of, queried, told, while_there
 from .site import Site
 
 Row = dict[str, Any]

@@ -8,8 +8,8 @@ from starlette.routing import Route
 
 from supervisor.replay.savings import Savings, tell
 
-from .admin import BadQuery, queried
 from .problems import Json
+from .requests import BadQuery, queried
 from .site import Site
 
 PATH = "/api/v1/savings"

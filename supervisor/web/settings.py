@@ -14,8 +14,8 @@ from supervisor.given import ConfigError
 from supervisor.overrides import Change, Overrides
 
 from . import bodies
-from .admin import BadQuery, body_of, queried
 from .problems import Json, problem
+from .requests import BadQuery, body_of, queried
 from .site import Site
 
 API = "/api/v1/settings"

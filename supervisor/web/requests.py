@@ -1,0 +1,105 @@
+"""What the routes share: a request's query and body, its client's patience, and what is answered
+to a wish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from supervisor.core import explain
+from supervisor.core.plan import Load, Trigger, Why
+from supervisor.core.record import Mode, Result
+from supervisor.core.rows import decision_row
+from supervisor.door import Carried
+
+from . import bodies, view
+
+T = TypeVar("T")
+B = TypeVar("B", bound=BaseModel)
+
+GONE = "whoever asked has hung up"
+
+
+class BadQuery(Exception):
+    """The query string is wrong; the message has every mistake."""
+
+
+class BadBody(Exception):
+    """`mistakes` as bodies.mistakes has them."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
+def queried(*known: str) -> Callable[[Callable[..., Awaitable[Response]]], Any]:
+    """Refuses query parameters that are not `known`, or given twice: a typo must not pass
+    for an answer."""
+
+    def around(endpoint: Callable[..., Awaitable[Response]]) -> Any:
+        @wraps(endpoint)
+        async def checked(self: Any, request: Request) -> Response:
+            given = [key for key, _ in request.query_params.multi_items()]
+            wrong = [f"no parameter is called {k!r}" for k in given if k not in known]
+            wrong += [f"{k} is given twice" for k in known if given.count(k) > 1]
+            if wrong:
+                takes = f"it takes {', '.join(known)}" if known else "it takes none"
+                raise BadQuery(f"{'; '.join(dict.fromkeys(wrong))}; {takes}")
+            return await endpoint(self, request)
+
+        return checked
+
+    return around
+
+
+async def body_of(request: Request, kind: type[B]) -> B:
+    try:
+        return kind.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise BadBody(bodies.mistakes(error, kind)) from error
+
+
+def told(carried: Carried) -> view.Json:
+    """A decision and what came of it, as a row and in words."""
+    row = decision_row(carried.decision, carried.outcomes)
+    later = [explain.of_farewell(str(ref), count) for ref, count in carried.leaving]
+    return {"decision": row, "sentences": explain.tell(row) + later}
+
+
+def went_well(carried: Carried) -> bool:
+    """Was all done that was asked for? What turned out not to be needed counts as done."""
+    decision, plan = carried.decision, carried.decision.plan
+    if not plan.works or (plan.actions and decision.mode is not Mode.ENFORCE):
+        return False
+    results = {o.result for o in carried.outcomes}
+    if plan.trigger is Trigger.OPERATOR:
+        leaving = {ref for ref, _ in carried.leaving}
+        done = {o.result for o in carried.outcomes if o.action.ref not in leaving}
+        stayed = (n for n in plan.notes if n.ref not in leaving)
+        return done <= {Result.DONE} and all(n.why is Why.ASKED for n in stayed)
+    loads = {o.result for o in carried.outcomes if isinstance(o.action, Load)}
+    return loads <= {Result.DONE} and (bool(loads) or Result.FAILED not in results)
+
+
+async def while_there(request: Request, wish: Coroutine[Any, Any, T]) -> T | None:
+    """Have it carried out. None: its client hung up before it was begun, and it is dropped."""
+    asked = asyncio.create_task(wish, name="wish")
+    gone = asyncio.create_task(_hung_up(request), name="client")
+    try:
+        await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (asked, gone):
+            task.cancel()
+    await asyncio.wait((asked,))
+    return None if asked.cancelled() else asked.result()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -61,8 +61,9 @@ class Trigger(Enum):
 
 class Loss(NamedTuple):
     """What it is expected to cost that a model goes: `chance` (0 to 1) that it is asked for again
-    `within` so many seconds, times the seconds to have it `back`. `expected` is that in seconds,
-    weighed by its priority, and with what the RAM costs that it fills when it only sleeps."""
+    `within` so many seconds (who is due later counts for a part: Odds.keeping), times the seconds
+    to have it `back`. `expected` is that in seconds, weighed by its priority, and with what the RAM
+    costs that it fills when it only sleeps."""
 
     chance: float
     within: Seconds

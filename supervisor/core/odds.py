@@ -9,9 +9,10 @@ Two views of each model, each with its own clock, both a rate of requests λ(t):
   expectation maximisation, per model, from half an event of what all models show.
 
 What is idle for longer than ever is unlikely by the first however popular it was; what came once
-by the second, however short its gap. The requests expected are the geometric mean of both, and a
-chance 1 - exp(-that). Time without a request counts as it passes, so that who has stopped coming
-loses its chance, and its share in what is usual. Last, whoever was announced by company of it.
+by the second, however short its gap: each is wrong alone where the other knows. The requests
+expected within a time are the geometric mean of ∫λ of both, and a chance is 1 - exp(-that). Time
+without a request counts as it passes, so that who has stopped coming loses its chance, and its
+share in what is usual. Last, company raises the chance of whoever follows (company.py).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ FADE = 30 * 86400.0  # seconds after which what one model did counts a third
 # 22 minutes, as of the models of an image service over 23 days.
 SHAPE, SCALE = 0.68, 40.0
 
+# Before any visit: each kind brings so many more for each, and that is believed like so many.
 FIRST_WEIGHT, FIRST_EVENTS = 0.12, 2.0
 # One who comes again and again meanwhile, and nobody else, is on one visit.
 APART = 300.0
@@ -61,7 +63,6 @@ def _usual() -> tuple[array[float], array[float]]:
     return array("d", [1.0] * BINS), array("d", [(SCALE + m) / SHAPE for m in middles])
 
 
-_NOTHING = zeros(BINS)
 # How much of a horizon each kind of popularity covers, for each stay.
 _Marks = tuple[tuple[float, ...], ...]
 _RATES = tuple(1.0 / span for span in SPANS)
@@ -233,30 +234,25 @@ class Odds:
 
     def _worth(self, ref: ModelRef, now: float, idle: float, marks: _Marks) -> float:
         exp, prior = math.exp, self._prior
-        habit = self._habits.get(ref)
-        if habit is None:
-            age, events, exposure = max(0.0, idle), _NOTHING, _NOTHING
-            bin = bisect_right(EDGES, age)
-            hazard = PRIOR / prior[bin]
-        else:
-            last, events, exposure = habit.last, habit.events, habit.exposure
-            age = now - last if now > last else 0.0
-            bin = bisect_right(EDGES, age)
-            spent = exposure[bin] + prior[bin]
-            # And its silence since it was last settled, as far as it is of this age.
-            known = habit.settled - last
-            if bin and known < EDGES[bin - 1]:
-                known = EDGES[bin - 1]
-            if age > known:
-                spent += age - known
-            hazard = (events[bin] + PRIOR) / spent
-            a, b, c, d = habit.store
-            since = self._clock - habit.counted
-            if since > 0.0:
-                a *= exp(since * _A)
-                b *= exp(since * _B)
-                c *= exp(since * _C)
-                d *= exp(since * _D)
+        habit = self._habits.get(ref) or self._once(now - max(0.0, idle))
+        last, events, exposure = habit.last, habit.events, habit.exposure
+        age = now - last if now > last else 0.0
+        bin = bisect_right(EDGES, age)
+        spent = exposure[bin] + prior[bin]
+        # And its silence since it was last settled, as far as it is of this age.
+        known = habit.settled - last
+        if bin and known < EDGES[bin - 1]:
+            known = EDGES[bin - 1]
+        if age > known:
+            spent += age - known
+        hazard = (events[bin] + PRIOR) / spent
+        a, b, c, d = habit.store
+        since = self._clock - habit.counted
+        if since > 0.0:
+            a *= exp(since * _A)
+            b *= exp(since * _B)
+            c *= exp(since * _C)
+            d *= exp(since * _D)
         low, high, gaps = age, HIGHS[bin], 0.0
         alive, before, until, stay, best = 1.0, 0.0, 0.0, 0.0, 0.0
         for mark, e, f, g, h in marks:
@@ -268,9 +264,7 @@ class Odds:
                 hazard = (events[bin] + PRIOR) / (exposure[bin] + prior[bin])
             gaps += (end - low) * hazard
             low = end
-            requests = gaps
-            if habit is not None:
-                requests = math.sqrt(gaps * (a * e + b * f + c * g + d * h))
+            requests = math.sqrt(gaps * (a * e + b * f + c * g + d * h))
             left, more = exp(-requests), requests - before
             # The time until it is asked for, at a constant rate between two marks.
             stay += (mark - until) * ((alive - left) / more if more > 1e-9 else alive)
@@ -284,6 +278,14 @@ class Odds:
         company = self._company
         signs = company.signs if company.at == now else company.look(now)
         return _announced(chance, signs[ref]) if ref in signs else chance
+
+    def _once(self, last: float) -> Habit:
+        """Nobody was seen to ask for it: it is taken for one that was asked for once, then."""
+        habit = Habit(last, last, last, self._clock)
+        for k, rate in enumerate(_RATES):
+            habit.heat[k] = rate
+        self._stock(habit)
+        return habit
 
     # -- keeping
 

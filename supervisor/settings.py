@@ -241,7 +241,7 @@ class File(Table):
         at="policy.grace",
     )
     relief_pause: Seconds = setting(
-        "1m",
+        "10s",
         forms.DURATION,
         "For how long only its hard line counts, after a pool was relieved: memory that goes up and"
         " down does not take one model after the other.",

@@ -121,4 +121,4 @@ def test_the_defaults_act_as_ever(read: Read) -> None:
     assert policy.busy_steps_of(ModelRef(EngineId("e"), ModelId("m"))) == (Step.UNLOAD,)
     assert policy.foreign is ForeignRule.YIELD
     assert policy.growth_horizon == Seconds(30)
-    assert policy.relief_pause == Seconds(60)
+    assert policy.relief_pause == Seconds(10)

@@ -163,7 +163,7 @@ class Policy(Scope):
     groups: Mapping[str, Group] = field(default_factory=dict)
     grace: Seconds = Seconds(10)  # how long a pool may be below its reserve before relief
     restore_margin: Bytes = mib(256)  # relief goes this far beyond the soft line
-    relief_pause: Seconds = Seconds(60)  # after relief, unless the hard line is met
+    relief_pause: Seconds = Seconds(10)  # after relief, unless the hard line is met
     foreign: ForeignRule = ForeignRule.YIELD
     strangers: tuple[Stranger, ...] = ()  # rules for processes by name
     growth_horizon: Seconds = Seconds(30)  # how far ahead growth is looked at; 0: not at all

@@ -23,6 +23,7 @@ from tests.daemon import Daemon
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 A, B, C = "alpha", "beta", "gamma"
+LRU = 'ranking = "lru"'  # these stories are too short to teach anybody's habits
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,6 +132,7 @@ def config(clients: Clients, *more: str) -> str:
         "detect = false",
         'sample_interval = "250ms"',
         'relief_grace = "1s"',
+        'relief_pause = "0s"',
         'restore_margin = "1MiB"',
         *(line for line in more if not line.startswith("[")),
         "[engines.llama]",
@@ -152,7 +154,7 @@ def test_room_for_two_is_kept_by_evicting_the_least_recently_used_idle_one(
         async with engine(mapped=mapped) as clients:
             size = await clients.size_of_one()
             budget = int(size * 2.5)  # two fit, three do not
-            text = config(clients, f"[pools.ram]\nbudget = {budget}")
+            text = config(clients, LRU, f"[pools.ram]\nbudget = {budget}")
             async with Daemon(tmp_path / "state", text) as daemon:
                 await clients.load(A, B)
                 state = await daemon.wait_for_models(A, B)
@@ -227,7 +229,7 @@ def test_the_limit_of_active_models_holds_and_the_least_recently_used_goes(tmp_p
     async def story() -> None:
         async with engine() as clients:
             async with Daemon(
-                tmp_path / "state", config(clients, "max_active_backends = 2")
+                tmp_path / "state", config(clients, LRU, "max_active_backends = 2")
             ) as daemon:
                 await clients.load(A, B)
                 await daemon.wait_for_models(A, B)

@@ -40,7 +40,8 @@ def test_after_relief_the_soft_line_is_left_alone_for_a_while_and_the_hard_one_n
 
 def test_the_calm_ends_and_what_is_short_by_then_is_relieved() -> None:
     async def story() -> None:
-        async with shelf(a=2, b=2) as (home, ram, server):
+        policy = replace(POLICY, relief_pause=Seconds(60))
+        async with shelf(policy, a=2, b=2) as (home, ram, server):
             await other(home, ram, 57)
             assert server.loaded == ["b"]
             await other(home, ram, 59, 40)

@@ -96,9 +96,9 @@ def test_a_bar_shows_models_others_promises_free_memory_and_the_reserve(room, he
 
 
 def test_the_plain_demo_says_in_sentences_what_happens(capsys):
-    assert demo.main(plain=True, speed=120, seconds=40) == 0
+    assert demo.main(plain=True, speed=40, seconds=40) == 0
     out = capsys.readouterr().out
-    assert re.search(r"\[ +15\.\ds\] a game starts on GPU 1", out)
+    assert re.search(r"\[ +1[5-9]\.\ds\] a game starts on GPU 1", out)
     assert re.search(r"d-\d+ asked to load press/coder-7b; load press/coder-7b", out)
     assert re.search(r"unload cellar/gemma3:4b: done, recovered: .* came back", out)
     gone = r"d-\d+ gpu1: headroom is gone; game took .*; unload .*; spared: .*embed \(pinned\)"

@@ -113,7 +113,7 @@ def test_single_model_mode_switched_on_live_holds_for_the_next_load(tmp_path: Pa
 def test_what_a_client_moves_on_from_gives_its_memory_back(tmp_path: Path) -> None:
     async def story() -> None:
         async with engine() as clients:
-            text = config(clients, 'unload_on_switch = "engine"')
+            text = config(clients, 'unload_on_switch = "engine"', PATIENT)
             async with Daemon(tmp_path / "state", text) as daemon:
                 size = await known(clients, daemon)
                 await loads(daemon, A, client="agent")

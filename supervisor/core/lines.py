@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from collectors.reading import Bytes, MemoryPool, PoolId, Seconds
 
-from .actions import Evict, Plan, Why
-from .headroom import rooms
+from .headroom import Tally, rooms
 from .policy import Policy, PoolPolicy
-from .snapshot import Share, Snapshot
+from .snapshot import ModelRef, Resident, Snapshot
 
 # Where a line cannot be met whoever leaves, nobody is made to who holds less than this of what is
 # missing: it costs a reload and changes nothing.
@@ -69,25 +68,32 @@ def beyond_soft(snapshot: Snapshot, policy: Policy) -> dict[PoolId, int]:
     return {room.pool: room.headroom for room in rooms(measured, eased)}
 
 
-def worthwhile(plan: Plan, lacking: Mapping[PoolId, int]) -> Plan:
-    """A relief that cannot be enough, without those who are too small to matter. `lacking`: what
-    was missing by pool before anybody left."""
-    if any(e.why is not Why.MAKES_ROOM for e in plan.evictions):
-        return plan  # who goes because another goes: they are not told apart
-    vain = {e.ref: e for e in plan.evictions if not _matters(e, lacking)}
-    if not vain:
-        return plan
-    left = {s.pool: s.size for s in plan.unmet}
-    for share in (s for e in vain.values() for s in e.frees if s.pool in lacking):
-        left[share.pool] = Bytes(left.get(share.pool, 0) + share.size)
-    return replace(
-        plan,
-        actions=tuple(a for a in plan.actions if a.ref not in vain),
-        notes=tuple(n._replace(why=Why.TOO_SMALL) if n.ref in vain else n for n in plan.notes),
-        unmet=tuple(Share(pool, size) for pool, size in sorted(left.items())),
-    )
+def too_small(
+    tally: Tally,
+    leaving: Iterable[Resident],
+    asleep: Mapping[ModelRef, Resident],
+    lacking: Mapping[PoolId, int],
+) -> set[ModelRef]:
+    """Who of `leaving` stays after all, where they cannot bring enough together. `lacking`: what
+    was missing by pool before anybody left. `tally` is told that they stay.
 
-
-def _matters(action: Evict, lacking: Mapping[PoolId, int]) -> bool:
-    useful = (s for s in action.frees if s.pool in lacking)
-    return any(s.size >= TOO_SMALL * lacking[s.pool] for s in useful)
+    Judged by what would be missing more if it alone stayed: bytes of a file that several of them
+    have mapped come back only when all of them leave.
+    """
+    left = [asleep.get(r.ref, r) for r in leaving]
+    vain: set[ModelRef] = set()
+    while left:
+        kept = []
+        for resident in left:
+            before = tally.lacking
+            tally.stay(resident)
+            after = tally.lacking
+            if any(after.get(p, 0) - before.get(p, 0) >= TOO_SMALL * n for p, n in lacking.items()):
+                tally.leave(resident)
+                kept.append(resident)
+            else:
+                vain.add(resident.ref)
+        if len(kept) == len(left):
+            break
+        left = kept
+    return vain

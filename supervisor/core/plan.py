@@ -13,7 +13,7 @@ from .experience import NONE_YET, Experience
 from .groups import coming
 from .headroom import Tally, rooms
 from .limits import Slots
-from .lines import for_relief, worthwhile
+from .lines import for_relief, too_small
 from .places import best, places
 from .policy import Policy
 from .rank import Weighing
@@ -127,16 +127,13 @@ def relieve(
     """
     snapshot = replace(snapshot, reservations=())
     policy, beyond = for_relief(snapshot, policy)
-    needy = (r for r in rooms(snapshot, policy) if r.headroom < (beyond[r.pool] if begun else 0))
-    lacking = {r.pool: beyond[r.pool] - r.headroom for r in needy}
-    if pools is not None:
-        lacking = {p: n for p, n in lacking.items() if p in pools}
-    wanted = tuple(Share(p.id, beyond[p.id]) for p in snapshot.pools if p.id in lacking)
+    found = rooms(snapshot, policy, pools)
+    needy = {r.pool for r in found if r.headroom < (beyond[r.pool] if begun else 0)}
+    wanted = tuple(Share(p.id, beyond[p.id]) for p in snapshot.pools if p.id in needy)
     none = Slots(snapshot, NO_LIMITS)
-    room = _make_room(snapshot, policy, wanted, none, experience, even_young=True)
+    room = _make_room(snapshot, policy, wanted, none, experience, relief=True)
     ranking = policy.ranking.name
-    made = Plan(Trigger.RELIEF, room.victims, room.notes, room.unmet, ranking=ranking)
-    return worthwhile(made, lacking) if made.unmet else made
+    return Plan(Trigger.RELIEF, room.victims, room.notes, room.unmet, ranking=ranking)
 
 
 def limit(snapshot: Snapshot, policy: Policy, experience: Experience = NONE_YET) -> Plan:
@@ -199,11 +196,13 @@ def _make_room(
     experience: Experience,
     kept: Collection[ModelRef] = (),
     *,
-    even_young: bool = False,
+    relief: bool = False,
 ) -> _Room:
-    """`kept` are those for whom the room is, and whoever has to be beside them."""
-    ways = Ways(snapshot, policy, experience.distrusted, even_young=even_young)
+    """`kept` are those for whom the room is, and whoever has to be beside them. `relief` does
+    what it can where it cannot do enough, and spares nobody for being young."""
+    ways = Ways(snapshot, policy, experience.distrusted, even_young=relief)
     tally = Tally(snapshot, policy, wanted)
+    lacking = tally.lacking
     unmet, full = tally.missing(), slots.full()
     notes: dict[ModelRef, Why] = {}
     candidates: list[Resident] = []
@@ -238,6 +237,11 @@ def _make_room(
         chosen, lacks = choose(weighing, candidates, asleep, tally, slots)
 
     whole = ways.whole(chosen)
+    if relief and lacks[0] and len(whole) == len(chosen):  # who go together are not told apart
+        small = too_small(tally, chosen, asleep, lacking)
+        notes |= dict.fromkeys(small, Why.TOO_SMALL)
+        candidates = [r for r in candidates if r.ref not in small]
+        whole = chosen = [r for r in chosen if r.ref not in small]
     loss = {r.ref: weighing.loss(r, r.ref in asleep) for r in whole}
     victims = ways.evictions(whole, asleep, Why.MAKES_ROOM, {r.ref for r in chosen}, loss)
     told = {v.ref: Note(v.ref, v.why, v.loss) for v in victims}

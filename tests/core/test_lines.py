@@ -11,6 +11,7 @@ from supervisor.core.contradictions import contradictions
 from supervisor.core.lines import TOO_SMALL, for_relief, lines_of
 from supervisor.core.plan import Why, relieve
 from supervisor.core.policy import Amount, Policy, PoolPolicy
+from supervisor.core.snapshot import Mapped
 from supervisor.core.watch import Severity, due, pressing
 from tests.builders import GPU, machine, pool, ref, reserve, resident
 
@@ -114,6 +115,19 @@ def test_but_those_who_are_not_go_and_so_do_small_ones_who_are_enough_together()
     plan = relieve(machine(*many, free=0, total=24), reserve(1))
     assert len(plan.evictions) == 26
     assert plan.works
+
+
+def test_bytes_that_come_back_only_when_several_leave_count_for_each_of_them() -> None:
+    shared = (Mapped("model.gguf", GPU, gib(2)),)
+    twins = [replace(resident(name, 0.1), mapped=shared) for name in ("a", "b")]
+    kept = resident("kept", 10, busy=1)
+    plan = relieve(machine(*twins, kept, free=0, total=24), reserve(10))
+    assert {e.ref for e in plan.evictions} == {ref("a"), ref("b")}
+    assert sum(s.size for s in plan.unmet) == gib(10) - gib(2.2)
+    held = [*twins, replace(kept, mapped=shared)]  # it stays, and the file with it
+    plan = relieve(machine(*held, free=0, total=24), reserve(10))
+    assert plan.actions == ()
+    assert sum(s.size for s in plan.unmet) == gib(10)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ hardly chance: two standard errors less than was seen.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +20,7 @@ Json = Any
 WINDOW = 60.0  # seconds: who comes later than that follows nobody
 APART = 5.0  # seconds; closer requests for one model are one visit
 MOST = 5  # followers remembered of each model
-RECENT = 32  # visits that may announce another
+RECENT = 32  # models that may announce another
 DOUBT = 2.0  # visits, and standard errors
 # All counts are halved after so many visits: company changes, too.
 VISITS = 10_000
@@ -46,7 +45,7 @@ class Company:
     def __init__(self) -> None:
         self._visits: dict[ModelRef, Visits] = {}
         self._total = 0
-        self._recent: deque[tuple[ModelRef, float]] = deque(maxlen=RECENT)
+        self._recent: dict[ModelRef, float] = {}  # when each was last visited, the latest last
         # Who was announced, and when that was looked for: None after a visit.
         self.at: float | None = None
         self.signs: Mapping[ModelRef, Sequence[Sign]] = {}
@@ -61,14 +60,24 @@ class Company:
             return
         visits.last = now
         recent = self._recent
-        while recent and now - recent[0][1] > WINDOW:
-            recent.popleft()
-        for other in {r for r, _ in recent if r != ref}:
-            if (leader := self._visits.get(other)) is not None:
-                _follow(leader.followers, ref)
-                visits.followed += 1
+        recent.pop(ref, None)
+        while recent:
+            oldest = next(iter(recent))
+            if now - recent[oldest] <= WINDOW and len(recent) < RECENT:
+                break
+            del recent[oldest]
+        known = self._visits
+        for other in recent:
+            followers = known[other].followers
+            if ref in followers:
+                followers[ref] += 1
+            elif len(followers) < MOST:
+                followers[ref] = 1
+            else:
+                _replace(followers, ref)
+        visits.followed += len(recent)
         visits.count += 1
-        recent.append((ref, now))
+        recent[ref] = now
         self.at = None
         self._total += 1
         if self._total >= VISITS:
@@ -84,9 +93,9 @@ class Company:
     def look(self, now: float) -> Mapping[ModelRef, Sequence[Sign]]:
         """Who is announced at `now`, and by what. It stays in `signs`."""
         found: dict[ModelRef, list[Sign]] = {}
-        for other, at in dict(self._recent).items():  # the latest of each
-            leader, left = self._visits.get(other), 1.0 - max(0.0, now - at) / WINDOW
-            if leader is None or left <= 0.0:
+        for other, at in self._recent.items():
+            leader, left = self._visits[other], 1.0 - max(0.0, now - at) / WINDOW
+            if left <= 0.0:
                 continue
             for ref, often in leader.followers.items():
                 if (visits := self._visits.get(ref)) is None:
@@ -106,6 +115,7 @@ class Company:
 
     def forget(self, ref: ModelRef) -> None:
         self._visits.pop(ref, None)
+        self._recent.pop(ref, None)
         self.at = None
 
     def row(self, ref: ModelRef) -> Json:
@@ -130,15 +140,14 @@ class Company:
         self._total = min(_count(row), VISITS)
 
 
-def _follow(followers: dict[ModelRef, int], ref: ModelRef) -> None:
-    """Once more. Where there is no place left, the rarest makes room, in the end."""
-    if ref not in followers and len(followers) >= MOST:
-        rarest = min(followers, key=followers.__getitem__)
+def _replace(followers: dict[ModelRef, int], ref: ModelRef) -> None:
+    """There is no place left: the rarest makes room, in the end."""
+    rarest = min(followers, key=followers.__getitem__)
+    if followers[rarest] > 1:
         followers[rarest] -= 1
-        if followers[rarest] > 0:
-            return
+    else:
         del followers[rarest]
-    followers[ref] = followers.get(ref, 0) + 1
+        followers[ref] = 1
 
 
 def _count(found: Any) -> int:

@@ -48,6 +48,7 @@ DAY = 86400.0
 AWAY = DAY  # a gap is not counted for longer: nobody was there to ask
 # What all models did is halved when it comes to so many events: it changes, too.
 MANY = 20_000.0
+SELDOM = 16  # requests after which what is usual is looked at again: it hardly moves
 
 # A stay pays the more the sooner it ends in a request: it is looked at over so many times the
 # horizon, and the best one counts.
@@ -82,16 +83,25 @@ class Odds:
         self._company = Company()
         self._turns: deque[ModelRef] = deque()
         self._turn = False  # with every other visit
+        self._arrivals = 0
         self._latest: float | None = None
         self._current: ModelRef | None = None
         self._clock = 0.0  # goes on by the mean time between visits, with each of them
         self._seconds = self._visits = 0.0
         self._marks: dict[float, _Marks] = {}
-        for bin in range(BINS):
-            self._weigh(bin)
+        self._weights = zeros(KINDS)
+        self._weigh()
 
-    def _weigh(self, bin: int) -> None:
-        self._prior[bin] = PRIOR * self._exposure[bin] / self._events[bin]
+    def _weigh(self) -> None:
+        """What is usual, as so much of one's own."""
+        for bin, (events, exposure) in enumerate(zip(self._events, self._exposure, strict=True)):
+            if events > MANY:
+                self._events[bin], self._exposure[bin] = events / 2.0, exposure / 2.0
+            self._prior[bin] = PRIOR * exposure / events
+        for k, (brought, due) in enumerate(zip(self._brought, self._due, strict=True)):
+            if due > MANY:
+                self._brought[k], self._due[k] = brought / 2.0, due / 2.0
+            self._weights[k] = PRIOR * brought / due
 
     # -- learning
 
@@ -104,6 +114,9 @@ class Odds:
             self._turn = not self._turn
             if self._turn:
                 self._settle_next(now)
+        self._arrivals += 1
+        if self._arrivals % SELDOM == 0:
+            self._weigh()
         habit = self._habits.get(ref)
         if habit is None:
             habit = self._habits[ref] = Habit(now, now, now, self._clock)
@@ -139,39 +152,34 @@ class Odds:
         """Time has passed, and nobody has asked for it. Not `shared`: all models know already."""
         low, age = habit.settled - habit.last, now - habit.last
         if age > low:
-            bin = bisect_right(EDGES, low)
-            mine, usual, events, prior = habit.exposure, self._exposure, self._events, self._prior
-            while low < age:
-                high = HIGHS[bin]
-                if high > age:
-                    high = age
-                mine[bin] += high - low
-                if shared:
-                    usual[bin] += high - low
-                    prior[bin] = PRIOR * usual[bin] / events[bin]
-                bin, low = bin + 1, high
+            mine, usual = habit.exposure, self._exposure if shared else zeros(BINS)
+            first, last = bisect_right(EDGES, low), bisect_right(EDGES, age)
+            for bin in range(first, last):
+                spent = EDGES[bin] - low
+                mine[bin] += spent
+                usual[bin] += spent
+                low = EDGES[bin]
+            mine[last] += age - low
+            usual[last] += age - low
             habit.settled = now
         gap = self._clock - habit.counted
         if gap > 0.0:
-            heat, due, all_due = habit.heat, habit.due, self._due
-            brought, all_brought, store = habit.brought, self._brought, habit.store
+            heat, due, all_due = habit.heat, habit.due, self._due if shared else zeros(KINDS)
+            brought, weights, store = habit.brought, self._weights, habit.store
             for k, span in enumerate(SPANS):
                 before = heat[k]
                 after = heat[k] = before * math.exp(-gap / span)
                 spent = (before - after) * span
-                if shared:
-                    all_due[k] += spent
+                all_due[k] += spent
                 spent = due[k] = due[k] + spent
-                weight = (brought[k] + PRIOR * all_brought[k] / all_due[k]) / (spent + PRIOR)
-                store[k] = after * span * weight
+                store[k] = after * span * (brought[k] + weights[k]) / (spent + PRIOR)
             habit.counted = self._clock
 
     def _stock(self, habit: Habit) -> None:
         heat, brought, due, store = habit.heat, habit.brought, habit.due, habit.store
-        all_brought, all_due = self._brought, self._due
+        weights = self._weights
         for k, span in enumerate(SPANS):
-            usual = all_brought[k] / all_due[k]
-            store[k] = heat[k] * span * (brought[k] + PRIOR * usual) / (due[k] + PRIOR)
+            store[k] = heat[k] * span * (brought[k] + weights[k]) / (due[k] + PRIOR)
 
     def _ended(self, habit: Habit, now: float) -> None:
         """A gap ended."""
@@ -184,10 +192,6 @@ class Odds:
         bin = bisect_right(EDGES, now - habit.last)
         habit.events[bin] += 1.0
         self._events[bin] += 1.0
-        if self._events[bin] > MANY:
-            self._events[bin] /= 2.0
-            self._exposure[bin] /= 2.0
-        self._weigh(bin)
         habit.last = habit.settled = now
 
     def _visit(self, habit: Habit) -> None:
@@ -197,13 +201,11 @@ class Odds:
         said = (a * _RATES[0], b * _RATES[1], c * _RATES[2], d * _RATES[3])
         total = sum(said)
         if total > 0.0:
-            all_brought, all_due = self._brought, self._due
+            all_brought = self._brought
             for k, part in enumerate(said):
-                brought[k] += part / total
-                all_brought[k] += part / total
-                if all_due[k] > MANY:
-                    all_brought[k] /= 2.0
-                    all_due[k] /= 2.0
+                share = part / total
+                brought[k] += share
+                all_brought[k] += share
         for k, rate in enumerate(_RATES):
             heat[k] += rate
         self._stock(habit)
@@ -337,8 +339,7 @@ class Odds:
         self._company.restore(row["company"])
         self._events, self._exposure, self._brought, self._due = events, exposure, brought, due
         self._latest, self._clock, self._seconds, self._visits = latest, clock, seconds, visits
-        for bin in range(BINS):
-            self._weigh(bin)
+        self._weigh()
 
 
 def _marks(horizon: float, stays: Sequence[float]) -> _Marks:

@@ -1,5 +1,5 @@
 """`python -m benchmarks [NAME …]`: planning, status, owning, sampling, at_rest. Prints one table;
-medians, and of a look at the machine the mean. `python -m benchmarks policy` has its own."""
+medians, and of a look at the machine the mean. Those of OWN have tables of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from . import at_rest, owning, planning, policy, sampling, status
+from . import at_rest, crowd, gateway, owning, planning, policy, sampling, status, swap
 
 Rows = list[tuple[str, str, str]]
 
@@ -23,13 +23,15 @@ MEASURES: dict[str, tuple[Callable[[], Rows], str]] = {
     "at_rest": (at_rest.rows, "a bare poller of the same engine"),
 }
 
+OWN = {"policy": policy.main, "gateway": gateway.main, "crowd": crowd.main, "swap": swap.main}
+
 
 def main(names: list[str]) -> int:
-    if names[:1] == ["policy"]:  # takes options, and has a table of its own
-        return policy.main(names[1:])
+    if names and names[0] in OWN:
+        return OWN[names[0]](names[1:])
     unknown = [n for n in names if n not in MEASURES]
     if unknown:
-        known = ", ".join(MEASURES)
+        known = ", ".join((*MEASURES, *OWN))
         print(f"no such benchmark: {', '.join(unknown)}; there are {known}", file=sys.stderr)
         return 2
     where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"

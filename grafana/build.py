@@ -10,57 +10,19 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .panels import HERE, POOL, Panel, Query, increase, per_device
 
 OVERVIEW = Path(__file__).with_name("overview.json")
 
 Json = dict[str, Any]
 
 SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
-HERE = 'instance=~"$instance"'
-POOL = f'{HERE}, pool=~"$pool"'
 WIDTH, ROW_HEIGHT = 24, 1  # of Grafana's grid
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    expr: str
-    legend: str
-    dashed: bool = False  # a limit, rather than an amount
-    table: bool = False  # now, and not over time
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """`steps` colour values from a bound up; `words` stand for values. `each_pool`: once a pool."""
-
-    title: str
-    description: str
-    queries: tuple[Query, ...]
-    unit: str
-    type: str = "timeseries"
-    width: int = 12
-    stacked: bool = False
-    each_pool: bool = False
-    least: float | None = None
-    most: float | None = None
-    steps: tuple[tuple[float, str], ...] = ()
-    words: tuple[tuple[int, str, str], ...] = ()
-
-
-def per_device(metric: str) -> Query:
-    """A device's metric with the device's name, which stands in its info only."""
-    name = f"on (instance, uuid) group_left (name) ullage_device_info{{{POOL}}}"
-    return Query(f"{metric}{{{POOL}}} * {name}", "{{name}} {{uuid}}")
-
-
-def increase(metric: str, by: str, more: str = "") -> str:
-    return f"sum by ({by}) (increase({metric}{{{HERE}{more}}}[$__rate_interval]))"
-
 
 ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
     ("Headroom", (
@@ -147,6 +109,63 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                    + increase("ullage_eviction_duration_seconds_bucket", "le, engine") + ")",
                    "{{engine}}"),),
             "s", width=8, least=0,
+        ),
+    )),
+    ("Gateway", (
+        Panel(
+            "Requests",
+            "Requests that have ended, by the status they were answered with.",
+            (Query(increase("ullage_requests_total", "code"), "{{code}}"),),
+            "none", width=8, stacked=True, least=0,
+        ),
+        Panel(
+            "At work and waiting",
+            "Requests that engines work on, and those that wait until their model is there.",
+            (
+                Query(f"sum by (engine, model) (ullage_requests_in_flight{{{HERE}}})",
+                      "{{engine}}/{{model}}"),
+                Query(f"sum by (engine, model) (ullage_requests_held{{{HERE}}})",
+                      "{{engine}}/{{model}} waits", True),
+            ),
+            "none", width=8, least=0,
+        ),
+        Panel(
+            "Refused and lost",
+            "Requests that were refused, by why, and those whose client left.",
+            (
+                Query(increase("ullage_request_refusals_total", "why"), "{{why}}"),
+                Query(increase("ullage_request_clients_gone_total", "instance"),
+                      "client left {{instance}}", True),
+            ),
+            "none", width=8, least=0,
+        ),
+        Panel(
+            "Until the first byte",
+            "From a whole request until its answer begins, waiting included: half of them, and 19 "
+            "of 20, took at most this long.",
+            (
+                Query("histogram_quantile(0.5, "
+                      + increase("ullage_request_first_byte_seconds_bucket", "le, engine") + ")",
+                      "half {{engine}}"),
+                Query("histogram_quantile(0.95, "
+                      + increase("ullage_request_first_byte_seconds_bucket", "le, engine") + ")",
+                      "19 of 20 {{engine}}", True),
+            ),
+            "s", width=8, least=0,
+        ),
+        Panel(
+            "How long they were held",
+            "Requests whose model was not there: 19 of 20 waited at most this long.",
+            (Query("histogram_quantile(0.95, "
+                   + increase("ullage_request_hold_seconds_bucket", "le, engine") + ")",
+                   "{{engine}}"),),
+            "s", width=8, least=0,
+        ),
+        Panel(
+            "Connections",
+            "Of clients, to engines at work, and to engines kept open for the next request.",
+            (Query(f"sum by (side) (ullage_gateway_connections{{{HERE}}})", "{{side}}"),),
+            "none", width=8, least=0,
         ),
     )),
     ("Findings", (

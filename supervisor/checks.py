@@ -30,6 +30,8 @@ def engines(file: File, given: Given, kinds: frozenset[str]) -> dict[str, str | 
         path: KeyPath = ("engines", name)
         if not _NAME.fullmatch(name):
             given.problem(path, "an engine's name is letters, digits, dots, dashes, underscores")
+        if name == "v1":
+            given.problem(path, "/engines/v1 is a path of the gateway's own; choose another name")
         if engine.kind is not None and engine.kind not in kinds:
             close = get_close_matches(engine.kind, kinds, 1)
             hint = f"did you mean {close[0]}?" if close else f"write {' or '.join(sorted(kinds))}"
@@ -143,6 +145,11 @@ def groups(file: File, given: Given) -> None:
     for name, group in file.groups.items():
         if group.models is None and not given.has(("groups", name, "models")):
             given.problem(("groups", name, "models"), 'is missing; write it as ["a", "b"]')
+
+
+def read_token(file: Path) -> str:
+    """A token that stands in a file. Raises ValueError: what is wrong with it."""
+    return _token(_read_secret(file))
 
 
 def _token(value: str) -> str:

@@ -17,7 +17,7 @@ from .core.record import Mode
 from .core.snapshot import Demand, ModelRef, Share, Snapshot, Source, State
 from .core.status import Standing, standing
 from .door import Carried, Door, DoorError, NotReady, Unknown
-from .events import NotNow, Replan
+from .events import About, NotNow, Replan
 from .keeping import Keeping
 from .reserved import Job
 from .retentions import HOST, Wish
@@ -71,9 +71,11 @@ class Claims:
         """Open a lease, and have its model loaded if it is not there. With `wait` it is there when
         this returns, and the lease's time begins then; else it may be loading still.
 
-        Raises DoorError where the model is leaving, or its engine does not answer.
+        Raises DoorError where the model is leaving, or its engine does not answer. One that is
+        being unloaded has gone first.
         """
         ref = self.door.resolve(name, to_have=True)
+        await self.door.loop.over(About(frozenset({ref})))
         self._check(ref)
         lease = self.keeping.leases.open(ref, client, ttl)
         self.door.claims_changed()
@@ -131,7 +133,8 @@ class Claims:
         """Returns when it is decided."""
         demand = self.door.demand(str(ref))
         try:
-            run = await self.door.loop.ask(f"asked to load {ref}", _planned(demand))
+            about = About(frozenset({ref}))
+            run = await self.door.loop.ask(f"asked to load {ref}", _planned(demand), about)
         except NotNow as why:
             raise NotReady(str(why)) from None
         return Carried(run.decision, ())

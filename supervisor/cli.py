@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from . import __version__
+from .adopt_cli import adopt
 from .asking import (
     EVICT_TIMEOUT,
     LOAD_TIMEOUT,
@@ -35,6 +36,7 @@ from .pins_cli import pin, retention, unpin
 from .replay_cli import replay
 from .savings_cli import savings
 from .settings_cli import settings
+from .token_cli import token
 
 EPILOG = """\b
 Exit codes:
@@ -73,6 +75,8 @@ def cli(**_: object) -> None:
 @click.option("--port", metavar="PORT", help="The port to serve; 0: any free one.")
 @click.option("--socket", metavar="PATH", help="A Unix socket to serve in addition.")
 @click.option("--token-file", metavar="FILE", help="Holds what clients must send.")
+@click.option("--gateway-port", metavar="PORT", help="The gateway's port; 0: any free one.")
+@click.option("--no-gateway", is_flag=True, help="No gateway: only the memory is looked after.")
 @click.option("--engine", "engines", metavar="NAME=URL", multiple=True, help="An engine.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--retention", metavar="HOW", help="pinned, on_demand or keep_alive.")
@@ -91,7 +95,9 @@ def run(ctx: click.Context, /, config: Path | None, others: tuple[str, ...], **g
             raise click.UsageError(f"--set {text}: write KEY=VALUE, as watchdog.idle_timeout=30m")
         flags[key.strip()] = value
     named = {"host": "listen.host", "port": "listen.port", "socket": "listen.socket",
-             "token_file": "listen.token_file"}  # fmt: skip
+             "token_file": "listen.token_file", "gateway_port": "gateway.port"}  # fmt: skip
+    if given.pop("no_gateway"):
+        flags["gateway.enabled"] = False
     flags |= {named.get(k, k): v for k, v in given.items() if v}
     try:
         settings = load(config, os.environ, flags, kinds=frozenset(ENGINES))
@@ -332,7 +338,7 @@ def version(client: Client, as_json: bool) -> None:
 
 
 cli.add_command(completion)
-for command in (doctor, lease, pin, reserve, retention, unpin):
+for command in (adopt, doctor, lease, pin, reserve, retention, unpin, token):
     cli.add_command(command)
 cli.add_command(logs)
 cli.add_command(settings)

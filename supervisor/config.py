@@ -29,7 +29,7 @@ from supervisor.core.policy import (
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId
 
-from . import bounds, checks, forms, pressures, retained, scopes, settings
+from . import bounds, checks, forms, gated, gated_checks, pressures, retained, scopes, settings
 from .forms import AMOUNT
 from .given import RIVALS, ConfigError, Given, Problem, gather, home_of, lay_overrides, usual_places
 from .launches import launches
@@ -86,6 +86,7 @@ class Config:
     socket: Path | None
     token: str | None = field(repr=False)
     allowed_hosts: tuple[str, ...]
+    gateway: gated.GatewayConfig
     state_dir: Path
     sample_interval: Seconds
     holders_interval: Seconds
@@ -124,6 +125,7 @@ def _settled(
     engines = checks.engines(file, given, kinds)
     launches(file, given, kinds)
     token = checks.listening(file, given)
+    gateway = gated_checks.read(file, given)
     checks.pools(file, given)
     checks.timing(file, given)
     retained.check(file, given)
@@ -155,6 +157,7 @@ def _settled(
         socket=file.listen.socket,
         token=token,
         allowed_hosts=file.listen.allowed_hosts,
+        gateway=gateway,
         state_dir=state_dir,
         sample_interval=file.sample_interval,
         holders_interval=file.holders_interval,
@@ -206,6 +209,8 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
             row(("pools", pool, name), text)
     for names, text in (*bounds.shown_host(policy), *pressures.shown_host(policy)):
         row(names, text)
+    for names, text in gated.shown_tokens(config.gateway):
+        row(("gateway", *names), text)
     for engine in config.engines:
         path = ("engines", engine.id)
         if engine.url:

@@ -18,10 +18,10 @@ from .core.experience import Experience
 from .core.plan import Load, Plan, Trigger, Why, dismiss, plan
 from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome, Result
-from .core.snapshot import Demand, ModelRef, Share, Snapshot
+from .core.snapshot import Demand, ModelRef, Share, Snapshot, State
 from .doctor import Advice, examine
 from .engines.base import EngineError
-from .events import Arrived, ClaimsChanged, NotNow, Replan, Uses
+from .events import NOBODY, About, Arrived, ClaimsChanged, NotNow, Replan, Run, Uses
 from .fetching import how
 from .loop import Loop
 from .replay.savings import Savings
@@ -72,10 +72,10 @@ class Door:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def snapshot(self) -> Snapshot:
-        """The latest snapshot. Raises NotReady before the first."""
+        """The latest snapshot, with the requests of this moment. Raises NotReady before the first."""
         if self.loop.snapshot is None:
             raise NotReady("the first sample is not in yet; ask again in a second")
-        return self.loop.snapshot
+        return self.loop.traffic.mark(self.loop.snapshot)
 
     def resolve(self, name: str, *, to_have: bool = False) -> ModelRef:
         """The one model that `name` means, loaded or installed. Raises Unknown or Ambiguous; if it
@@ -163,18 +163,9 @@ class Door:
         return await self._dismiss("asked to unload everything", refs, force, wait)
 
     async def _dismiss(self, cause: str, refs: list[ModelRef], force: bool, wait: bool) -> Carried:
-        carried = await self.ask(cause, _dismissal(refs, force), False)
-        if force or not wait or self.loop.mode is not Mode.ENFORCE:
-            return carried
-        tried = {o.action.ref for o in carried.outcomes if o.result is not Result.SKIPPED}
-        notes = self.dry(_dismissal(refs, False)).notes
-        used = [n.ref for n in notes if n.why in _IN_USE and n.ref not in tried]
-        snapshot, farewells = self.snapshot(), self.loop.keeping.farewells
-        leaving = tuple((ref, snapshot.contexts(ref)) for ref in used)
-        for ref, contexts in leaving:
-            farewells.begin(ref, self.loop.wall(), contexts)
-        self.claims_changed()
-        return replace(carried, leaving=leaving)
+        parts = wait and not force and self.loop.mode is Mode.ENFORCE
+        about = About(frozenset(refs), parts=parts)
+        return await self.ask(cause, _dismissal(refs, force), False, about)
 
     async def free(self, size: Bytes, pool: PoolId, *, wait: bool = True) -> Carried:
         """Make `size` bytes of headroom in `pool`, at the least cost. All or nothing."""
@@ -186,21 +177,22 @@ class Door:
         """Make room for a model, then have its engine load it. One that is leaving stays. What its
         `client` worked with before leaves, where it is to on a switch."""
         demand = self.demand(name)
-        if self.loop.keeping.farewells.cancel(str(demand.ref), "it is wanted again"):
-            self.claims_changed()
+        about = _wanted(demand, "it is wanted again")
+        self.stay(about)
         if demand.ref is not None:
             self.loop.post(Arrived(demand.ref))
         if client is None or demand.ref is None:
-            return await self.ask(f"asked to load {demand.ref}", _demand(demand), wait)
+            return await self.ask(f"asked to load {demand.ref}", _demand(demand), wait, about)
         replan = self.loop.rules.clients.moving(client, demand)
-        carried = await self.ask(f"{client} asked to load {demand.ref}", replan, wait)
+        carried = await self.ask(f"{client} asked to load {demand.ref}", replan, wait, about)
         if _is_there(carried, demand.ref):
             self.loop.post(Uses(client, demand.ref, Seconds(self.loop.clock())))
         return carried
 
     async def pin(self, name: str, period: Seconds | None = None) -> str:
         """Never evict this model, None: for as long as the pin is not taken back. One that is
-        leaving stays. Returns the pin's full name, "engine/model"."""
+        leaving stays; if its engine has been told already, it is loaded again. Returns the pin's
+        full name, "engine/model". Raises DoorError also where that load was in vain."""
         ref = self.resolve(name, to_have=True)
         keeping = self.loop.keeping
         policy = keeping.considered(keeping.given)
@@ -209,9 +201,28 @@ class Door:
             raise DoorError("; ".join(f"{'.'.join(c.path)} {c.message}" for c in found))
         ends = None if period is None else keeping.deadlines.after(period)
         await keeping.pins.set(str(ref), ends)
-        keeping.farewells.cancel(str(ref), "it is pinned")
-        self.claims_changed()
+        about = About(frozenset({ref}), "it is pinned")
+        self.stay(about)
+        if self.loop.goings.has(about.refs):
+            await self.loop.over(about)
+            self.stay(about)  # also where its engine was told, and has not done it
+            there = self.snapshot().resident(ref)
+            if there is None or there.state is State.SLEEPING:
+                await self._bring_back(ref)
         return str(ref)
+
+    async def _bring_back(self, ref: ModelRef) -> None:
+        """It was pinned when its engine had been told to unload it already."""
+        trouble = f"{ref} is pinned, but had been told to go; it could not be loaded again"
+        try:
+            demand = self.demand(str(ref))
+            cause = f"{ref} was pinned while it was unloaded"
+            about = _wanted(demand, "it is pinned")
+            carried = await self.ask(cause, _demand(demand), True, about)
+        except DoorError as error:
+            raise DoorError(f"{trouble}: {error}") from None
+        if not _is_there(carried, ref):
+            raise DoorError(f"{trouble}: `ullage why {ref}` tells the reason")
 
     async def unpin(self, name: str) -> str:
         """Take a pin back, by the name it was set with or the model's. Raises Unknown."""
@@ -293,8 +304,14 @@ class Door:
     def claims_changed(self) -> None:
         self.loop.post(ClaimsChanged())
 
-    async def ask(self, cause: str, replan: Replan, wait: bool) -> Carried:
-        """Have it decided; while the only hope are busy models, ask again for a while.
+    def stay(self, about: About) -> None:
+        """Take back what was told those to leave whom it keeps."""
+        self.loop.keeping.stay(about, self.loop.leaving)
+        self.claims_changed()
+
+    async def ask(self, cause: str, replan: Replan, wait: bool, about: About = NOBODY) -> Carried:
+        """Have it decided; while the only hope are busy models, ask again for a while. It is not
+        decided while one of those whom it is `about` is made to go.
 
         Whoever gives up waiting takes the wish back, unless it has been begun.
         """
@@ -315,18 +332,22 @@ class Door:
         if tries:
             cause += f" (after {tries} tries while busy)"
         try:
-            run = await self.loop.ask(cause, replan)
+            run = await self.loop.ask(cause, replan, about)
         except NotNow as why:
             raise NotReady(str(why)) from None
         outcomes = tuple(await asyncio.shield(run.done))
+        leaving = self._leaving(run)
         with suppress(NotNow):
             while run.next is not None:  # it did not fit, and is tried once more
                 run = await asyncio.shield(run.next)
                 outcomes += tuple(await asyncio.shield(run.done))
-        return Carried(run.decision, outcomes)
+        return Carried(run.decision, outcomes, leaving)
 
-
-_IN_USE = frozenset({Why.BUSY, Why.LEASED, Why.LOADING})
+    def _leaving(self, run: Run) -> tuple[tuple[ModelRef, int], ...]:
+        """Those whom it told to leave later, without whom that was taken back for meanwhile."""
+        there = {r.ref for r in self.snapshot().residents}
+        stay = there - self.loop.keeping.farewells.all
+        return tuple((ref, count) for ref, count in run.later.items() if ref not in stay)
 
 
 def closest(name: str, known: Iterable[ModelRef]) -> tuple[str, ...]:
@@ -355,6 +376,11 @@ def _dismissal(refs: list[ModelRef], force: bool) -> Replan:
         return dismiss(snapshot, policy, refs, Trigger.OPERATOR, even_busy=force)
 
     return replan
+
+
+def _wanted(demand: Demand, why: str) -> About:
+    refs = (d.ref for d in (demand, *demand.beside))
+    return About(frozenset(ref for ref in refs if ref is not None), why)
 
 
 def _demand(demand: Demand) -> Replan:

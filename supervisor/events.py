@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from collectors.reading import Incident, PoolId, Seconds
+from collectors.reading import RAM, Incident, PoolId, Seconds
 
 from .core.actions import Action, Cancel, Load, Plan
 from .core.experience import Experience
@@ -27,12 +28,29 @@ class NotNow(Exception):
     """Nothing can be decided now; the message says why."""
 
 
+class About(NamedTuple):
+    """The models that a wish names: while one of them is made to go, it is not decided.
+
+    `keeps`: why those of them stay who were told to leave; "": they do not. `parts`: who is in use
+    when it is to go leaves when it no longer is.
+    """
+
+    refs: frozenset[ModelRef] = frozenset()
+    keeps: str = ""
+    parts: bool = False
+
+
+NOBODY = About()
+ONLY_RAM = frozenset({RAM})
+
+
 @dataclass(slots=True)
 class Run:
     """A decision under way. `done` is set to its outcomes when it has ended.
 
     `leaving` are those whose engine has been called and whose outcome is not known yet. `next` is
     the run that tries once more what this one could not do; it is there before `done` is set.
+    `later` were in use when they were to go, and with how many: they leave when they no longer are.
     """
 
     decision: Decision
@@ -41,6 +59,8 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     leaving: set[ModelRef] = field(default_factory=set)
     next: asyncio.Future[Run] | None = None
+    about: About = NOBODY
+    later: dict[ModelRef, int] = field(default_factory=dict)
 
     def lacks(self) -> list[Action]:
         """The actions that were decided and have no outcome."""
@@ -57,8 +77,21 @@ class Run:
         own = self.decision.plan
         if any(all(isinstance(a, Cancel) for a in p.actions) for p in (own, plan)):
             return not {a.ref for a in own.actions}.isdisjoint(a.ref for a in plan.actions)
-        mine, theirs = _pools(own), _pools(plan)
-        return not mine or not theirs or bool(mine & theirs)
+        return meet(self.pools, _pools(plan))
+
+    @property
+    def pools(self) -> frozenset[PoolId]:
+        """Where its plan takes or gives memory."""
+        return _pools(self.decision.plan)
+
+
+def meet(some: Set[PoolId], others: Set[PoolId]) -> bool:
+    """Do two plans work on the same pools, or is it not known? RAM that both take besides the
+    memory of accelerators is promised to them, and no reason to wait."""
+    if not some or not others:
+        return True
+    both = some & others
+    return bool(both - ONLY_RAM if ONLY_RAM not in (some, others) else both)
 
 
 def _pools(plan: Plan) -> frozenset[PoolId]:
@@ -80,11 +113,12 @@ class Tick:
 @dataclass(slots=True)
 class Sampled:
     """`ticked`: it was asked for by a tick, and not by a run that wants its end to be seen.
-    `urgent`: by an alarm."""
+    `urgent`: by an alarm. `began`: when it was begun to look; None: at once."""
 
     snapshot: Snapshot
     ticked: bool = True
     urgent: bool = False
+    began: Seconds | None = None
 
 
 @dataclass(slots=True)
@@ -116,6 +150,7 @@ class Wanted:
     cause: str
     replan: Replan
     answer: asyncio.Future[Run]
+    about: About = NOBODY
 
 
 @dataclass(slots=True)

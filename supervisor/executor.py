@@ -17,7 +17,7 @@ from collectors.reading import RAM, Seconds
 
 from .core.explain import of_rung, size
 from .core.ladder import ASLEEP, SIGNALS, Rung
-from .core.plan import Action, Cancel, Evict, Load, Plan, Why
+from .core.plan import Action, Cancel, Evict, Load, Note, Plan, Why
 from .core.record import Mode, Outcome, Result
 from .core.snapshot import Ability, EngineId, ModelRef, Snapshot, State
 from .core.verdict import Judgement, Verdict, judge
@@ -103,7 +103,10 @@ class Executor:
         for cancel in (a for a in decided.actions if isinstance(a, Cancel)):
             note(await self._whole(decision, cancel, self._cancel(decision, cancel, fresh), report))
         for load in (a for a in decided.actions if isinstance(a, Load)):
-            if fresh.works and not fresh.evictions and (lost := _could_not(outcomes)):
+            if Note(load.ref, Why.NOT_NEEDED) in fresh.notes:
+                detail = "nobody waits for it any more"
+                note(self._outcome(decision, load, Result.SKIPPED, detail, self.clock()))
+            elif fresh.works and not fresh.evictions and (lost := _could_not(outcomes)):
                 detail = f"{lost} could not be loaded, and they are always together"
                 note(self._outcome(decision, load, Result.SKIPPED, detail, self.clock()))
             elif fresh.works and not fresh.evictions:

@@ -30,6 +30,8 @@ def wait(
             if row is None or row["status"] == "sleeping":
                 click.echo(f"{printable(name)} has left")
                 waiting.discard(name)
+            elif row["status"] == "unknown":  # its engine does not answer: neither gone nor kept
+                continue
             elif row["status"] != "leaving":
                 what = f"{name} stays: its unload was taken back"
                 raise Trouble(REFUSED, what, [], f"ullage why {word(name)}")
@@ -41,6 +43,9 @@ def wait(
             return
         if clock() >= ends:
             names = ", ".join(sorted(waiting))
+            if not any(said.get(name) for name in waiting):
+                try_ = f"ullage why {word(min(waiting))}"
+                raise Trouble(LATE, f"{names}: still there, and nobody uses it", [], try_)
             why = "it goes when its last user does, whether anybody waits or not"
             raise Trouble(LATE, f"{names}: still in use", [why], "ullage evict --force")
         sleep(EVERY)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from .core.plan import Evict
+from .core.plan import Evict, Plan, Why
 from .core.record import Outcome, Result
 from .core.snapshot import EngineId, ModelId, ModelRef, Snapshot
+from .events import Run
 from .shelves import Shelf
 
 log = logging.getLogger("ullage.loop")
+
+IN_USE = frozenset({Why.BUSY, Why.LEASED, Why.LOADING})
 
 
 @dataclass(slots=True)
@@ -29,13 +33,30 @@ class Farewells:
             self.shelf.keep(str(ref), {"at": at})
             log.info("unload %s: leaving (contexts=%d)", ref, contexts)
 
-    def cancel(self, name: str, why: str) -> list[ModelRef]:
-        """Take back those of "model" or "engine/model". Returns them."""
-        found = [ref for ref in self.all if name in (str(ref), ref.model)]
+    def part(self, run: Run, plan: Plan, snapshot: Snapshot, at: float) -> None:
+        """Whoever `run` was to make go, and is in use, by `plan` of it: where that was asked for,
+        they are leaving from now on. What was told once is not told again: it may have been taken
+        back meanwhile."""
+        if not run.about.parts:
+            return
+        told = run.leaving | run.later.keys() | {o.action.ref for o in run.outcomes}
+        used = [n.ref for n in plan.notes if n.why in IN_USE and n.ref in run.about.refs - told]
+        for ref in used:
+            run.later[ref] = snapshot.contexts(ref)
+            self.begin(ref, at, run.later[ref])
+
+    def cancel(self, refs: Collection[ModelRef], why: str) -> list[ModelRef]:
+        """Take those of `refs` back. Returns them."""
+        found = sorted(self.all & set(refs))
         for ref in found:
             self.shelf.drop(str(ref))
             log.info("unload %s: taken back, %s", ref, why)
         return found
+
+    def ended(self, run: Run) -> None:
+        """What came of it has been looked at: who sleeps now, and is listed still, has left too."""
+        for outcome in run.outcomes:
+            self.tell(outcome)
 
     def tell(self, outcome: Outcome) -> None:
         if isinstance(outcome.action, Evict) and outcome.result is Result.DONE:

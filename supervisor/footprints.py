@@ -54,6 +54,10 @@ class Footprints:
         """Why `ref` is not to be loaded now. None: it may be tried."""
         return self.out_of_memory.refusal(ref, self._now)
 
+    def wait(self, ref: ModelRef) -> Seconds | None:
+        """For how long. None: it may be tried."""
+        return self.out_of_memory.wait(ref, self._now)
+
     def judge(self, outcome: Outcome) -> None:
         self.out_of_memory.judge(outcome, self._now)
 

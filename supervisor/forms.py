@@ -329,6 +329,9 @@ LADDER = Form("list of rungs", _ladder, lambda v: _listed(r.value for r in v or 
 REPLICAS = Form(
     "count", _whole(1, 1000, "a count of replicas; write 1 or more"), _as_text, _whole_from
 )
+FROM_ONE = Form(
+    "count from 1", _whole(1, 100_000, "a count; write 1 or more"), _as_text, _whole_from
+)
 UNIT = Form("systemd service", _unit)
 SIGNAL = Form("signal", _signal, lambda v: "none" if v is None else v.name.removeprefix("SIG"))
 URL = Form("URL", _url)

@@ -232,6 +232,8 @@ _FLAGS = {
     "listen.port": "--port",
     "listen.socket": "--socket",
     "listen.token_file": "--token-file",
+    "gateway.port": "--gateway-port",
+    "gateway.enabled": "--no-gateway",
 }
 
 

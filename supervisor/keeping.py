@@ -7,7 +7,7 @@ All of it is on the journal's shelves, and in force before the first decision of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from .core.policy import Policy
 from .core.retention import follow
 from .core.snapshot import ModelRef, Snapshot
 from .deadlines import Deadlines, boot
+from .events import About
 from .farewells import Farewells
 from .journal import Journal
 from .leases import Leases
@@ -102,6 +103,17 @@ class Keeping:
         self.uses = follow(self.uses, snapshot, policy.busy_while_fresh)
         self.farewells.see(snapshot)
         return self.dress(snapshot), self.over(policy) if lapsed else policy
+
+    def stay(self, about: About, going: Collection[ModelRef]) -> None:
+        """Take back that those leave whom `about` keeps; but for those who are `going` already.
+
+        Who goes with its last user is given as long for the next one as if it had just come.
+        """
+        if about.keeps:
+            self.farewells.cancel(about.refs - set(going), about.keeps)
+            now = self.deadlines.now
+            used = {r: self.uses[r] for r in about.refs & self.uses.keys() if self.uses[r].there}
+            self.uses = {**self.uses, **{r: replace(use, asked=now) for r, use in used.items()}}
 
     def rewrite(self) -> None:
         """The wall clock was set."""

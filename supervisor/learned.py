@@ -27,6 +27,7 @@ class _Ascent:
     free: dict[PoolId, int] = field(default_factory=dict)
     strangers: dict[PoolId, int] = field(default_factory=dict)
     taken: dict[PoolId, int] = field(default_factory=dict)
+    shared: set[PoolId] = field(default_factory=set)  # where another load was under way, too
 
 
 @dataclass(slots=True)
@@ -102,7 +103,10 @@ class Learned:
         for ref, reservation in under_way.items():
             ascent = self._ascents.setdefault(ref, _Ascent())
             for pool in (p for p in snapshot.pools if p.id != RAM):
+                takers = sum(any(s.pool == pool.id for s in r.shares) for r in under_way.values())
                 if any(s.pool == pool.id for s in reservation.shares):
+                    if takers > 1:
+                        ascent.shared.add(pool.id)
                     strangers = sum(
                         f.size for f in snapshot.foreign if f.pool == pool.id and f.engine is None
                     )
@@ -126,7 +130,7 @@ class Learned:
         shares = tuple(
             Share(pool, Bytes(taken if guessed else max(taken, resident.holds(pool))))
             for pool, taken in sorted(ascent.taken.items())
-            if taken > NONE
+            if taken > NONE and pool not in ascent.shared
         )
         if shares:
             context, slots = resident.context or 0, resident.slots or 0

@@ -25,7 +25,7 @@ from .core.headroom import rooms
 from .core.history import History
 from .core.pace import Pace
 from .core.patience import Patience
-from .core.plan import Load, Plan
+from .core.plan import Plan
 from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome, Result
 from .core.rows import outcome_row
@@ -34,6 +34,8 @@ from .core.watch import Finding, watch
 from .departures import Departures
 from .distrust import Distrust
 from .events import (
+    NOBODY,
+    About,
     Arrived,
     ClaimsChanged,
     ClockStepped,
@@ -57,14 +59,17 @@ from .executor import Executor
 from .findings import tell
 from .footprints import Footprints
 from .ghosts import Ghosts
+from .goings import Goings, first
 from .journal import Journal
 from .keeping import Keeping
+from .looks import Looks
 from .proposals import Proposals, Sight
 from .relief import Relief
 from .rules import Rules
 from .sampler import Sampler
 from .standing import leaving, overdue, unused
 from .tally import Counts
+from .traffic import Traffic
 
 log = logging.getLogger("ullage.loop")
 
@@ -100,14 +105,17 @@ class Loop:
     history: History = field(default_factory=History)
     arrivals: Arrivals = field(init=False)
     ghosts: Ghosts = field(init=False)
+    goings: Goings = field(init=False)
+    traffic: Traffic = field(init=False)
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _sampling: set[bool] = field(default_factory=set)  # under way: True the urgent one, False not
-    _failing: bool = False
-    _look_again: bool = False  # an alarm came while an urgent one was under way: look once more
+    _looks: Looks = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self._looks = Looks(self._sampled, self._start, self.post, self.counts, self.clock)
+        self.goings = Goings(self.runs, self.clock)
+        self.traffic = Traffic(self.clock)
         self.footprints = Footprints(self.journal, self.clock, self.wall)
         self.departures = Departures(self.journal, self.wall)
         self.arrivals = Arrivals(self.history, self.journal, self.wall)
@@ -125,20 +133,25 @@ class Loop:
     def post(self, event: Event) -> None:
         self._events.put_nowait(event)
 
-    async def ask(self, cause: str, replan: Replan) -> Run:
+    async def ask(self, cause: str, replan: Replan, about: About = NOBODY) -> Run:
         """Make a plan and carry it out. Returns once it is decided; its `done` tells the rest.
 
-        Waits while another plan is under way on the same pools. Raises NotNow before the
-        first snapshot, and at the daemon's end.
+        Waits while another plan is under way on the same pools, or makes one go whom it is
+        `about`. Raises NotNow before the first snapshot, and at the daemon's end.
         """
         answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        self.post(Wanted(cause, replan, answer))
+        self.post(Wanted(cause, replan, answer, about))
         return await answer
 
     @property
     def leaving(self) -> frozenset[ModelRef]:
         """Who has been told to go, by a run under way, and is not known to be gone."""
-        return frozenset(ref for run in self.runs for ref in run.leaving)
+        return self.goings.asked
+
+    async def over(self, about: About) -> None:
+        """Returns when nobody whom it is `about` is being made to go."""
+        while self.goings.has(about.refs):
+            await first(list(self.runs), self._changed)
 
     async def look(self) -> Snapshot:
         """A thorough sample, now, with what is promised and who is leaving."""
@@ -153,7 +166,8 @@ class Loop:
             incidents=self.alarms.recent(Seconds(self.clock())),
             residues=self.journal.residues(),
         )
-        return self.rules.mark(self.keeping.dress(self.footprints.fill(snapshot, self.policy)))
+        dressed = self.keeping.dress(self.footprints.fill(snapshot, self.policy))
+        return self.traffic.mark(self.rules.mark(dressed))
 
     async def changed(self) -> None:
         """Returns after the next snapshot."""
@@ -190,21 +204,16 @@ class Loop:
         match event:
             case Tick(due_at):
                 self.counts.lag = max(0.0, self.clock() - due_at)
-                self._begin_sample()
+                self._looks.begin()
             case Pressed():
                 self.alarms.ring(Seconds(self.clock()))
-                self._look_again = True in self._sampling
-                self._begin_sample(urgent=True)  # beside what a slow engine may hold up
-            case Sampled(snapshot, ticked, urgent):
+                self._looks.pressed()
+            case Sampled(snapshot, ticked, urgent, began):
                 if ticked:
-                    self._sampling.discard(urgent)
-                self._see(snapshot)
-            case SampleFailed(error, urgent):
-                self._sampling.discard(urgent)
-                self.counts.failed_samples += 1
-                level = logging.DEBUG if self._failing else logging.ERROR
-                log.log(level, "sampling failed: %s: %s", type(error).__name__, error)
-                self._failing = True
+                    self._looks.ended(urgent)
+                self._see(snapshot, snapshot.taken_at if began is None else began)
+            case SampleFailed():
+                self._looks.failed(event)
             case Happened(run, outcome):
                 self._note(run, outcome)
             case Ended(run, why):
@@ -229,38 +238,22 @@ class Loop:
                 self.counts.clock_steps += 1
                 self.keeping.rewrite()
                 log.warning("the wall clock stepped by %+.1f s", by)
-        if self._look_again and True not in self._sampling:
-            self._begin_sample(urgent=True)
-
-    def _begin_sample(self, *, urgent: bool = False) -> None:
-        if urgent not in self._sampling:
-            self._sampling.add(urgent)
-            self._look_again = self._look_again and not urgent
-            self._start("urgent sample" if urgent else "sample", self._sample(urgent))
+        self._looks.catch_up()
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _sample(self, urgent: bool) -> None:
-        try:
-            snapshot = await self._sampled(urgent=urgent)
-        except Exception as error:
-            log.debug("sampling", exc_info=True)
-            self.post(SampleFailed(error, urgent))
-        else:
-            self.post(Sampled(snapshot, urgent=urgent))
-
-    def _see(self, snapshot: Snapshot) -> None:
+    def _see(self, snapshot: Snapshot, began: Seconds) -> None:
         if self.snapshot is not None and snapshot.taken_at < self.snapshot.taken_at:
             return  # two were under way, and the later one is in already
+        if self.goings.is_past(snapshot, began):
+            self._looks.begin()
+            return
         snapshot, self.policy = self.keeping.see(snapshot, self.policy)
-        self.snapshot = snapshot
-        self.counts.samples += 1
-        if self._failing:
-            self._failing = False
-            log.info("sampling works again")
+        self.snapshot = snapshot = self.traffic.mark(self.goings.promise(snapshot))
+        self._looks.works()
         self.footprints.see(snapshot)
         self.rules.see(snapshot, self.policy)
         self.distrust.forget(snapshot.taken_at)
@@ -277,6 +270,7 @@ class Loop:
         self.period = self.pace.next(snapshot, rooms(snapshot, self.policy), busy=bool(self.runs))
         self._changed.set()
         self._changed = asyncio.Event()
+        self.traffic.saw(snapshot, began)
 
     # -- carrying out
 
@@ -287,32 +281,32 @@ class Loop:
             why = "the first sample is not in yet" if self.snapshot is None else STOPPING
             event.answer.set_exception(NotNow(why))
             return
-        plan = event.replan(self.snapshot, self.policy, self.experience)
-        run = self._begin(event.cause, plan, event.replan)
-        if run is None:
+        self.keeping.stay(event.about, self.leaving)
+        marked = self.traffic.mark(self.goings.promise(self.snapshot))
+        snapshot, self.policy = self.keeping.as_claimed(marked, self.policy)
+        plan = event.replan(snapshot, self.policy, self.experience)
+        waits = self.goings.has(event.about.refs)
+        if waits or (run := self._begin(event.cause, plan, event.replan)) is None:
             # Named here: by the time that the task begins, they may have ended.
-            ahead = [run.done for run in self.runs]
-            self._start("wait for another plan", self._again(event, ahead))
+            again = self._again(event, list(self.runs), self._changed)
+            self._start("wait for another plan", again)
         else:
+            run.about = event.about
+            self.keeping.farewells.part(run, plan, snapshot, self.wall())
+            self.post(ClaimsChanged())
             event.answer.set_result(run)
 
-    async def _again(self, event: Wanted, ahead: list[asyncio.Future[list[Outcome]]]) -> None:
-        await asyncio.wait(ahead, return_when=asyncio.FIRST_COMPLETED)
+    async def _again(self, event: Wanted, ahead: list[Run], changed: asyncio.Event) -> None:
+        await first(ahead, changed)
         self.post(event)
 
     def _begin(self, cause: str, plan: Plan, replan: Replan) -> Run | None:
         """Write the decision down and start it. None while its pools are being worked on."""
         assert self.snapshot is not None
-        if plan.actions and any(run.in_the_way(plan) for run in self.runs):
+        if plan.actions and self.goings.in_the_way(plan):
             return None
-        decision = Decision(
-            id=self.journal.next_id(),
-            at=self.wall(),
-            mode=self.mode,
-            cause=cause,
-            plan=plan,
-            rooms=rooms(self.snapshot, self.policy),
-        )
+        found = rooms(self.snapshot, self.policy)
+        decision = Decision(self.journal.next_id(), self.wall(), self.mode, cause, plan, found)
         run = Run(decision, replan, asyncio.get_running_loop().create_future())
         if plan.actions:
             self.runs.append(run)
@@ -325,9 +319,9 @@ class Loop:
 
     def _reserve(self) -> None:
         """What is promised to the loads under way."""
-        loads = [a for run in self.runs for a in run.lacks() if isinstance(a, Load)]
-        self.reservations = tuple(Reservation(load.ref, load.takes) for load in loads)
-        if loads:
+        self.goings.count()
+        self.reservations = self.goings.promised
+        if self.reservations:
             self.sampler.sources.wake()
 
     async def _carry_out(self, run: Run) -> None:
@@ -339,12 +333,13 @@ class Loop:
                 await self.executor.carry_out(
                     decision,
                     plan,
-                    lambda s, failed: run.replan(s, self.policy, self._experience(failed)),
-                    run.leaving.add,
-                    lambda outcome: self.post(Happened(run, outcome)),
+                    lambda snapshot, failed: self._replan(run, snapshot, failed),
+                    lambda ref: self.goings.leave(run, ref),
+                    lambda outcome: self.post(Happened(run, self.goings.told(outcome))),
                 )
                 # Whoever waits for this run sees the world as it is now, not as it was.
-                self.post(Sampled(await self.look(), ticked=False))
+                began = Seconds(self.clock())
+                self.post(Sampled(await self.look(), ticked=False, began=began))
         except asyncio.CancelledError:
             why = "the daemon ended before it was begun"
             raise
@@ -354,6 +349,13 @@ class Loop:
         finally:
             self.post(Ended(run, why))
 
+    def _replan(self, run: Run, snapshot: Snapshot, failed: Set[ModelRef]) -> Plan:
+        """By what is pinned and at work now, too: that may have come since the latest event."""
+        snapshot, policy = self.traffic.mark(snapshot), self.keeping.over(self.policy)
+        plan = run.replan(snapshot, policy, self._experience(failed))
+        self.keeping.farewells.part(run, plan, snapshot, self.wall())
+        return plan
+
     def _note(self, run: Run, outcome: Outcome) -> None:
         run.outcomes.append(outcome)
         run.leaving.discard(outcome.action.ref)
@@ -361,7 +363,11 @@ class Loop:
         self.journal.add_outcome(outcome)
         self.counts.add(run.decision.plan.trigger, outcome)
         self.relief.judge(outcome, run.decision.plan.trigger)
-        self._judge(outcome)
+        log.info("%s: %s", outcome.decision, of_outcome(outcome_row(outcome)))
+        self.distrust.judge(outcome, Seconds(self.clock()))
+        self.footprints.judge(outcome)
+        self.departures.tell(outcome, Seconds(self.clock()))
+        self.traffic.heard(run, outcome)
 
     def _end(self, run: Run, why: str) -> None:
         """Whatever else goes wrong, nobody waits for this run any longer."""
@@ -373,19 +379,14 @@ class Loop:
                     skipped = Outcome(run.decision.id, self.wall(), action, Result.SKIPPED, why)
                     self._note(run, skipped)
             self._reserve()
+            self.keeping.farewells.ended(run)
             self.arrivals.ended(run.outcomes, self.clock())
             if (again := self.footprints.once_more(run)) is not None:
                 self.post(again)
         finally:
             if not run.done.done():
                 run.done.set_result(run.outcomes)
-
-    def _judge(self, outcome: Outcome) -> None:
-        log.info("%s: %s", outcome.decision, of_outcome(outcome_row(outcome)))
-        self.distrust.judge(outcome, Seconds(self.clock()))
-        self.keeping.farewells.tell(outcome)
-        self.footprints.judge(outcome)
-        self.departures.tell(outcome, Seconds(self.clock()))
+            self.traffic.ended(run)
 
     # -- experience
 

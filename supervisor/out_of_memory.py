@@ -80,6 +80,11 @@ class OutOfMemory:
         left = format_seconds(Seconds(max(1, round(known.until - now))))
         return f"{ref} did not fit: {known.text}; it may be tried again in {left}"
 
+    def wait(self, ref: ModelRef, now: Seconds) -> Seconds | None:
+        """For how long. None: it may be tried."""
+        known = self._misfits.get(ref)
+        return None if known is None or now >= known.until else Seconds(known.until - now)
+
     def expect(self, demand: Demand, now: Seconds) -> Demand | None:
         """`demand`, with more room where less was not enough. None: it is refused for now."""
         known = None if demand.ref is None else self._misfits.get(demand.ref)

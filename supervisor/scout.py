@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -29,7 +29,8 @@ STRANGER = Seconds(60.0)
 
 @dataclass(slots=True)
 class Scout:
-    """`engines` are those that are known, by whatever way. Its tasks post, and change nothing."""
+    """`engines` are those that are known, by whatever way; `ours` are ports on which we answer as
+    an engine would. Its tasks post, and change nothing."""
 
     client: httpx.AsyncClient
     named: Sequence[EngineConfig]
@@ -38,13 +39,16 @@ class Scout:
     post: Callable[[EnginesFound], None]
     clock: Callable[[], float] = time.monotonic
     listens: Callable[[str], bool] = listens
+    ours: Callable[[], Collection[int]] = tuple
     _strangers: dict[str, float] = field(default_factory=dict)  # url → when to ask again
     _said: bool = False
 
     async def look(self) -> None:
         """Once round. Bounded by the deadline of one question, for all are asked at once."""
         unknown = [e for e in self.named if e.id not in self.engines]
-        ports = [url for url in usual() if self._worth_asking(url)] if self.search else []
+        own = self.ours()
+        places = [url for url in usual() if urlsplit(url).port not in own] if self.search else []
+        ports = [url for url in places if self._worth_asking(url)]
         answers = await asyncio.gather(
             *(self._ask(e.url, e.id, e.key) for e in unknown),
             *(self._ask(url, EngineId(url), None) for url in ports),

@@ -20,7 +20,7 @@ from supervisor.core.ladder import Rung
 from supervisor.core.policy import Amount, Brake, Retention, Switch
 from supervisor.core.record import Mode
 
-from . import bounds, forms, pressures
+from . import bounds, forms, gated, pressures
 from .described import Description
 from .forms import Form
 from .scopes import HostWatchdog, Scope
@@ -280,6 +280,7 @@ class File(Table):
         "info", forms.one_of(LogLevel), "What is worth a line in the log.", at="log_level"
     )
     listen: Listen = Listen()
+    gateway: gated.Gateway = gated.Gateway()
     settle: Settle = Settle()
     watchdog: HostWatchdog = HostWatchdog()
     types: bounds.Types = bounds.Types()
@@ -317,7 +318,7 @@ class Setting:
 
 # What stands in the documentation for names of the operator's choice.
 NAMED = {"groups": "NAME", "pools": "ram", "engines": "NAME", "models": "MODEL", "served": "MODEL"}
-NAMED["foreign"] = "PROCESS"
+NAMED |= {"foreign": "PROCESS", "tokens": "NAME"}
 
 # Variables that are no single key of the file.
 OTHER_VARIABLES = {
@@ -372,6 +373,7 @@ def _walk(table: type[BaseModel], path: KeyPath = ()) -> Iterator[Setting]:
         if default is not None:
             default = form.show(form.read(default))
         free = path[:1] in (("engines",), ("models",), ("groups",), ("foreign",))
+        free |= path[:2] == ("gateway", "tokens")
         env = None if free else "ULLAGE_" + "_".join(key).upper()
         shown = default or extra["shown"] or "none"
         yield Setting(key, shown, form, env, field.description or "", extra["at"])

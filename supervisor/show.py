@@ -46,6 +46,7 @@ def status(state: Row, on: Screen, *, wide: bool = False) -> str:
     else:
         parts += [_nothing_loaded(state["installed"]) if state["engines"] else NO_ENGINE, ""]
     parts.append(_wrong(state, label))
+    parts += gateway(state.get("gateway"))  # an older daemon has none
     parts += _rest(state)
     return _drawn(parts, on)
 
@@ -248,6 +249,27 @@ def _wrong(state: Row, label: Mapping[str, str]) -> Table:
             word = Text(printable(finding["severity"]), COLOURS.get(finding["severity"], ""))
             table.add_row(word, printable(text))
     return table
+
+
+def gateway(row: Row | None) -> Iterable[RenderableType]:
+    """Where it listens, what passes and what waits; of models that are there the table tells."""
+    if row is None:
+        return
+    if row["fault"] is not None:
+        text = f"the gateway does not listen: {row['fault']} (`ullage doctor`)"
+        yield Text(printable(text), COLOURS["warning"])
+        return
+    passing = sum(r["count"] for r in row["in_flight"])
+    waiting = sum(r["count"] for r in row["held"])
+    text = f"gateway at {', '.join(row['addresses'])}: {passing} in flight, {waiting} waiting"
+    if refused := sum(row["refused"].values()):
+        often = max(row["refused"], key=lambda why: (row["refused"][why], why))
+        text += f", {refused} refused (mostly {often.replace('_', ' ')})"
+    yield Text(printable(text))
+    for held in row["held"]:
+        count = "1 request waits" if held["count"] == 1 else f"{held['count']} requests wait"
+        longest = f"the first for {format_seconds(held['longest'])}"
+        yield Text(printable(f"  {held['model']}: {count}, {longest}"), COLOURS["warning"])
 
 
 def _severity(finding: Row) -> int:

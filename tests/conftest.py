@@ -3,6 +3,7 @@
 And the stand-in driver, which is compiled once.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -12,9 +13,15 @@ from hypothesis import settings
 
 from tests.nvml.fake_nvml import build, compiler
 
-settings.register_profile("fast", max_examples=80, deadline=None, derandomize=True)
+settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=500, deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests that stay until the end are not looked through for garbage again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

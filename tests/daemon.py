@@ -72,7 +72,8 @@ class Daemon:
 
     async def launch(self) -> None:
         """Start the process, and wait for its address or its end."""
-        command = ["run", "--config", str(self.file), "--port", "0", *self.flags]
+        anywhere = ("--port", "0", "--gateway-port", "0")
+        command = ["run", "--config", str(self.file), *anywhere, *self.flags]
         self.process = await asyncio.create_subprocess_exec(
             *self.program,
             *command,

@@ -19,7 +19,9 @@ from supervisor.cli import cli
 from tests.canned import BUSY, Daemon, nobody_at, running, state, ullage
 
 ROOT = Path(__file__).parent.parent
-ASKING = sorted(c for c in cli.commands if c not in ("run", "demo", "completion", "replay"))
+ASKING = sorted(
+    c for c in cli.commands if c not in ("run", "demo", "completion", "replay", "token")
+)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +76,7 @@ def test_what_the_daemon_says_cannot_command_the_terminal(daemon):
     assert ullage("why", "x").stderr == "error: no \\x1b[2J\\r\\nerror\n"
 
 
-@pytest.mark.parametrize("command", [c for c in ASKING if c != "version"])
+@pytest.mark.parametrize("command", [c for c in ASKING if c not in ("version", "adopt")])
 def test_where_nobody_listens_every_command_says_how_to_start_one(nobody, command):
     words = {"evict": ["--all"], "plan": ["--free", "1"], "status": [], "models": []}
     words |= {"decisions": [], "release": [], "resume": [], "doctor": [], "retention": []}

@@ -291,6 +291,13 @@ def test_run_hands_the_flags_to_the_configuration_and_the_exit_code_back(app, tm
     assert config.policy.watchdog.idle_timeout == 1800
 
 
+def test_run_takes_the_gateway_s_port_or_none(app):
+    assert ullage("run", "--gateway-port", "11434").exit_code == 3
+    assert ullage("run", "--no-gateway").exit_code == 3
+    told = [(config.gateway.enabled, config.gateway.port) for config in app]
+    assert told == [(True, 11434), (False, 8553)]
+
+
 def test_run_without_a_word_runs_on_the_defaults(app):
     assert ullage("run").exit_code == 3
     assert (app[0].mode.value, app[0].listen_port) == ("enforce", 8552)

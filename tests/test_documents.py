@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -317,6 +318,7 @@ def test_the_latest_version_of_the_changelog_is_this_one():
 # -- paths
 
 
+@functools.cache
 def files() -> list[Path]:
     """What the project consists of; not what somebody keeps beside it."""
     tops = (".ci", "benchmarks", "collectors", "deploy", "grafana", "supervisor", "tests")
@@ -330,8 +332,10 @@ def test_every_path_and_link_that_is_named_exists(path):
     text = path.read_text().partition("## 8. Yet to be built")[0]
     links = [t for t in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in t]
     assert [t for t in links if not (path.parent / t).exists()] == []
-    ours = [f"/{name(p)}" for p in files()]
-    ours += [f"/{name(q)}/" for p in files() for q in p.parents if q.is_relative_to(ROOT)]
+    ours = {f"/{name(p)}" for p in files()}
+    ours |= {
+        f"/{name(q)}/" for q in {q for p in files() for q in p.parents} if q.is_relative_to(ROOT)
+    }
     named = [
         s for s in spans(text) if re.fullmatch(r"\w[\w./-]*(\.(py|md|toml|json|service)|/)", s)
     ]

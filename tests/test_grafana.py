@@ -138,7 +138,7 @@ def test_it_can_be_imported_beside_others_and_for_any_data_source():
 
 def test_rows_are_there_in_order_and_nothing_overlaps():
     assert [p["title"] for p in BOARD["panels"] if p["type"] == "row"] == [
-        "Headroom", "Memory by owner", "Models", "Evictions", "Findings", "Devices"
+        "Headroom", "Memory by owner", "Models", "Evictions", "Gateway", "Findings", "Devices"
     ]  # fmt: skip
     ids = [p["id"] for p in BOARD["panels"]]
     assert len(set(ids)) == len(ids)

@@ -9,14 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from supervisor import farewell_cli, holding, leases_cli
-from supervisor.asking import Trouble
-from supervisor.client import Client, NoDaemon, Refused
+from supervisor import holding, leases_cli
+from supervisor.client import NoDaemon, Refused
 from tests.canned import DONE, Daemon, running, ullage
 
 PYTHON = sys.executable
@@ -330,52 +328,6 @@ def test_what_was_set_is_listed(daemon: Daemon) -> None:
     daemon.say("/api/v1/retention", {"retention": rows})
     expected = "host: keep_alive for ever\nmodel ollama/a: on_demand\n"
     assert ullage("retention").stdout == expected
-
-
-def leaving(*rows: Any) -> Callable[[str], Any]:
-    """A client whose daemon answers so, look by look."""
-    answers = list(rows)
-
-    class Asked(Client):
-        def get(self, path: str, **query: object) -> Any:
-            found = answers.pop(0) if len(answers) > 1 else answers[0]
-
-            return SimpleNamespace(document={"models": found})
-
-    return Asked
-
-
-def one(status: str, contexts: int) -> list[dict[str, Any]]:
-    return [{"name": "o/a", "status": status, "contexts": contexts}]
-
-
-def test_who_waits_for_a_model_to_leave_is_told_how_many_use_it(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    asked = leaving(one("leaving", 2), one("leaving", 2), one("leaving", 1), [])
-    farewell_cli.wait(asked("http://127.0.0.1:1"), ["o/a"], sleep=lambda _: None)
-    told = capsys.readouterr()
-    assert told.out == "o/a has left\n"
-    assert told.err.splitlines() == [
-        "waiting: o/a is leaving (contexts=2)",
-        "waiting: o/a is leaving (contexts=1)",
-    ]
-
-
-def test_one_that_stays_after_all_and_one_that_takes_too_long_are_told_apart() -> None:
-    taken_back = leaving(one("leaving", 1), one("loaded", 1))
-    with pytest.raises(Trouble, match="taken back") as caught:
-        farewell_cli.wait(taken_back("http://127.0.0.1:1"), ["o/a"], sleep=lambda _: None)
-    assert caught.value.exit_code == 5
-    times = iter(range(0, 9999, 100))
-    with pytest.raises(Trouble, match="still in use") as caught:
-        farewell_cli.wait(
-            leaving(one("leaving", 1))("http://127.0.0.1:1"),
-            ["o/a"],
-            sleep=lambda _: None,
-            clock=lambda: next(times),
-        )
-    assert caught.value.exit_code == 7
 
 
 def test_evict_waits_for_who_is_in_use_unless_it_is_told_not_to(daemon: Daemon) -> None:

@@ -163,6 +163,17 @@ def test_what_strangers_take_meanwhile_is_not_the_models() -> None:
     assert peak(notes) == [share(5)]
 
 
+def test_of_two_loads_in_one_pool_nobody_knows_which_took_what() -> None:
+    memory, notes = learned()
+    memory.see(load(10, None))
+    both = load(8, None)
+    other = Reservation(ref("other"), (share(4),))
+    memory.see(replace(both, reservations=(*both.reservations, other)))
+    memory.see(load(2, None))
+    memory.see(load(3, State.LOADED))
+    assert peak(notes) == []
+
+
 def test_a_load_that_fails_or_that_nobody_could_watch_teaches_nothing() -> None:
     for end in (load(9, None), load(3, State.LOADED, blind={OTHER: "gone"})):
         memory, notes = learned()

@@ -164,6 +164,7 @@ def test_on_the_shipped_traces_value_keeps_the_right_models() -> None:
     assert all(ours == pytest.approx(theirs, rel=0.02) for ours, theirs in stored)
 
 
+@pytest.mark.slow
 def test_the_cells_are_those_of_the_stored_figures() -> None:
     found = cells.cells(SHIPPED)
     assert len(found) == 18

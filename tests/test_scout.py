@@ -132,6 +132,22 @@ def test_the_usual_port_of_an_engine_that_has_a_name_already_is_not_asked() -> N
     asyncio.run(story())
 
 
+def test_where_our_own_gateway_listens_there_is_no_engine() -> None:
+    async def story() -> None:
+        async with FakeOllama() as server, client() as http:
+            ours: set[int] = {httpx.URL(server.url).port or 0}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "usual", lambda: [server.url])
+                house = House(http, search=True)
+                house.scout.ours = lambda: ours
+                assert (await house.look()).engines == ()
+                assert server.requests == []
+                ours.clear()
+                assert [e.id for e in (await house.look()).engines] == ["ollama"]
+
+    asyncio.run(story())
+
+
 def test_where_a_model_answers_that_is_ours_to_start_no_engine_is_looked_for() -> None:
     async def story() -> None:
         async with FakeLlamaRouter(["m"]) as server, client() as http:

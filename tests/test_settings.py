@@ -73,6 +73,7 @@ def test_the_example_has_every_setting_and_no_other():
         "qwen3:8b": "MODEL",
         "rivals": "NAME",
         "steam*": "PROCESS",
+        "laptop": "NAME",
     }
     known = {s.path for s in SETTINGS}
 

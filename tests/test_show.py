@@ -191,6 +191,34 @@ def test_a_journal_that_cannot_be_written_is_said():
     assert "the journal could not be written 3 times" in page
 
 
+def test_the_gateway_says_what_passes_and_who_waits():
+    gateway = {
+        "addresses": ["http://127.0.0.1:11434", "unix:/run/gw.sock"],
+        "fault": None,
+        "in_flight": [{"model": "ollama/a", "count": 2}, {"model": "ollama/b", "count": 1}],
+        "held": [
+            {"model": "ollama/c\x1b", "count": 3, "longest": 75.0},
+            {"model": "ollama/d", "count": 1, "longest": 0.5},
+        ],
+        "refused": {"full": 2, "no_room": 5},
+        "tokens": [],
+    }
+    lines = show.status(state(gateway=gateway), Screen(width=120)).splitlines()
+    assert (
+        "gateway at http://127.0.0.1:11434, unix:/run/gw.sock: 3 in flight, 4 waiting, 7 refused"
+        " (mostly no room)" in lines
+    )
+    assert "  ollama/c\\x1b: 3 requests wait, the first for 1m15s" in lines
+    assert "  ollama/d: 1 request waits, the first for 0.5s" in lines
+
+
+def test_a_gateway_that_does_not_listen_says_why():
+    gateway = {"addresses": [], "fault": "127.0.0.1:8553 is in use", "in_flight": [], "held": []}
+    page = show.status(state(gateway=gateway), Screen(width=120))
+    assert "the gateway does not listen: 127.0.0.1:8553 is in use (`ullage doctor`)" in page
+    assert "gateway" not in show.status(state(gateway=None), Screen())
+
+
 @pytest.mark.parametrize(
     ("what", "text"),
     [

@@ -49,6 +49,12 @@ class Track:
     def busy_for(self, now: Seconds) -> Seconds:
         return Seconds(0.0 if self.busy_since is None else max(0.0, now - self.busy_since))
 
+    @property
+    def quiet_for(self) -> Seconds | None:
+        """How long there has been no sign of work, of one whose requests nobody counts. None: they
+        are counted."""
+        return Seconds(self.looked_at - self.worked_at) if self.in_flight is None else None
+
     def stalled_for(self, now: Seconds) -> Seconds:
         """How long it has been at work without any sign of progress: busy, where there is none."""
         return Seconds(0.0 if self.busy_since is None else max(0.0, now - self.progressed_at))

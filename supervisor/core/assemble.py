@@ -170,6 +170,7 @@ def _resident(
         idle_for=Seconds(0) if track is None else track.idle_for(now),
         busy_for=Seconds(0) if track is None else track.busy_for(now),
         stalled_for=Seconds(0) if track is None else track.stalled_for(now),
+        quiet_for=None if track is None else track.quiet_for,
         pids=model.pids,
         context=model.context or model.setup.context,
         expires_at=model.expires_at,

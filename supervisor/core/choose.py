@@ -123,8 +123,9 @@ def _pool_by_pool(
     each gives by itself is not enough: files that several have mapped come back with the last."""
     lacking = tally.lacking
     members: dict[PoolId, list[tuple[float, int, float, Resident]]] = {p: [] for p in lacking}
+    gives_of = tally.gives
     for resident in candidates:
-        gives = tally.gives(asleep.get(resident.ref, resident) if asleep else resident)
+        gives = gives_of(asleep.get(resident.ref, resident) if asleep else resident)
         if len(gives) > 1:
             return None
         for pool, size in gives:
@@ -204,9 +205,19 @@ class _Knapsack:
 
     def _go(self, first: int, need: int, loss: float, smallest: int) -> None:
         """`need` is still missing, `loss` spent; the next to go is `first` or one after it."""
-        sizes, losses = self._sizes, self._losses
+        sizes, losses, dear = self._sizes, self._losses, self._dear
+        size_before, loss_before = self._size_before, self._loss_before
         for i in range(first, len(sizes)):
-            if self._steps >= STEPS or loss + self._at_least(i, need) >= self.best_loss:
+            # What `need` bytes from `i` on would cost, if parts of a model could go.
+            worth = max(i, dear)
+            least, end = loss_before[worth] - loss_before[i], size_before[i] + need
+            if end > size_before[worth]:
+                if end > size_before[-1]:
+                    return  # there are not so many
+                last = bisect_left(size_before, end, worth) - 1
+                part = (end - size_before[last]) / sizes[last]
+                least = least + loss_before[last] - loss_before[worth] + part * losses[last]
+            if self._steps >= STEPS or loss + least >= self.best_loss:
                 return
             self._steps += 1
             size, cost = sizes[i], loss + losses[i]
@@ -216,20 +227,6 @@ class _Knapsack:
                 self._chosen.pop()
             elif size - need < smallest and cost < self.best_loss:  # nobody in it could stay
                 self.best, self.best_loss = [*self._chosen, i], cost
-
-    def _at_least(self, first: int, need: int) -> float:
-        """The loss of `need` bytes from `first` on, if parts of a model could go. Infinite where
-        there are not so many."""
-        sizes, losses = self._size_before, self._loss_before
-        dear = max(first, self._dear)
-        loss, end = losses[dear] - losses[first], sizes[first] + need
-        if end <= sizes[dear]:
-            return loss
-        if end > sizes[-1]:
-            return float("inf")
-        last = bisect_left(sizes, end) - 1
-        part = (end - sizes[last]) / self._sizes[last]
-        return loss + losses[last] - losses[dear] + part * self._losses[last]
 
 
 # -- several pools at once, files that several have mapped, and limits

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from collectors.reading import NONE, Bytes, MemoryPool, PoolId
 
 from .policy import Policy
-from .snapshot import ModelRef, Reservation, Resident, Share, Snapshot, Source
+from .snapshot import ModelRef, Reservation, Resident, Share, Snapshot, Source, State
 
 Wanted = tuple[Share, ...]
 
@@ -56,10 +55,19 @@ def promised(snapshot: Snapshot, pool: PoolId) -> Bytes:
     for reservation in snapshot.reservations:
         if reservation.ref is not None:
             resident = snapshot.resident(reservation.ref)
-            there = NONE if resident is None else resident.holds(pool)
+            there = NONE if resident is None else _arrived(resident, pool)
             granted = sum(s.size for s in reservation.shares if s.pool == pool)
             total += max(0, granted - there)
     return Bytes(total)
+
+
+def _arrived(resident: Resident, pool: PoolId) -> Bytes:
+    """What it holds of `pool`; while it loads only what was measured, for whoever says otherwise
+    says what it will hold."""
+    if resident.state is not State.LOADING:
+        return resident.holds(pool)
+    later = (s.size for s in resident.shares if s.pool == pool and s.source is not Source.MEASURED)
+    return Bytes(resident.holds(pool) - sum(later))
 
 
 def set_aside(snapshot: Snapshot, pool: PoolId) -> Bytes:
@@ -139,27 +147,23 @@ def frees(snapshot: Snapshot, victims: Collection[ModelRef], pool: PoolId) -> By
     back = 0
     for resident in snapshot.residents:
         if resident.ref in leaving:
-            back += _leave(resident, pool, mappers)
+            back += _leave(resident, mappers).get(pool, 0)
     return Bytes(back)
 
 
 def releases(snapshot: Snapshot, victims: Sequence[Resident]) -> list[tuple[Share, ...]]:
     """What each of `victims` gives back, pool by pool, when they leave in this order."""
     mappers = _mappers(snapshot) if any(v.mapped for v in victims) else {}
-    promises = []
+    promises: list[tuple[Share, ...]] = []
     for victim in victims:
-        if not victim.mapped and len(victim.shares) == 1:  # as most are, and there may be many
-            promises.append(tuple(s for s in victim.shares if s.size > 0))
+        shares = victim.shares
+        if not victim.mapped and len(shares) == 1:  # as most are, and there may be many
+            promises.append(shares if shares[0].size > 0 else ())
             continue
-        source = {s.pool: s.source for s in victim.shares}
-        back = {p: _leave(victim, p, mappers) for p in sorted(victim.pools)}
-        promises.append(
-            tuple(
-                Share(p, Bytes(size), source.get(p, Source.MEASURED))
-                for p, size in back.items()
-                if size > 0
-            )
-        )
+        source = {m.pool: Source.MEASURED for m in victim.mapped}
+        source |= {s.pool: s.source for s in shares}
+        back = sorted(_leave(victim, mappers).items())
+        promises.append(tuple(Share(p, Bytes(n), source[p]) for p, n in back if n > 0))
     return promises
 
 
@@ -312,14 +316,22 @@ def _by_pool(wanted: Iterable[Share]) -> dict[PoolId, Bytes]:
 
 def _mappers(snapshot: Snapshot) -> dict[tuple[PoolId, str], int]:
     """How many residents have each file mapped."""
-    return dict(Counter((m.pool, m.file) for r in snapshot.residents for m in r.mapped))
+    count: dict[tuple[PoolId, str], int] = {}
+    for resident in snapshot.residents:
+        for mapping in resident.mapped:
+            key = mapping.pool, mapping.file
+            count[key] = count.get(key, 0) + 1
+    return count
 
 
-def _leave(resident: Resident, pool: PoolId, mappers: dict[tuple[PoolId, str], int]) -> int:
-    back: int = sum(s.size for s in resident.shares if s.pool == pool)
+def _leave(resident: Resident, mappers: dict[tuple[PoolId, str], int]) -> dict[PoolId, int]:
+    """What each pool gets back, in bytes."""
+    back: dict[PoolId, int] = {}
+    for share in resident.shares:
+        back[share.pool] = back.get(share.pool, 0) + share.size
     for mapping in resident.mapped:
-        if mapping.pool == pool:
-            mappers[pool, mapping.file] -= 1
-            if mappers[pool, mapping.file] == 0:
-                back += mapping.size
+        key = mapping.pool, mapping.file
+        mappers[key] -= 1
+        if mappers[key] == 0:
+            back[mapping.pool] = back.get(mapping.pool, 0) + mapping.size
     return back

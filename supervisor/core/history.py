@@ -29,6 +29,8 @@ PRICE_RECENT = 0.1  # what the latest victims count in the price of a byte
 # A request that is only seen by its traces is the one that was told of this shortly before.
 SAME = 10.0
 
+DISK = Tier.DISK  # by this name quickly found: a thousand models may be weighed for a plan
+
 COMMON = ""  # the key of what is not about one model
 _WRONG = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
@@ -101,9 +103,9 @@ class History:
             self._ledger(pool, now).loaded += size / TURNOVER
         if took is not None and took > 0.0:
             if tier is Tier.ASLEEP:
-                past.wake = blend(past.wake, took)
+                past.wake = Seconds(blend(past.wake, took))
             else:
-                past.reload = blend(past.reload, took)
+                past.reload = Seconds(blend(past.reload, took))
                 if past.size:
                     ratio = took / usual_reload(past.size)
                     self._pace[ref.engine] = blend(self._pace.get(ref.engine), ratio)
@@ -221,8 +223,7 @@ class History:
         past = self._pasts.get(ref)
         if past is None:
             return None
-        took = past.wake if tier is Tier.ASLEEP else past.reload
-        return None if took is None else Seconds(took)
+        return past.wake if tier is Tier.ASLEEP else past.reload
 
     def reload(self, ref: ModelRef, size: int, tier: Tier = Tier.DISK) -> Seconds:
         """What loading `size` bytes of it would take: as it did, else as loads of its engine do,
@@ -230,11 +231,11 @@ class History:
         past = self._pasts.get(ref)
         full = None if past is None else past.reload
         if full is None:
-            full = self._pace.get(ref.engine, 1.0) * usual_reload(size)
-        if tier is Tier.DISK:
-            return Seconds(full)
+            full = Seconds(self._pace.get(ref.engine, 1.0) * usual_reload(size))
+        if tier is DISK:
+            return full
         if past is not None and past.wake is not None:
-            return Seconds(past.wake)
+            return past.wake
         return Seconds(min(full, usual_wake(size)))
 
     def chance(self, ref: ModelRef, now: float, horizon: float, idle: float = 0.0) -> float:

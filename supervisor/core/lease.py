@@ -27,8 +27,10 @@ class Lease:
 @dataclass(frozen=True, slots=True)
 class Use:
     """Of a model that is `there`, or still loading: since when it is, and when its last user was
-    seen. None: nobody yet."""
+    seen. None: nobody yet. `asked`: when it was asked for while it was there, and the one who did
+    has not been seen since."""
 
     since: Seconds
     last: Seconds | None = None
     there: bool = True
+    asked: Seconds | None = None

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 from collectors.reading import PoolId
 
-from .groups import Rule, apart
+from .groups import Rule
 from .policy import Policy
 from .snapshot import Demand, EngineId, Installed, ModelRef, Resident, Snapshot, State
 from .types import ModelType, guess
@@ -74,23 +74,29 @@ class Slots:
         self._keys: dict[ModelRef, tuple[str, ...]] = {}
         if not self._most:
             return
-        self._traits = Traits(snapshot, policy) if policy.types or NPU in self._most else None
-        self._by_pool = any(own.most for own in policy.pools.values())
-        particular = policy.single or policy.types or policy.groups or self._by_pool
-        self._alike = not particular and NPU not in self._most  # all models of an engine are
-        self._of_engine: dict[EngineId, tuple[str, ...]] = {}
         new = {d.ref: d for d in _all_of(newcomer) if d.ref is not None}
         if len(snapshot.residents) + len(snapshot.reservations) + len(new) <= min(
             self._most.values()
         ):
             self._most = {}  # whoever they are, no limit is exceeded, and none will be
             return
+        self._traits = Traits(snapshot, policy) if policy.types or NPU in self._most else None
+        self._of_engine: dict[EngineId, tuple[str, ...]] = {}
+        self._of_type = {type: f"type {type.value}" for type, n in policy.types.items() if n}
+        self._of_pool = {pool: f"pool {pool}" for pool, own in policy.pools.items() if own.most}
+        self._apart = [
+            (f"group {name}", group)
+            for name, group in policy.groups.items()
+            if group.rule is Rule.NEVER_TOGETHER
+        ]
+        particular = policy.single or self._of_type or self._of_pool or self._apart
+        self._alike = not particular and NPU not in self._most  # all models of an engine are
         passed_over = PASSIVE if new else (*PASSIVE, State.UNKNOWN)
         alike: dict[tuple[str, ...], int] = {}  # of a thousand models most count against the same
         for resident in snapshot.residents:
             if resident.ref not in new and resident.state not in passed_over:
-                pools: Iterable[PoolId] = resident.pools if self._by_pool else ()
-                keys = self._keys[resident.ref] = self._keys_of(resident.ref, pools)
+                keys = self._keys_of(resident.ref, _pools(resident) if self._of_pool else ())
+                self._keys[resident.ref] = keys
                 alike[keys] = alike.get(keys, 0) + 1
         for keys, count in alike.items():
             self._add_to(keys, count)
@@ -137,7 +143,7 @@ class Slots:
         """Would a limit be exceeded by less without it?"""
         if not self._over or resident.state in PASSIVE:
             return False
-        return any(key in self._over for key in self._keys.get(resident.ref, ()))
+        return not self._over.keys().isdisjoint(self._keys.get(resident.ref, ()))
 
     def _add(self, ref: ModelRef, by: int) -> None:
         self._add_to(self._keys.get(ref, ()), by)
@@ -157,33 +163,39 @@ class Slots:
         self, ref: ModelRef, pools: Iterable[PoolId], *, comes: bool = False
     ) -> tuple[str, ...]:
         """The limits that `ref` counts against, of those that there are."""
-        if not self._alike:
-            return self._looked_up(ref, pools, comes)
-        keys = self._of_engine.get(ref.engine)
-        if keys is None:
-            keys = self._of_engine[ref.engine] = self._looked_up(ref, pools, comes)
-        return keys
+        engine = ref.engine
+        common = self._of_engine.get(engine)
+        if common is None:
+            common = tuple(key for key in (HOST, f"engine {engine}") if key in self._most)
+            self._of_engine[engine] = common
+        return common if self._alike else (*common, *self._own_keys(ref, pools, comes))
 
-    def _looked_up(self, ref: ModelRef, pools: Iterable[PoolId], comes: bool) -> tuple[str, ...]:
-        policy, most = self._policy, self._most
-        keys = [HOST] if HOST in most else []
+    def _own_keys(self, ref: ModelRef, pools: Iterable[PoolId], comes: bool) -> list[str]:
+        """Those that only some models of its engine count against."""
+        policy = self._policy
+        keys = []
         if policy.single and (comes or not policy.is_pinned(ref)):
             keys.append(SINGLE)
-        if (key := f"engine {ref.engine}") in most:
+        if of_pool := self._of_pool:
+            keys += [of_pool[pool] for pool in set(pools) if pool in of_pool]
+        if self._of_type and (key := self._of_type.get(self._of().type_of(ref))):
             keys.append(key)
-        if policy.pools:
-            keys += [key for pool in set(pools) if (key := f"pool {pool}") in most]
-        if policy.types and (key := f"type {self._of().type_of(ref).value}") in most:
-            keys.append(key)
-        if NPU in most and self._of().on_npu(ref):
+        if NPU in self._most and self._of().on_npu(ref):
             keys.append(NPU)
-        if policy.groups:
-            keys += [f"group {name}" for name in apart(policy.groups, ref)]
-        return tuple(keys)
+        keys += [key for key, group in self._apart if group.has(ref)]
+        return keys
 
     def _of(self) -> Traits:
         assert self._traits is not None
         return self._traits
+
+
+def _pools(resident: Resident) -> Iterable[PoolId]:
+    """Where it holds bytes; some may be named twice."""
+    pools = [s.pool for s in resident.shares]
+    if resident.mapped:
+        pools += [m.pool for m in resident.mapped]
+    return pools
 
 
 def _limits(snapshot: Snapshot, policy: Policy) -> dict[str, int]:

@@ -90,6 +90,7 @@ class Odds:
         self._seconds = self._visits = 0.0
         self._marks: dict[float, _Marks] = {}
         self._weights = zeros(KINDS)
+        self._unseen = Habit(0.0, 0.0, 0.0, 0.0, heat=array("d", _RATES))
         self._weigh()
 
     def _weigh(self) -> None:
@@ -102,6 +103,7 @@ class Odds:
             if due > MANY:
                 self._brought[k], self._due[k] = brought / 2.0, due / 2.0
             self._weights[k] = PRIOR * brought / due
+        self._stock(self._unseen)
 
     # -- learning
 
@@ -283,11 +285,9 @@ class Odds:
 
     def _once(self, last: float) -> Habit:
         """Nobody was seen to ask for it: it is taken for one that was asked for once, then."""
-        habit = Habit(last, last, last, self._clock)
-        for k, rate in enumerate(_RATES):
-            habit.heat[k] = rate
-        self._stock(habit)
-        return habit
+        one = self._unseen  # all of them are alike but for that
+        past = one.events, one.exposure, one.heat, one.brought, one.due, one.store
+        return Habit(last, last, last, self._clock, *past)
 
     # -- keeping
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from collectors.reading import PoolId
+from collectors.reading import PoolId, Seconds
 
 Json = dict[str, Any]
 
@@ -38,8 +38,8 @@ class Past:
     requests: int = 0  # since it was loaded
     popular: float = 0.0  # requests, of which old ones fade
     popular_at: float = 0.0
-    reload: float | None = None  # seconds, from disk
-    wake: float | None = None  # seconds, from its sleep
+    reload: Seconds | None = None  # from disk
+    wake: Seconds | None = None  # from its sleep
     held: tuple[tuple[PoolId, int], ...] = ()  # when it was last loaded
     credit: float = 0.0
     worth: float = 0.0
@@ -79,8 +79,8 @@ class Past:
             requests=int(row["requests"]),
             popular=finite(popular),
             popular_at=finite(popular_at),
-            reload=None if row["reload"] is None else finite(row["reload"]),
-            wake=None if row["wake"] is None else finite(row["wake"]),
+            reload=None if row["reload"] is None else Seconds(finite(row["reload"])),
+            wake=None if row["wake"] is None else Seconds(finite(row["wake"])),
             held=tuple((PoolId(str(p)), int(n)) for p, n in row["held"]),
             credit=finite(credit),
             worth=finite(worth),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from collectors.reading import Blind, Bytes, PoolId
 
-from .actions import Action, Barred, Cancel, Evict, Load, Note, Plan, Trigger, Why
+from .actions import Action, Barred, Cancel, Evict, Load, Loss, Note, Plan, Trigger, Why
 from .brake import brake
 from .experience import NONE_YET, Experience
 from .groups import coming
@@ -204,29 +205,26 @@ def _make_room(
     tally = Tally(snapshot, policy, wanted)
     lacking = tally.lacking
     unmet, full = tally.missing(), slots.full()
-    notes: dict[ModelRef, Why] = {}
+    not_needed, elsewhere, staying = Why.NOT_NEEDED, Why.WRONG_POOL, ways.staying
+    others = [r for r in snapshot.residents if r.ref not in kept] if kept else snapshot.residents
+    # In the order of the snapshot, which may well be that of the notes.
+    whys = {r.ref: not_needed for r in others}
     candidates: list[Resident] = []
-    needy, staying = bool(unmet or full), ways.staying
-    for resident in snapshot.residents:
-        if kept and resident.ref in kept:
-            continue
-        if not needy:
-            notes[resident.ref] = Why.NOT_NEEDED
-            continue
-        spared = staying.get(resident.ref)
-        if spared is None and not tally.helps(resident) and not (full and slots.helps(resident)):
-            spared = Why.WRONG_POOL
-        spared = spared or ways.spared(resident)
-        if spared is None:
+    for resident in others if unmet or full else ():
+        why = staying.get(resident.ref)
+        if why is None and not tally.helps(resident) and not (full and slots.helps(resident)):
+            why = elsewhere
+        why = why or ways.spared(resident)
+        if why is None:
             candidates.append(resident)
         else:
-            notes[resident.ref] = spared
+            whys[resident.ref] = why
     weighing = Weighing(snapshot, policy, experience)
     choose = policy.ranking.choose
     candidates = policy.ranking.order(weighing, candidates)
     asleep = ways.sleepers(candidates, wanted)
     if awake := ways.without_bed(candidates, asleep):
-        notes |= dict.fromkeys(awake, Why.NO_BED)
+        whys |= dict.fromkeys(awake, Why.NO_BED)
         candidates = [r for r in candidates if r.ref not in awake]
     chosen, lacks = choose(weighing, candidates, asleep, tally, slots)
     if asleep and lacks[0]:  # asleep they keep too much: whoever can has to go for good
@@ -239,21 +237,19 @@ def _make_room(
     whole = ways.whole(chosen)
     if relief and lacks[0] and len(whole) == len(chosen):  # who go together are not told apart
         small = too_small(tally, chosen, asleep, lacking)
-        notes |= dict.fromkeys(small, Why.TOO_SMALL)
+        whys |= dict.fromkeys(small, Why.TOO_SMALL)
         candidates = [r for r in candidates if r.ref not in small]
         whole = chosen = [r for r in chosen if r.ref not in small]
     loss = {r.ref: weighing.loss(r, r.ref in asleep) for r in whole}
     victims = ways.evictions(whole, asleep, Why.MAKES_ROOM, {r.ref for r in chosen}, loss)
-    told = {v.ref: Note(v.ref, v.why, v.loss) for v in victims}
-    rest = [r for r in candidates if r.ref not in told]
-    for resident in rest[:NEXT]:
-        known = weighing.known(resident, resident.ref in asleep)
-        told[resident.ref] = Note(resident.ref, Why.NOT_NEEDED, known)
-    notes |= {r.ref: Why.NOT_NEEDED for r in rest[NEXT:]}
-    for ref, why in notes.items():
-        if ref not in told:
-            told[ref] = Note(ref, why)
-    return _Room(victims, tuple(told[ref] for ref in sorted(told)), tally.missing(), lacks[1])
+    whys |= {v.ref: v.why for v in victims}
+    told: dict[ModelRef, Loss | None] = {v.ref: v.loss for v in victims}
+    spare = (r for r in candidates if r.ref not in loss)
+    for resident in islice(spare, NEXT):
+        told[resident.ref] = weighing.known(resident, resident.ref in asleep)
+    refs = sorted(whys)
+    notes = tuple(map(Note, refs, map(whys.__getitem__, refs), map(told.get, refs)))
+    return _Room(victims, notes, tally.missing(), lacks[1])
 
 
 def _in_vain(why: Why) -> Why:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 Score = tuple[float, ...]
-_Weighed = tuple[float, Seconds, Seconds, float]  # a Loss, of which there may be many
+# A Loss, of which there may be many, and what of it falls on each byte.
+_Weighed = tuple[float, Seconds, Seconds, float, float]
 
 FOR_EVER = float("inf")
 
@@ -32,13 +33,13 @@ class Weighing:
         self.snapshot, self.policy = snapshot, policy
         self.history = experience.history
         self.now = self.history.time(snapshot.taken_at)
+        self._odds = self.history.odds
         self._capacity = {p.id: p.total for p in snapshot.pools}
         self._horizons: dict[PoolId | None, Seconds] = {}
         self._ram_price = self.history.price(RAM)
         self._priorities = policy.says("priority")
         self._gone: dict[ModelRef, _Weighed] = {}
         self._asleep: dict[ModelRef, _Weighed] = {}
-        self._sizes: dict[ModelRef, int] = {}
 
     def idle(self, resident: Resident) -> Seconds:
         """Since it was last asked for, or last seen at work."""
@@ -51,7 +52,7 @@ class Weighing:
 
     def loss(self, resident: Resident, sleeps: bool = False) -> Loss:
         """What it is expected to cost that it goes; or that it `sleeps`, which fills RAM."""
-        return Loss(*self._weighed(resident, sleeps))
+        return Loss._make(self._weighed(resident, sleeps)[:4])
 
     def expected(self, resident: Resident, sleeps: bool = False) -> float:
         """The same, in seconds."""
@@ -59,12 +60,12 @@ class Weighing:
 
     def density(self, resident: Resident) -> float:
         """What is expected to be lost by each byte of it."""
-        return self._weighed(resident, False)[3] / (self._sizes[resident.ref] or 1)
+        return self._weighed(resident, False)[4]
 
     def known(self, resident: Resident, sleeps: bool = False) -> Loss | None:
         """Its loss, where somebody has asked for it."""
         known = (self._asleep if sleeps else self._gone).get(resident.ref)
-        return None if known is None else Loss(*known)
+        return None if known is None else Loss._make(known[:4])
 
     def _weighed(self, resident: Resident, sleeps: bool) -> _Weighed:
         weighed = self._asleep if sleeps else self._gone
@@ -74,27 +75,26 @@ class Weighing:
             return known
         pool: PoolId | None
         size: int
-        if len(resident.shares) == 1 and not resident.mapped:  # as most are, and there may be many
-            (share,) = resident.shares
-            pool, size = share.pool, share.size
+        shares = resident.shares
+        if len(shares) == 1 and not resident.mapped:  # as most are, and there may be many
+            pool, size = shares[0].pool, shares[0].size
         else:
             pool, size = _mostly(resident)
         within = self._horizons.get(pool) or self._horizon(pool)
-        chance = self.history.odds.keeping(ref, self.now, within, resident.idle_for)
-        back = self.history.reload(ref, size, Tier.ASLEEP if sleeps else Tier.DISK)
+        chance = self._odds.keeping(ref, self.now, within, resident.idle_for)
+        history = self.history
+        back = history.reload(ref, size, Tier.ASLEEP) if sleeps else history.reload(ref, size)
         expected = chance * back
         if self._priorities and (priority := self.policy.priority_of(ref)):
             expected *= 2.0**priority
         if sleeps and self._ram_price:
-            expected += self._ram_price * sum(s.size for s in resident.shares if s.pool != RAM)
-        self._sizes[ref] = size
-        known = weighed[ref] = (chance, within, back, expected)
+            expected += self._ram_price * sum(s.size for s in shares if s.pool != RAM)
+        known = weighed[ref] = (chance, within, back, expected, expected / (size or 1))
         return known
 
     def size(self, resident: Resident) -> int:
         """All that it holds, in bytes; 1 where that is nothing, for it is divided by."""
-        known = self._sizes.get(resident.ref)
-        return (resident.size if known is None else known) or 1
+        return resident.size or 1
 
     def _horizon(self, pool: PoolId | None) -> Seconds:
         if pool is None:
@@ -122,8 +122,7 @@ class Ranking:
     def order(self, weighing: Weighing, residents: Sequence[Resident]) -> list[Resident]:
         """The idle before the busy, then by score, then by name: total, and the same each time."""
         score = self.score
-        named = sorted(residents, key=_name)
-        return sorted(named, key=lambda r: (r.busy, *score(weighing, r)))
+        return sorted(residents, key=lambda r: (r.busy, *score(weighing, r), r.ref[1], r.ref[0]))
 
 
 def _mostly(resident: Resident) -> tuple[PoolId | None, int]:
@@ -131,10 +130,6 @@ def _mostly(resident: Resident) -> tuple[PoolId | None, int]:
     parts: Sequence[Share | Mapped] = (*resident.shares, *resident.mapped)
     largest = max(parts, key=lambda part: part.size, default=None)
     return None if largest is None else largest.pool, sum(part.size for part in parts)
-
-
-def _name(resident: Resident) -> tuple[str, str]:
-    return resident.ref[1], resident.ref[0]
 
 
 def value(weighing: Weighing, resident: Resident) -> Score:

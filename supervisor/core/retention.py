@@ -38,8 +38,14 @@ def follow(
         if resident.state in THERE:
             worked = _worked_at(resident, since, now, fresh)
             last = max((at for at in (worked, last) if at is not None), default=None)
-        found[ref] = Use(since, last)
+        asked = None if ref in leased or _has_come(resident, use, now) else use.asked
+        found[ref] = Use(since, last, asked=asked)
     return found
+
+
+def _has_come(resident: Resident, use: Use, now: Seconds) -> bool:
+    """Is it at work for whoever asked for it last, and not for somebody before?"""
+    return use.asked is not None and resident.busy and now - resident.busy_for > use.asked
 
 
 def _worked_at(resident: Resident, since: Seconds, now: Seconds, fresh: Seconds) -> Seconds | None:
@@ -50,6 +56,13 @@ def _worked_at(resident: Resident, since: Seconds, now: Seconds, fresh: Seconds)
     began = now - resident.busy_for
     seen = resident.in_flight or began > since + ABOUT or resident.busy_for > fresh + ABOUT
     return now if seen else None
+
+
+def waits(use: Use) -> Seconds | None:
+    """Until when a model that goes with its last user waits for one that is to come. None: for
+    nobody."""
+    since = use.asked if use.asked is not None else use.since if use.last is None else None
+    return None if since is None else Seconds(since + LINGER)
 
 
 def idle_for(resident: Resident, snapshot: Snapshot) -> Seconds:
@@ -70,7 +83,7 @@ def unused(snapshot: Snapshot, policy: Policy) -> tuple[ModelRef, ...]:
         and not r.busy
         and r.ref not in wanted
         and (use := snapshot.uses.get(r.ref)) is not None
-        and (use.last is not None or snapshot.taken_at - use.since >= LINGER)
+        and ((until := waits(use)) is None or snapshot.taken_at >= until)
         and policy.goes_unused(r.ref)
         and not policy.is_pinned(r.ref)
     )

@@ -85,7 +85,8 @@ class Resident:
     anything of its work was seen to move. `context` is in tokens; `expires_at` is
     when its engine means to unload it by itself, in seconds since 1970, `keep_alive` after how
     long without work it does. `slots` are the requests that it can serve at once. `type` and `npu`
-    are what its engine says it is for, and whether it runs on the NPU.
+    are what its engine says it is for, and whether it runs on the NPU. `quiet_for`, of one whose
+    requests nobody counts, is how long before the latest look a sign of its work was seen.
     """
 
     ref: ModelRef
@@ -104,6 +105,7 @@ class Resident:
     slots: int | None = None
     type: ModelType | None = None
     npu: bool = False
+    quiet_for: Seconds | None = None
 
     @property
     def model(self) -> ModelId:
@@ -211,6 +213,14 @@ class EngineState:
         return self.fault is None
 
 
+class Told(NamedTuple):
+    """A resident as its engine alone tells of it, and how many of its requests came through us
+    when that was asked."""
+
+    resident: Resident
+    ours: int
+
+
 class Foreign(NamedTuple):
     """Bytes of a pool held by a process that is no model of ours. `engine`: whose process it is,
     where it is an engine's and holds none of its models alone. `shared`: the part of `size` that
@@ -246,6 +256,7 @@ class Snapshot:
     `listed` sums up all processes, for what is in none of them. `health` is by Device.uuid;
     `incidents` are the recent ones, the oldest first. `leases` are those that have not expired,
     `uses` what was seen of each resident's users, `farewells` who is to go when nobody uses it.
+    `told` has those residents that are shown with the requests that pass through us.
     """
 
     taken_at: Seconds
@@ -268,6 +279,7 @@ class Snapshot:
     leases: tuple[Lease, ...] = ()
     uses: Mapping[ModelRef, Use] = field(default_factory=dict)
     farewells: frozenset[ModelRef] = frozenset()
+    told: Mapping[ModelRef, Told] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         both = self.blind.keys() & {p.id for p in self.pools}

@@ -10,7 +10,7 @@ from collectors.reading import Seconds
 
 from .lease import Lease
 from .policy import Policy
-from .retention import LINGER, THERE, idle_for
+from .retention import THERE, idle_for, waits
 from .snapshot import ModelRef, Resident, Snapshot, State
 
 
@@ -108,8 +108,8 @@ class Standings:
             return
         if policy.goes_unused(ref):
             use = self._snapshot.uses.get(ref)
-            if use is not None and use.last is None:
-                yield Keeper(Hold.FIRST, ends=Seconds(use.since + LINGER))
+            if use is not None and (until := waits(use)) is not None:
+                yield Keeper(Hold.FIRST, ends=until)
         elif limit := policy.idle_timeout_of(ref):
             yield Keeper(Hold.TIMER, ends=Seconds(now + limit - idle_for(resident, self._snapshot)))
 

@@ -18,6 +18,8 @@ SLEEPS = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP})
 NOBODY: frozenset[ModelRef] = frozenset()
 NO_LOSSES: Mapping[ModelRef, Loss] = {}
 
+LOADED = State.LOADED  # by this name quickly found: it is asked for a thousand times in a plan
+
 _STATES = {
     State.LOADING: Why.LOADING,
     State.LEAVING: Why.LEAVING,
@@ -61,7 +63,7 @@ class Ways:
         able = {e.id for e in snapshot.engines if e.up and e.abilities}
         plain = self._even_young and not self._may_be_pinned and not self._leased
         for resident in snapshot.residents:
-            rests = not resident.busy and resident.state is State.LOADED
+            rests = not resident.busy and resident.state is LOADED
             if plain and rests and resident.ref.engine in able:
                 continue  # as nearly all of them do
             if (why := self._held_back(resident, None)) is not None:
@@ -77,7 +79,7 @@ class Ways:
         """Why `resident` stays, whoever needs its bytes. None: it may go."""
         why = self._spared_alone(resident)
         if why is None and self._grouped:
-            others = map(self._spared_alone, self._units.beside(resident.ref))
+            others = map(self._spared_alone, self._units.of(resident.ref))
             if any(other not in (None, Why.LEAVING) for other in others):
                 return Why.STAYS_TOGETHER
         return why
@@ -123,7 +125,7 @@ class Ways:
         beside = self._of_engine.get(ref.engine, 0)
         if beside and ref in self._staying:
             beside -= 1
-        awake = resident.state is State.LOADED
+        awake = resident.state is LOADED
         allowed = self._policy.ladder_of(ref) if self._scoped else self._policy.ladder
         # By identity, which is quick: the policy keeps them all.
         key = (ref.engine, id(allowed), beside == 0, awake, bool(resident.pids))

@@ -10,6 +10,7 @@ import httpx
 from supervisor.core.snapshot import Ability, EngineId, ModelId
 
 from .base import Activity, Checked, EngineModel, EngineRefused, Habit, Proof, WhenBusy
+from .serves import Serves
 from .wire import Wire
 
 
@@ -25,6 +26,7 @@ class Adapter:
     described: ClassVar[bool] = False
     abilities: frozenset[Ability] = frozenset({Ability.LIST})
     sometimes: ClassVar[frozenset[Ability]] = frozenset()
+    paths: ClassVar[Serves] = {}
 
     def __init__(
         self,
@@ -75,6 +77,15 @@ class Adapter:
 
     async def habits(self) -> tuple[Habit, ...]:
         return ()
+
+    def serves(self, model: ModelId) -> Serves:
+        return self.paths
+
+    def address(self, model: ModelId) -> str:
+        return self.url
+
+    def called(self, model: ModelId) -> str:
+        return model
 
     def _unable(self, call: str) -> EngineRefused:
         return EngineRefused(self.id, call, f"{self.title} cannot be told to do that")

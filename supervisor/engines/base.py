@@ -24,6 +24,8 @@ from supervisor.core.header import UNTOLD, Header, Setup
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 from supervisor.core.types import ModelType
 
+from .serves import Serves
+
 
 class EngineError(Exception):
     """`engine` names it, `call` is the request, as "GET /models"."""
@@ -172,6 +174,7 @@ class Engine(Protocol):
     described: ClassVar[bool]  # by the configuration: nobody can tell by asking
     abilities: frozenset[Ability]  # of its kind, until `identify` finds out more
     sometimes: ClassVar[frozenset[Ability]]  # what some of its kind can do besides
+    paths: ClassVar[Serves]  # where engines of its kind answer what clients ask
 
     id: EngineId
     url: str
@@ -229,6 +232,17 @@ class Engine(Protocol):
 
     async def habits(self) -> tuple[Habit, ...]:
         """What it does of its own accord that works against us. Asked rarely; never loads."""
+
+    # What follows is what a client's request for a model needs, and asks nobody.
+
+    def serves(self, model: ModelId) -> Serves:
+        """Where what clients ask of `model` is answered."""
+
+    def address(self, model: ModelId) -> str:
+        """The URL of the server that answers for `model`. Raises EngineDown while none runs."""
+
+    def called(self, model: ModelId) -> str:
+        """What that server calls it: requests have to name it so."""
 
 
 # Monitoring calls: an engine that takes longer is late, and a late source is blind.

@@ -26,6 +26,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import MESSAGES, TEXT, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 BACKENDS = frozenset({"llama.cpp", "vllm", "vllm-metal", "mlx", "sglang", "diffusers"})
@@ -72,6 +73,12 @@ class DockerModelRunner(Adapter):
 
     kind: ClassVar[str] = "dmr"
     title: ClassVar[str] = "Docker Model Runner"
+    paths: ClassVar[Serves] = (
+        at("/engines/v1", f"{TEXT} images")
+        | {"rerank": "/engines/rerank"}
+        | at("/anthropic/v1", MESSAGES)
+        | at("/api", "ollama_chat generate show")
+    )
     ports: ClassVar[tuple[int, ...]] = (12434,)
     proof: ClassVar[Proof] = Proof.PROCESS
     when_busy: ClassVar[WhenBusy] = WhenBusy.REFUSES

@@ -24,6 +24,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import MESSAGES, TEXT, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 STATES = {
@@ -56,6 +57,9 @@ class GPUStack(Adapter):
 
     kind: ClassVar[str] = "gpustack"
     title: ClassVar[str] = "GPUStack"
+    paths: ClassVar[Serves] = at(
+        "/v1", f"{TEXT} {MESSAGES} rerank images edits speech transcriptions"
+    )
     proof: ClassVar[Proof] = Proof.PROCESS
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})

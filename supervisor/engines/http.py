@@ -27,6 +27,7 @@ from .base import (
 )
 from .gauges import gauges
 from .picked import Picked
+from .serves import ANYTHING, Serves
 from .wire import CONTROL_TIMEOUT, Wire
 
 WHOLE = Process(whole=True)
@@ -38,6 +39,7 @@ class Http(Adapter):
 
     kind: ClassVar[str] = "http"
     title: ClassVar[str] = "any HTTP engine"
+    paths: ClassVar[Serves] = ANYTHING
     checked: ClassVar[Checked] = Checked.REAL
     described: ClassVar[bool] = True
     # All that can be described; each engine has those that are.

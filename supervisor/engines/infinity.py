@@ -12,6 +12,7 @@ from .adapter import Adapter
 from .answer import Json
 from .base import Activity, EngineConfused, EngineModel, EngineRefused, Identity, Process, Proof
 from .gauges import gauges
+from .serves import Serves, at
 
 
 class Infinity(Adapter):
@@ -23,6 +24,7 @@ class Infinity(Adapter):
 
     kind: ClassVar[str] = "infinity"
     title: ClassVar[str] = "Infinity"
+    paths: ClassVar[Serves] = at("", "embeddings rerank")
     ports: ClassVar[tuple[int, ...]] = (7997,)
     proof: ClassVar[Proof] = Proof.ENGINE
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.IN_FLIGHT})

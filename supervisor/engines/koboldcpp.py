@@ -21,6 +21,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import MESSAGES, TEXT, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 PREFIX = "koboldcpp/"
@@ -47,6 +48,9 @@ class KoboldCpp(Adapter):
 
     kind: ClassVar[str] = "koboldcpp"
     title: ClassVar[str] = "KoboldCpp"
+    paths: ClassVar[Serves] = at("/v1", f"{TEXT} {MESSAGES} images transcriptions speech") | at(
+        "/api", "ollama_chat generate show"
+    )
     ports: ClassVar[tuple[int, ...]] = (5001,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS

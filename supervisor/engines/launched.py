@@ -32,6 +32,7 @@ from .adapter import Adapter
 from .base import (
     Activity,
     Engine,
+    EngineDown,
     EngineError,
     EngineModel,
     EngineRefused,
@@ -40,6 +41,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import ANYTHING, Serves
 from .wire import Wire
 
 log = logging.getLogger("ullage.engines")
@@ -140,6 +142,7 @@ class Launched(Adapter):
         self._failures = {model: Failures() for model in self._served}
         self._runs: dict[ModelId, _Run] = {}
         self._setups: dict[ModelId, Setup] = {}
+        self._serves: dict[ModelId, Serves] = {}
         self._paused: set[ModelId] = set()
         self._late: dict[ModelId, asyncio.Task[None]] = {}  # they are being stopped for it
 
@@ -200,6 +203,30 @@ class Launched(Adapter):
     async def logs(self, model: ModelId, lines: int) -> tuple[str, ...]:
         self._known("logs", model)
         return await self.runner.logs(model, lines)
+
+    # -- what clients ask goes to the server inside
+
+    def serves(self, model: ModelId) -> Serves:
+        """What the kind inside does. One of no kind may serve anything."""
+        if model not in self._serves:
+            served = self._served.get(model)
+            kind = None if served is None else served.serves
+            self._serves[model] = (
+                ANYTHING if kind is None else self.told.speak(kind, self.id, "").serves(model)
+            )
+        return self._serves[model]
+
+    def address(self, model: ModelId) -> str:
+        run = self._runs.get(model)
+        if run is None or run.wire is None:
+            raise EngineDown(self.id, f"ask {model}", "it does not run, or not yet")
+        return run.wire.url if run.engine is None else run.engine.address(model)
+
+    def called(self, model: ModelId) -> str:
+        run = self._runs.get(model)
+        if run is None or run.engine is None or run.model is None:
+            return model
+        return run.engine.called(run.model.id)
 
     async def close(self) -> None:
         tasks = [*self._late.values(), *(r.look for r in self._runs.values() if r.look is not None)]

@@ -25,6 +25,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import IMAGES, OLLAMA, TEXT, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 STATES = {
@@ -50,6 +51,11 @@ class Lemonade(Adapter):
 
     kind: ClassVar[str] = "lemonade"
     title: ClassVar[str] = "Lemonade"
+    paths: ClassVar[Serves] = (
+        at("/api/v1", f"{TEXT} {IMAGES} rerank transcriptions speech")
+        | at("/v1", "messages")
+        | at("/api", OLLAMA)
+    )
     ports: ClassVar[tuple[int, ...]] = (13305, 8000)
     proof: ClassVar[Proof] = Proof.PROCESS
     when_busy: ClassVar[WhenBusy] = WhenBusy.REFUSES

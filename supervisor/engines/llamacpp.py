@@ -36,6 +36,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import MESSAGES, TEXT, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 STATES = {
@@ -61,6 +62,7 @@ class LlamaCpp(Adapter):
 
     kind: ClassVar[str] = "llamacpp"
     title: ClassVar[str] = "llama.cpp"
+    paths: ClassVar[Serves] = at("/v1", f"{TEXT} {MESSAGES} rerank transcriptions")
     ports: ClassVar[tuple[int, ...]] = (8080,)
     proof: ClassVar[Proof] = Proof.PROCESS
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS

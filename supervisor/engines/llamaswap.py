@@ -29,6 +29,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import MESSAGES, TEXT, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 STATES = {"starting": State.LOADING, "ready": State.LOADED}  # "stopping": still there
@@ -45,6 +46,9 @@ class LlamaSwap(Adapter):
 
     kind: ClassVar[str] = "llamaswap"
     title: ClassVar[str] = "llama-swap"
+    paths: ClassVar[Serves] = at(
+        "/v1", f"{TEXT} {MESSAGES} rerank images edits transcriptions speech"
+    )
     ports: ClassVar[tuple[int, ...]] = (8080,)
     proof: ClassVar[Proof] = Proof.PROCESS
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS

@@ -22,6 +22,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import TEXT, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 V1 = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
@@ -37,6 +38,7 @@ class LMStudio(Adapter):
 
     kind: ClassVar[str] = "lmstudio"
     title: ClassVar[str] = "LM Studio"
+    paths: ClassVar[Serves] = at("/v1", f"{TEXT} messages")
     ports: ClassVar[tuple[int, ...]] = (1234,)
     proof: ClassVar[Proof] = Proof.POOL
     when_busy: ClassVar[WhenBusy] = WhenBusy.UNKNOWN

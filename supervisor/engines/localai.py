@@ -22,6 +22,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import OLLAMA, TEXT, Serves, at
 
 # It waits up to 30 s for requests in flight, then asks the backend to free what it holds.
 CONTROL_TIMEOUT = Seconds(45.0)
@@ -39,6 +40,9 @@ class LocalAI(Adapter):
 
     kind: ClassVar[str] = "localai"
     title: ClassVar[str] = "LocalAI"
+    paths: ClassVar[Serves] = at(
+        "/v1", f"{TEXT} rerank images transcriptions speech messages realtime"
+    ) | at("/api", OLLAMA)
     ports: ClassVar[tuple[int, ...]] = (8080,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.WAITS

@@ -10,6 +10,7 @@ from supervisor.core.snapshot import Ability, ModelId, State
 
 from .adapter import Adapter
 from .base import EngineModel, Identity, Process, Proof, WhenBusy
+from .serves import Serves, at
 
 # It lists its models on every path that begins so; others say that there is no such model.
 NOWHERE = "/v1/models/ullage/no-such-model"
@@ -27,6 +28,7 @@ class MlxLm(Adapter):
 
     kind: ClassVar[str] = "mlxlm"
     title: ClassVar[str] = "mlx_lm.server"
+    paths: ClassVar[Serves] = at("/v1", "chat completions")
     ports: ClassVar[tuple[int, ...]] = (8080,)
     proof: ClassVar[Proof] = Proof.PROCESS
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS

@@ -23,6 +23,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import Serves, at
 from .wire import CONTROL_TIMEOUT
 
 # A key of its cache is a printed Python object: WrapperCacheKey(model_id='org/model', …).
@@ -46,6 +47,9 @@ class MlxOmni(Adapter):
 
     kind: ClassVar[str] = "mlxomni"
     title: ClassVar[str] = "mlx-omni-server"
+    paths: ClassVar[Serves] = at("/v1", "chat embeddings images speech transcriptions") | at(
+        "/anthropic/v1", "messages"
+    )
     ports: ClassVar[tuple[int, ...]] = (10240,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.WAITS

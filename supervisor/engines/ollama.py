@@ -36,6 +36,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import OLLAMA, Serves, at
 from .wire import CONTROL_TIMEOUT, Wire
 
 NEVER = 2200  # a keep-alive of -1 is written as the longest time that Go knows, some 292 years
@@ -63,6 +64,9 @@ class Ollama(Adapter):
 
     kind: ClassVar[str] = "ollama"
     title: ClassVar[str] = "Ollama"
+    paths: ClassVar[Serves] = at(
+        "/v1", "chat completions embeddings responses images edits transcriptions messages"
+    ) | at("/api", OLLAMA)
     ports: ClassVar[tuple[int, ...]] = (11434,)
     proof: ClassVar[Proof] = Proof.PROCESS
     when_busy: ClassVar[WhenBusy] = WhenBusy.WAITS
@@ -82,7 +86,7 @@ class Ollama(Adapter):
         """Since 0.16 /api/status tells; before that, whoever imitates it must give itself away."""
         answer = await self._wire.probe("/api/version")
         version = _member(answer, "version")
-        if not isinstance(version, str):
+        if not isinstance(version, str) or _member(answer, "ullage") is not None:  # our gateway
             return None
         cloud = _member(await self._wire.probe("/api/status"), "cloud")
         if isinstance(cloud, dict):

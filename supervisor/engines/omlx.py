@@ -21,6 +21,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import MESSAGES, TEXT, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 # Whose requests are among those that it counts; it keeps no count for sound and embeddings.
@@ -36,6 +37,7 @@ class Omlx(Adapter):
 
     kind: ClassVar[str] = "omlx"
     title: ClassVar[str] = "oMLX"
+    paths: ClassVar[Serves] = at("/v1", f"{TEXT} {MESSAGES} rerank transcriptions speech")
     ports: ClassVar[tuple[int, ...]] = (8000,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS

@@ -26,6 +26,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import HEARD, MESSAGES, TEXT, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 NAMES = (("/model_info", "/server_info"), ("/get_model_info", "/get_server_info"))  # new, old
@@ -77,6 +78,9 @@ class SgLang(Adapter):
 
     kind: ClassVar[str] = "sglang"
     title: ClassVar[str] = "SGLang"
+    paths: ClassVar[Serves] = at("/v1", f"{TEXT} {MESSAGES} {HEARD} rerank") | at(
+        "/api", "ollama_chat generate show"
+    )
     ports: ClassVar[tuple[int, ...]] = (30000,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.REFUSES

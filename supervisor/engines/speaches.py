@@ -22,6 +22,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import HEARD, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 PS = "/api/ps"
@@ -40,6 +41,7 @@ class Speaches(Adapter):
 
     kind: ClassVar[str] = "speaches"
     title: ClassVar[str] = "speaches"
+    paths: ClassVar[Serves] = at("/v1", f"{HEARD} speech realtime")
     ports: ClassVar[tuple[int, ...]] = (8000,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.REFUSES

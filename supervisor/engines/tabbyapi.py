@@ -19,6 +19,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import Serves, at
 from .wire import CONTROL_TIMEOUT
 
 LOAD = "/v1/model/load"
@@ -35,6 +36,7 @@ class TabbyApi(Adapter):
 
     kind: ClassVar[str] = "tabbyapi"
     title: ClassVar[str] = "TabbyAPI"
+    paths: ClassVar[Serves] = at("/v1", "chat completions embeddings")
     ports: ClassVar[tuple[int, ...]] = (5000,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS

@@ -12,6 +12,7 @@ from .adapter import Adapter
 from .answer import Json
 from .base import Activity, EngineConfused, EngineModel, Identity, Process, Proof
 from .gauges import Gauges, gauges
+from .serves import Serves, at
 
 
 class Tei(Adapter):
@@ -22,6 +23,7 @@ class Tei(Adapter):
 
     kind: ClassVar[str] = "tei"
     title: ClassVar[str] = "TEI"
+    paths: ClassVar[Serves] = at("/v1", "embeddings") | {"rerank": "/rerank"}
     ports: ClassVar[tuple[int, ...]] = (3000,)
     proof: ClassVar[Proof] = Proof.ENGINE
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.IN_FLIGHT})

@@ -17,6 +17,7 @@ from .base import (
     Proof,
     WhenBusy,
 )
+from .serves import Serves, at
 from .wire import CONTROL_TIMEOUT
 
 NOBODY = "None"  # the name of no model
@@ -35,6 +36,9 @@ class TextGen(Adapter):
 
     kind: ClassVar[str] = "textgen"
     title: ClassVar[str] = "text-generation-webui"
+    paths: ClassVar[Serves] = at(
+        "/v1", "chat completions embeddings images transcriptions messages"
+    )
     ports: ClassVar[tuple[int, ...]] = (5000,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS

@@ -11,6 +11,7 @@ from .adapter import Adapter
 from .answer import Json
 from .base import Activity, EngineConfused, EngineModel, Identity, Process, Proof
 from .gauges import Gauges, gauges
+from .serves import Serves, at
 
 ROUTER = "text-generation-"  # and "router", or the name of what it has been built into
 
@@ -23,6 +24,7 @@ class Tgi(Adapter):
 
     kind: ClassVar[str] = "tgi"
     title: ClassVar[str] = "TGI"
+    paths: ClassVar[Serves] = at("/v1", "chat completions")
     ports: ClassVar[tuple[int, ...]] = (3000,)
     proof: ClassVar[Proof] = Proof.ENGINE
     abilities: frozenset[Ability] = frozenset({Ability.LIST, Ability.IN_FLIGHT})

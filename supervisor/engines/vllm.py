@@ -23,6 +23,7 @@ from .base import (
     WhenBusy,
 )
 from .gauges import Gauges, gauges
+from .serves import HEARD, MESSAGES, TEXT, Serves, at
 
 SLEEPS = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP})
 BUSY, UNABLE = 409, 501
@@ -38,6 +39,7 @@ class Vllm(Adapter):
 
     kind: ClassVar[str] = "vllm"
     title: ClassVar[str] = "vLLM"
+    paths: ClassVar[Serves] = at("/v1", f"{TEXT} {MESSAGES} {HEARD} rerank realtime")
     ports: ClassVar[tuple[int, ...]] = (8000,)
     proof: ClassVar[Proof] = Proof.ENGINE
     when_busy: ClassVar[WhenBusy] = WhenBusy.REFUSES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -31,9 +32,15 @@ PATIENCE = httpx.Timeout(None, pool=1.0)
 QUOTED = 200  # characters of an engine's own words that go into an error
 
 
+# Sent with every request of this daemon, so that it knows its own if they come back to it: an
+# engine's address may turn out to be its own gateway's.
+VIA = f"1.1 ullage-{secrets.token_hex(8)}"
+
+
 def client() -> httpx.AsyncClient:
     """The client that all engines share. Proxies and .netrc are no business of loopback."""
     return httpx.AsyncClient(
+        headers={"Via": VIA},
         verify=_trust(),
         trust_env=False,
         timeout=PATIENCE,

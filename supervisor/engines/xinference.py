@@ -25,6 +25,7 @@ from .base import (
     WhenBusy,
 )
 from .gauges import Gauges, gauges
+from .serves import HEARD, IMAGES, Serves, at
 from .wire import CONTROL_TIMEOUT
 
 UNDER_WAY = ("CREATING", "LOADING", "UPDATING")
@@ -58,6 +59,9 @@ class Xinference(Adapter):
 
     kind: ClassVar[str] = "xinference"
     title: ClassVar[str] = "Xinference"
+    paths: ClassVar[Serves] = at(
+        "/v1", f"chat completions embeddings rerank messages speech {IMAGES} {HEARD}"
+    )
     ports: ClassVar[tuple[int, ...]] = (9997,)
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS
     abilities: frozenset[Ability] = frozenset(

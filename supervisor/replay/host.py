@@ -11,9 +11,10 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from collectors.reading import Bytes, Seconds
+from supervisor.core.admission import DRAIN_AFTER, LONG_HELD, Held, draining, order
 from supervisor.core.snapshot import ModelRef
 
 from .figures import Figures
@@ -21,9 +22,9 @@ from .machine import Machine
 from .rules import Queue, Rule
 from .trace import Request, Trace
 
+__all__ = ["DRAIN_AFTER", "LONG_HELD", "Host", "host"]
+
 UNLOAD = Seconds(1.0)  # before the load that it made room for begins
-DRAIN_AFTER = Seconds(60.0)  # held for longer: models at work take no more requests
-LONG_HELD = Seconds(120.0)  # goes before those for whom more wait
 _JUST = 1e-6  # seconds later: then it is older than that
 
 
@@ -150,19 +151,12 @@ class Host:
                 return
 
     def _in_order(self) -> Sequence[ModelRef]:
-        waiting = list(self.since)
-        if self.queue is Queue.WAITERS:
-            waiting.sort(key=self._weight)
-        if self.drained_for is not None and self.drained_for in self.since:
-            waiting.sort(key=lambda ref: ref != self.drained_for)
-        return waiting
-
-    def _weight(self, ref: ModelRef) -> tuple[float, float]:
-        """Whoever was held for long first, the longest first; then most waiters by seconds."""
-        since = self.since[ref]
-        if self.now - since > LONG_HELD:
-            return 0.0, since
-        return 1.0, -len(self.held[ref]) / max(self.machine.models[ref].load, _JUST)
+        if self.queue is not Queue.WAITERS:
+            return sorted(self.since, key=lambda ref: ref != self.drained_for)
+        held, models = self.held, self.machine.models
+        waiting = (Held(r, at, len(held[r]), models[r].load) for r, at in self.since.items())
+        first = () if self.drained_for is None else (self.drained_for,)
+        return [one.ref for one in order(waiting, self.now, first)]
 
     def _load(self, ref: ModelRef, leaving: Sequence[ModelRef]) -> None:
         machine, load = self.machine, self.machine.models[ref].load
@@ -179,8 +173,7 @@ class Host:
 
     def _drain(self, ref: ModelRef) -> bool:
         """Have the cheapest set take no more requests, whether it is at work or not."""
-        even_busy = replace(self.machine.policy, force_when_busy=True)
-        found = self.machine.room_for(ref, self.now, even_busy)
+        found = self.machine.room_for(ref, self.now, draining(self.machine.policy))
         if found is None:
             return False
         self.drained_for, self.draining = ref, frozenset(found)

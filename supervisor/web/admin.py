@@ -136,7 +136,9 @@ class Admin:
 
     @queried()
     async def doctor(self, request: Request) -> Response:
-        advice = await self._site.door.advice()
+        advice, gateway = await self._site.door.advice(), self._site.gateway
+        if gateway is not None:
+            advice = (*gateway.advice(self._site.door.snapshot()), *advice)
         rows = [{"about": a.about, "what": a.what, "remedy": a.remedy} for a in advice]
         return Json({"advice": rows})
 
@@ -238,6 +240,7 @@ class Admin:
             **seen,
             "findings": view.findings(loop.findings, now),
             **keeping.state(loop),
+            "gateway": None if self._site.gateway is None else self._site.gateway.state(),
             "running": [run.decision.id for run in loop.runs],
             "journal": view.journal(loop.journal),
             "notes": [] if machine is None else list(machine.notes),

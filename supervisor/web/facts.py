@@ -24,9 +24,7 @@ from supervisor.loop import Loop
 from supervisor.tally import LOAD_BUCKETS, UNLOAD_BUCKETS, Durations
 
 from .hardware import ages, hardware
-from .site import Site
-
-Fact = tuple[str, tuple[str, ...], float | Durations]
+from .site import Fact, Site
 
 KINDS = {PoolKind.DEDICATED: "vram", PoolKind.UNIFIED: "unified", PoolKind.HOST: "ram"}
 
@@ -43,6 +41,8 @@ def facts(site: Site, most: int = MOST_MODELS) -> Iterator[Fact]:
     yield from _sources(loop)
     yield from ages(loop)
     snapshot = loop.snapshot
+    if site.gateway is not None:
+        yield from site.gateway.facts(() if snapshot is None else [e.id for e in snapshot.engines])
     if snapshot is None:
         return
     yield "sample_timestamp_seconds", (), _wall(loop, snapshot.taken_at)

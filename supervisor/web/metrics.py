@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 
 from supervisor.tally import Durations
 
-from .facts import MOST_MODELS, Fact, facts
-from .site import Site
+from .facts import MOST_MODELS, facts
+from .site import Fact, Site
 
 PREFIX = "ullage_"
 
@@ -164,6 +164,34 @@ NAMES: tuple[Name, ...] = (
     Name("job_reservations", "gauge", (), "Reservations of foreign jobs."),
     Name("job_reserved_bytes", "gauge", ("pool",),
          "What is kept free for foreign jobs, less what they already use."),
+    # requests that pass through the gateway
+    Name("gateway_up", "gauge", (), "1 if the gateway listens."),
+    Name("requests_total", "counter", (*_MODEL, "api", "code"),
+         "Requests that have ended, by the status they were answered with. model is _other for all"
+         " beyond a limit, and with the engine _none for what reached no model."),
+    Name("requests_in_flight", "gauge", _MODEL, "Requests that an engine works on."),
+    Name("requests_held", "gauge", _MODEL, "Requests that wait until their model is there."),
+    Name("request_first_byte_seconds", "histogram", ("engine",),
+         "From a whole request until the first byte of its answer, waiting included."),
+    Name("request_duration_seconds", "histogram", ("engine",),
+         "From a whole request until the last byte of its answer."),
+    Name("request_hold_seconds", "histogram", ("engine",),
+         "How long requests were held: until they were let through, refused, or left."),
+    Name("request_refusals_total", "counter", ("why",), "Requests that were refused, by why."),
+    Name("request_retries_total", "counter", ("engine",),
+         "Requests that were sent once more, for their engine had not begun to answer."),
+    Name("request_clients_gone_total", "counter", (),
+         "Requests whose client left before the answer was whole."),
+    Name("response_bytes_total", "counter", ("engine",), "Bytes of answers that were passed on."),
+    Name("caller_requests_total", "counter", ("token",), "Requests by the token that was sent."),
+    Name("caller_requests_in_flight", "gauge", ("token",),
+         "Requests under way by their token, held ones too."),
+    Name("gateway_loads_total", "counter", ("engine", "result"),
+         "Loads that were made for requests that wait, by what became of them."),
+    Name("gateway_drains_total", "counter", ("result",),
+         "Models at work that got no new requests so that they could leave: done, or late."),
+    Name("gateway_connections", "gauge", ("side",),
+         "Open connections: of clients, to engines, and idle to engines."),
     # the daemon itself
     Name("samples_total", "counter", (), "Snapshots taken."),
     Name("sample_failures_total", "counter", (), "Snapshots that could not be taken."),

@@ -52,6 +52,10 @@ def page(state: dict[str, Any]) -> str:
         (r["client"], r["pool"], format_seconds(r["left"]), _size(r["size"]), _size(r["held"]))
         for r in state["reservations"]
     ]
+    requests = [
+        (r["model"], str(r["in_flight"]), str(r["held"]), r["longest"])
+        for r in _requests(state["gateway"])
+    ]
     engines = [(e["id"], e["kind"], e["url"], _standing(e)) for e in state["engines"]]
     findings = [
         (f["severity"], f["subject"], f["detail"], format_seconds(f["for"]))
@@ -71,6 +75,8 @@ def page(state: dict[str, Any]) -> str:
 {ready}
 {_table("Pools", ("Name", "Pool", "Total", "Free", "Models hold", "Headroom"), pools, 4)}
 {_table("Models", ("Model", "Status", "Kept by", "Activity", "Holds"), models, 1)}
+{_gateway(state["gateway"])}
+{_table("Requests", ("Model", "In flight", "Waiting", "Longest wait"), requests, 3)}
 {_table("Leases", ("Model", "Client", "Left"), leases, 1)}
 {_table("Reservations", ("Client", "Pool", "Left", "Size", "Kept free"), jobs, 2)}
 {_table("Engines", ("Engine", "Kind", "Address", "State"), engines, 0)}
@@ -85,6 +91,26 @@ def page(state: dict[str, Any]) -> str:
 def _status(model: Mapping[str, Any]) -> str:
     leaving = f" (contexts={model['contexts']})" if model["status"] == "leaving" else ""
     return f"{model['status']}{leaving}"
+
+
+def _gateway(gateway: Mapping[str, Any] | None) -> str:
+    if gateway is None:
+        return "<p>Gateway: off.</p>"
+    if gateway["fault"] is not None:
+        return f"<p>Gateway: does not listen, {escape(gateway['fault'])}.</p>"
+    return f"<p>Gateway: {escape(', '.join(gateway['addresses']))}.</p>"
+
+
+def _requests(gateway: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """A row for each model that is worked with, or waited for."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in () if gateway is None else (*gateway["in_flight"], *gateway["held"]):
+        mine = rows.setdefault(row["model"], {"in_flight": 0, "held": 0, "longest": ""})
+        if "longest" in row:
+            mine |= {"held": row["count"], "longest": format_seconds(row["longest"])}
+        else:
+            mine["in_flight"] = row["count"]
+    return [{"model": name, **row} for name, row in sorted(rows.items())]
 
 
 def _standing(engine: Mapping[str, Any]) -> str:

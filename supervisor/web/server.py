@@ -13,10 +13,12 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from . import keeping, listen, savings, settings
+from supervisor import listen
+from supervisor.listen import ListenError
+
+from . import keeping, savings, settings
 from .admin import ERRORS, routes
 from .guard import Guard, rules
-from .listen import ListenError
 from .patient import Patient
 from .site import Site
 

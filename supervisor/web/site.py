@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+from supervisor.core.snapshot import Snapshot
+from supervisor.doctor import Advice
 from supervisor.door import Door
 from supervisor.loop import Loop
 from supervisor.overrides import Overrides
+from supervisor.tally import Durations
+
+Fact = tuple[str, tuple[str, ...], float | Durations]
+
+
+class Gateway(Protocol):
+    """What is shown of the gateway, which is a room of its own."""
+
+    def state(self) -> dict[str, Any]:
+        """Its part of the state, as JSON."""
+
+    def facts(self, engines: Iterable[str]) -> Iterable[Fact]:
+        """Its part of the metrics."""
+
+    def advice(self, snapshot: Snapshot) -> Sequence[Advice]:
+        """Its part of what the doctor says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +34,8 @@ class Site:
     """`started_at` is on the loop's monotonic clock, in seconds.
 
     `allowed_hosts` are names by which clients may call this machine, besides loopback's and
-    `bound_host`. `token` None: reading is free, changing is for this machine only.
+    `bound_host`. `token` None: reading is free, changing is for this machine only. `gateway` None:
+    there is none.
     """
 
     door: Door
@@ -24,6 +45,7 @@ class Site:
     allowed_hosts: frozenset[str] = frozenset()
     bound_host: str = "127.0.0.1"
     overrides: Overrides | None = None
+    gateway: Gateway | None = None
 
     @property
     def loop(self) -> Loop:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from collectors.reading import RAM, Bytes, MemoryPool, PoolKind, Seconds, gib
-from supervisor.core.headroom import Room, rooms, shortfall, without
+from supervisor.core.headroom import Room, releases, rooms, shortfall, without
 from supervisor.core.plan import plan
 from supervisor.core.policy import Amount, Policy, PoolPolicy
 from supervisor.core.snapshot import Snapshot
-from tests.builders import demand, engine, ref, resident, share
+from tests.builders import OTHER, demand, engine, ref, resident, share
 
 UNIFIED = MemoryPool(
     RAM, PoolKind.UNIFIED, gib(64), gib(40), device_limit=gib(48), device_used=gib(24)
@@ -59,3 +59,15 @@ def test_mapped_weights_do_not_lift_a_budget() -> None:
     kept = PoolPolicy(Amount(size=gib(4)), Amount(size=gib(3)))
     found = room(mac(pool=host, mapped={RAM: gib(20)}), Policy(pools={RAM: kept}))
     assert (found.headroom, found.hard) == (gib(3), gib(3))
+
+
+def test_who_leaves_promises_its_bytes_and_those_of_a_file_that_nobody_else_has_mapped() -> None:
+    first = resident("a", 2, files=[("w", 1), ("x", 3)])
+    last = replace(resident("b", 0, files=[("w", 1)]), shares=(share(4, OTHER),))
+    empty = replace(resident("c", 0), shares=(share(0),))
+    there = Snapshot(Seconds(0), (), (first, last, empty))
+    assert releases(there, [first, empty, last]) == [
+        (share(5),),
+        (),
+        (share(1), share(4, OTHER)),
+    ]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-import time
 import tracemalloc
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -325,28 +323,3 @@ def test_a_model_takes_less_than_a_kib_and_a_half() -> None:
     tracemalloc.stop()
     assert (after - before) / len(names) < 1700
     assert max(len(json.dumps(odds.row(one))) for one in names) < 2048
-
-
-def test_learning_and_asking_take_microseconds_however_many_there_are() -> None:
-    """Ten times what they should take, and the best of several tries: of the order alone."""
-    odds, names, now = crowd(1000, 3000)
-    dice = random.Random(5)
-
-    def best(work: Callable[[], None], count: int) -> float:
-        found = []
-        for _ in range(5):
-            started = time.perf_counter()
-            work()
-            found.append((time.perf_counter() - started) / count)
-        return min(found)
-
-    def learn() -> None:
-        for _ in range(200):
-            odds.arrived(dice.choice(names), now)
-
-    def ask() -> None:
-        for one in names[:200]:
-            odds.keeping(one, now + 900, 600)
-
-    assert best(learn, 200) < 200e-6
-    assert best(ask, 200) < 50e-6

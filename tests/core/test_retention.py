@@ -206,6 +206,34 @@ def test_who_goes_with_its_last_user_goes(why: dict[str, object], expected: bool
     assert unused(busy, ON_DEMAND) == ()
 
 
+def test_one_that_was_asked_for_while_it_was_there_waits_for_whoever_asked() -> None:
+    asked = {M: Use(Seconds(1), Seconds(900), asked=Seconds(990))}
+    idle = resident("m", 4, idle=100)
+    snapshot = at(1000, idle, uses=asked)
+    assert unused(snapshot, ON_DEMAND) == ()
+    (first,) = standing(M, snapshot, ON_DEMAND).keepers
+    assert (first.hold, first.ends) == (Hold.FIRST, 990 + LINGER)
+    later = at(990 + LINGER, idle, uses=asked)
+    assert unused(later, ON_DEMAND) == (M,)
+    assert follow(asked, snapshot, FRESH)[M].asked == 990
+
+
+@pytest.mark.parametrize(
+    ("seen", "come"),
+    [
+        (at(1000, resident("m", 4, idle=0.0), leases=(lease(),)), True),
+        (at(1000, replace(resident("m", 4, busy=1), busy_for=Seconds(5))), True),
+        (at(1000, replace(resident("m", 4, busy=1), busy_for=Seconds(50))), False),
+    ],
+    ids=["a lease", "a chat since", "a chat before"],
+)
+def test_whoever_asked_has_come_with_a_lease_or_a_chat_that_began_since(
+    seen: Snapshot, come: bool
+) -> None:
+    asked = {M: Use(Seconds(1), Seconds(900), asked=Seconds(990))}
+    assert (follow(asked, seen, FRESH)[M].asked is None) is come
+
+
 def test_a_keep_alive_of_nothing_is_no_matter_for_the_watchdog() -> None:
     policy = Policy(keep_alive=Seconds(0))
     snapshot = at(1000, resident("m", 4, idle=100), uses=USED)

@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from collectors.reading import Seconds
 from supervisor.core.actions import Trigger, Why
 from supervisor.core.brake import Bucket
 from supervisor.core.experience import Experience
-from supervisor.core.groups import Group, Rule, matches, members, together
+from supervisor.core.groups import Group, Rule, Units, matches, members, together
 from supervisor.core.limits import Slots, type_of
 from supervisor.core.plan import dismiss, limit, plan
 from supervisor.core.policy import Brake, EnginePolicy, ModelPolicy, Policy, PoolPolicy
@@ -21,6 +21,7 @@ from supervisor.core.snapshot import (
     Demand,
     EngineId,
     Installed,
+    ModelRef,
     Reservation,
     Resident,
     Snapshot,
@@ -186,6 +187,15 @@ def test_counting_step_by_step_is_counting_anew(world: tuple[Snapshot, Policy], 
         slots.leave(victim)
 
 
+def test_only_who_counts_against_a_limit_that_is_exceeded_helps() -> None:
+    ours, mine, yours = resident("a", 1), resident("b", 1, engine="x"), resident("c", 1, engine="x")
+    policy = Policy(max_active=9, engines={EngineId("x"): EnginePolicy(max_active=1)})
+    slots = Slots(machine(ours, mine, yours, free=9), policy, demand("d", 1))
+    assert [slots.helps(one) for one in (ours, mine, yours)] == [False, True, True]
+    slots.leave(mine)
+    assert not slots.helps(yours)
+
+
 # -- groups
 
 
@@ -206,6 +216,7 @@ def test_counting_step_by_step_is_counting_anew(world: tuple[Snapshot, Policy], 
 )
 def test_a_star_stands_for_any_text(pattern: str, name: str, engine: str, is_meant: bool) -> None:
     assert matches(pattern, ref(name, engine)) is is_meant
+    assert Group(Rule.NEVER_TOGETHER, ("no", pattern, "no*")).has(ref(name, engine)) is is_meant
 
 
 PAIR = {"pair": Group(Rule.ALWAYS_TOGETHER, ("a", "b"))}
@@ -221,10 +232,39 @@ def test_a_name_that_two_engines_have_means_that_of_the_same_engine() -> None:
     assert members(PAIR["pair"], world) == (ref("b", "llama"), A)  # the loaded one; else the first
 
 
+def test_one_that_is_meant_by_two_of_a_name_brings_its_own_along() -> None:
+    group = {"g": Group(Rule.ALWAYS_TOGETHER, ("a", "c"))}
+    other = ref("a", "llama")
+    world = replace(machine(free=9), installed=tuple(Installed(r) for r in (A, C, other)))
+    assert together(group, C, world) == (A,)
+    assert together(group, other, world) == (A, C)  # there is only one of that name, and it has A
+
+
 def test_groups_that_share_a_model_are_together_altogether() -> None:
     groups = PAIR | {"more": Group(Rule.ALWAYS_TOGETHER, ("b", "c"))}
     world = replace(machine(free=9), installed=tuple(Installed(r) for r in (A, B, C)))
     assert together(groups, A, world) == (B, C)
+
+
+@given(
+    some.lists(
+        some.lists(
+            some.sampled_from(["a", "b", "c", "d", "ollama/a", "llama/b", "l*c", "*d"]), min_size=1
+        ),
+        max_size=3,
+    ),
+    some.sets(some.builds(ref, some.sampled_from("abcd"), some.sampled_from(["ollama", "llama"]))),
+)
+@example([["a", "c"]], {A, C, ref("a", "llama")})  # C goes with one of them, and with C both do
+def test_who_leaves_with_one_is_who_is_together_with_it(
+    names: list[list[str]], there: set[ModelRef]
+) -> None:
+    groups = {str(n): Group(Rule.ALWAYS_TOGETHER, tuple(m)) for n, m in enumerate(names)}
+    world = machine(*(resident(r.model, 1, engine=r.engine) for r in sorted(there)), free=1)
+    units = Units(groups, world)
+    for one in world.residents:
+        others = [r.ref for r in units.of(one.ref) if r != one]
+        assert tuple(others) == together(groups, one.ref, world)
 
 
 def pair(**changes: object) -> Snapshot:

@@ -1,5 +1,7 @@
 """`ullage demo` as a person sees it: lines, a screen of 80 by 24, an end without a mess."""
 
+import asyncio
+import functools
 import logging
 import re
 import signal
@@ -21,31 +23,52 @@ from supervisor.demo.screen import Screen, layout
 ROOT = Path(__file__).parents[2]
 
 
-def drawn(at, width=80, height=24):
-    """The screen as text, `at` seconds into the story."""
+TIMES = (0.5, 12, 33, 57, 62)
+SIZES = ((80, 24), (132, 50))
+
+
+@functools.cache
+def drawn():
+    """The screen as text, by the seconds into the story and by its size. It is played once."""
 
     async def main():
-        cast = story.stage(Clock())
-        console = Console(width=width, height=height, force_terminal=True, color_system=None)
+        clock = Clock()
+        cast = story.stage(clock)
+        pages = {}
+
+        async def look():
+            begun = clock()
+            for at in TIMES:
+                await clock.sleep(begun + at - clock())
+                for size in SIZES:
+                    pages[at, size] = page(cast.feed, *size)
+
         async with cast.world, demo.beside(cast.feed.follow()):
-            await story.play(cast, length=at)
-            with console.capture() as captured:
-                console.print(Screen(demo.TITLE, cast.feed).draw(console))
-            return captured.get()
+            looking = asyncio.create_task(look())
+            await story.play(cast, length=TIMES[-1] + 1)
+            await looking
+        return pages
 
     return run(main())
 
 
-@pytest.mark.parametrize("at", [0.5, 12, 33, 57, 62])
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (132, 50)])
-def test_the_screen_fits_the_terminal(at, width, height):
-    lines = drawn(at, width, height).rstrip("\n").split("\n")
-    assert len(lines) <= height
-    assert max(len(line) for line in lines) <= width
+def page(feed, width=80, height=24):
+    console = Console(width=width, height=height, force_terminal=True, color_system=None)
+    with console.capture() as captured:
+        console.print(Screen(demo.TITLE, feed).draw(console))
+    return captured.get()
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_screen_fits_the_terminal(width, height):
+    for at in TIMES:
+        lines = drawn()[at, (width, height)].rstrip("\n").split("\n")
+        assert len(lines) <= height, at
+        assert max(len(line) for line in lines) <= width, at
 
 
 def test_the_screen_tells_who_is_where_without_colour():
-    text = drawn(33)
+    text = drawn()[33, (80, 24)]
     gpu1 = next(line.split()[2] for line in text.split("\n") if line.startswith("gpu1"))
     letters = {
         line.split()[1]: line[0] for line in text.split("\n") if re.match(r"[a-z]  \S+/", line)
@@ -61,13 +84,10 @@ def test_the_screen_tells_who_is_where_without_colour():
 def test_a_pool_that_cannot_be_read_is_named_with_the_reason():
     async def main():
         cast = story.stage(Clock())
-        console = Console(width=80, height=24, force_terminal=True, color_system=None)
         async with cast.world:
             cast.machine.lost[GPU1] = "fell off the bus"
             await cast.world.clock.advance(2)
-            with console.capture() as captured:
-                console.print(Screen(demo.TITLE, cast.feed).draw(console))
-            return captured.get()
+            return page(cast.feed)
 
     assert re.search(r"gpu1 +cannot be read: fell off the bus", run(main()))
 
@@ -95,8 +115,9 @@ def test_a_bar_shows_models_others_promises_free_memory_and_the_reserve(room, he
     assert layout(room, [(name, gib(size)) for name, size in held], 16) == bar
 
 
+@pytest.mark.slow
 def test_the_plain_demo_says_in_sentences_what_happens(capsys):
-    assert demo.main(plain=True, speed=40, seconds=40) == 0
+    assert demo.main(plain=True, speed=10, seconds=40) == 0
     out = capsys.readouterr().out
     assert re.search(r"\[ +1[5-9]\.\ds\] a game starts on GPU 1", out)
     assert re.search(r"d-\d+ asked to load press/coder-7b; load press/coder-7b", out)
@@ -114,7 +135,9 @@ def started(*words):
     )
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_ends_it_with_a_summary_and_no_trace(sign):
     process = started("speed=10")
     assert b"a notes program" in process.stdout.readline()

@@ -84,4 +84,5 @@ def kinds_with(*abilities):
 
 
 kinds = pytest.mark.parametrize("kind", KINDS)
-asked = pytest.mark.parametrize("kind", [k for k in KINDS if not ENGINES[k].described])
+ASKED = [k for k in KINDS if not ENGINES[k].described]
+asked = pytest.mark.parametrize("kind", ASKED)

@@ -13,6 +13,7 @@ from supervisor.engines.base import (
     EngineRefused,
     Proof,
 )
+from supervisor.engines.serves import TAILS
 from tests.engines.contract import (
     CONTROLS,
     asked,
@@ -36,14 +37,18 @@ def test_an_engine_knows_its_own_kind(kind):
 @asked
 def test_an_engine_does_not_take_another_kind_for_its_own(kind):
     """Every capture of every other kind: each was seen in several versions, and guises."""
-    for other in ENGINES:
-        for path in CAPTURES.glob(f"{other}-*.json"):
-            made = engine(kind, Replay(capture(path.stem)).client())
+    captures = [(other, p.stem) for other in ENGINES for p in CAPTURES.glob(f"{other}-*.json")]
+
+    async def ask():
+        for other, name in captures:
+            made = engine(kind, Replay(capture(name)).client())
             try:
-                identity = asyncio.run(made.identify())
+                identity = await made.identify()
             except EngineRefused:
                 continue  # behind a locked door stands nobody whom it knows
-            assert (identity is not None) == (kind == other), path.stem
+            assert (identity is not None) == (kind == other), name
+
+    asyncio.run(ask())
 
 
 @asked
@@ -146,7 +151,36 @@ def test_the_key_is_sent_with_every_call_and_only_where_there_is_one(kind):
 
 
 @kinds
+def test_what_clients_ask_is_served_on_paths_of_parts_that_are_known(kind):
+    made = engine(kind, Replay(lifecycle(kind)).client())
+    served = made.serves(ModelId("m"))
+    assert served == ENGINES[kind].paths
+    for part, path in served.items():
+        assert any(path.endswith(tails[part]) for tails in TAILS.values() if part in tails)
+        assert path.startswith("/")
+
+
+@kinds
+def test_a_request_for_a_model_asks_nobody_where_it_goes(kind):
+    replay = Replay(lifecycle(kind))
+    made = engine(kind, replay.client(), "http://127.0.0.1:1/below")
+    made.serves(ModelId("m"))
+    assert made.address(ModelId("m")) == "http://127.0.0.1:1/below"
+    assert made.called(ModelId("m")) == "m"
+    assert replay.asked == []
+
+
+@kinds
 def test_every_call_of_the_protocol_is_there(kind):
-    for name in ("identify", "list", "activity", "habits", *CONTROLS):
+    for name in (
+        "identify",
+        "list",
+        "activity",
+        "habits",
+        "serves",
+        "address",
+        "called",
+        *CONTROLS,
+    ):
         own, agreed = getattr(ENGINES[kind], name), getattr(base.Engine, name)
         assert list(inspect.signature(own).parameters) == list(inspect.signature(agreed).parameters)

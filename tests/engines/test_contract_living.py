@@ -13,6 +13,7 @@ from supervisor.engines.base import (
     WhenBusy,
 )
 from tests.engines.contract import (
+    able,
     engine,
     kinds,
     kinds_with,
@@ -121,12 +122,12 @@ def test_an_engine_that_counts_requests_says_how_many_are_in_flight(kind):
     on_socket(kind, live)
 
 
-@pytest.mark.parametrize("deep", [False, True])
-@kinds
-def test_a_model_that_can_sleep_sleeps_and_wakes(kind, deep):
-    if (Ability.DEEP_SLEEP if deep else Ability.SLEEP) not in ENGINES[kind].abilities:
-        return
+SLEEPERS = [(kind, False) for kind in able(Ability.SLEEP)]
+SLEEPERS += [(kind, True) for kind in able(Ability.DEEP_SLEEP)]
 
+
+@pytest.mark.parametrize(("kind", "deep"), SLEEPERS)
+def test_a_model_that_can_sleep_sleeps_and_wakes(kind, deep):
     async def live(made, fake):
         a = ModelId(fake.models[0])
         fake.take(a)

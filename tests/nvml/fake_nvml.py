@@ -164,18 +164,26 @@ class State:
         os.environ["FAKE_NVML_STATE"] = str(self.path)
         pynvml.nvmlLib = ctypes.CDLL(str(lib))
         cache.clear()
+        _shut_down()  # a thread of an earlier test may have been late
         try:
             yield pynvml
         finally:
             self.drop("fault")
             self.drop("hang")
-            with contextlib.suppress(pynvml.NVMLError):
-                while True:  # drop every init the test left
-                    pynvml.nvmlShutdown()
+            _shut_down()
             pynvml.nvmlLib, old, pynvml._nvmlLib_refcount = saved
             cache.clear()
             cache.update(old)
             os.environ.pop("FAKE_NVML_STATE", None)
+
+
+def _shut_down() -> None:
+    """Drop every init that was left."""
+    import pynvml
+
+    with contextlib.suppress(pynvml.NVMLError):
+        while True:
+            pynvml.nvmlShutdown()
 
 
 def _row(*words: object, **fields: object) -> str:

@@ -146,7 +146,7 @@ def test_noise_just_above_the_line_makes_nobody_leave() -> None:
         async with shelf(idle=10, works=10) as (home, ram, server):
             server.busy["works"] = 1
             ram.other = 64 - 20 - 4.5
-            for i in range(120):
+            for i in range(82):  # each of its 41 steps twice
                 ram.held["works"] = 10 + (i * 37 % 41) / 100  # up and down by 400 MiB
                 home.children.anonymous[server.pids["works"]] = gib(ram.held["works"])
                 ram.weigh()

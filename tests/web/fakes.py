@@ -42,6 +42,10 @@ from supervisor.core.snapshot import (
 from supervisor.door import Door
 from supervisor.events import Tick
 from supervisor.executor import Executor
+from supervisor.gated import GatewayConfig, TokenConfig
+from supervisor.gateway.counts import Counts
+from supervisor.gateway.shown import Shown
+from supervisor.gateway.tokens import Tokens
 from supervisor.journal import Journal
 from supervisor.loop import Loop
 from supervisor.sources import SourceHealth
@@ -191,6 +195,33 @@ class FakeSources:
     def resume(self) -> list[str]:
         found, self.released = ([] if self.released is None else self.holds), None
         return found
+
+
+class FakeLive:
+    """A gateway that has one request at work and two that wait."""
+
+    addresses = ("http://127.0.0.1:8553",)
+    fault: str | None = None
+
+    def in_flight(self) -> dict[ModelRef, int]:
+        return {ref("llama3:70b"): 1}
+
+    def held(self) -> list[tuple[ModelRef, int, float]]:
+        return [(ref("gemma3:4b"), 2, 7.5)]
+
+    def connections(self) -> dict[str, int]:
+        return {"clients": 3, "engines": 1, "idle": 1}
+
+
+def gateway(live: FakeLive | None = None) -> Shown:
+    """One that has answered a request, and refused one."""
+    config = GatewayConfig(tokens=(TokenConfig("laptop", b"", models=("nothing",)),))
+    tokens = Tokens(config.tokens, clock=lambda: NOW, wall=lambda: EPOCH)
+    counts = Counts()
+    counts.answered(ref("qwen3:8b"), "openai", 200, 0.2, 3.5, 4096)
+    counts.refused("full")
+    counts.held(ref("qwen3:8b"), 4.0)
+    return Shown(config, counts, tokens, live or FakeLive(), lambda: NOW, lambda: EPOCH)
 
 
 POLICY = Policy(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 from typing import Any
 
 import pytest
@@ -109,12 +110,12 @@ def test_we_answer_to_our_own_names(host):
         "é.example",
     ],
 )
-@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "DELETE"])
-def test_a_rebound_name_is_refused_whatever_it_asks(host, method):
-    reply = ask(method, headers={"host": host, **JSON})
-    assert reply.status == 421
-    assert b"listen.allowed_hosts" in reply.body
-    assert reply.headers["connection"] == "close"
+def test_a_rebound_name_is_refused_whatever_it_asks(host):
+    for method in ("GET", "POST", "HEAD", "DELETE"):
+        reply = ask(method, headers={"host": host, **JSON})
+        assert reply.status == 421, method
+        assert b"listen.allowed_hosts" in reply.body, method
+        assert reply.headers["connection"] == "close", method
 
 
 @pytest.mark.parametrize("hosts", [[], ["127.0.0.1", "127.0.0.1"], ["evil.example", "127.0.0.1"]])
@@ -173,12 +174,11 @@ def test_every_method_that_is_not_known_to_be_harmless_counts_as_a_change(method
         ({"authorization": "Bearer é"}, 401),
     ],
 )
-@pytest.mark.parametrize("client", [US, STRANGER])
-@pytest.mark.parametrize("path", ["/api/v1/state", "/metrics", "/"])
-def test_where_there_is_a_token_everything_needs_it(headers, status, client, path):
-    reply = ask(path=path, headers=headers, client=client, rules=Rules(token=TOKEN))
-    assert reply.status == status
-    assert ("www-authenticate" in reply.headers) == (status == 401)
+def test_where_there_is_a_token_everything_needs_it(headers, status):
+    for client, path in product([US, STRANGER], ["/api/v1/state", "/metrics", "/"]):
+        reply = ask(path=path, headers=headers, client=client, rules=Rules(token=TOKEN))
+        assert reply.status == status, (client, path)
+        assert ("www-authenticate" in reply.headers) == (status == 401), (client, path)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

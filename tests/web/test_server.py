@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.web import listen
-from supervisor.web.listen import ListenError
+from supervisor import listen
+from supervisor.listen import ListenError
 from supervisor.web.server import Server
 
 from .fakes import World, running, site

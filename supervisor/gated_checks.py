@@ -1,0 +1,164 @@
+"""Reads the gateway's table: a frozen value, and a note for each mistake in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from types import MappingProxyType
+
+from . import gated
+from .checks import read_token
+from .forms import is_loopback, split_url
+from .gated import ANY_ORIGIN, GatewayConfig, TokenConfig
+from .given import Given
+from .settings import File, KeyPath
+from .units import format_duration, format_size, shown
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})
+_OWN = ("allowed_hosts", "max_bodies", "aliases", "tokens")
+
+
+def read(file: File, given: Given) -> GatewayConfig:
+    """What the gateway is to do. Notes what is wrong, all of it."""
+    table = file.gateway
+    tokens = tuple(_tokens(table, given))
+    if table.enabled:
+        _address(file, given)
+        _engines(file, given)
+    _sizes_and_times(table, given)
+    if ANY_ORIGIN in table.cors_origins and not table.tokens:
+        given.problem(
+            ("gateway", "cors_origins"),
+            f'"{ANY_ORIGIN}" lets every page that a browser here opens use the models; name the'
+            " sites, or make a token: `ullage token NAME`",
+        )
+    names = {n: getattr(table, n) for n in gated.Gateway.model_fields if n not in _OWN}
+    hosts = dict.fromkeys((*file.listen.allowed_hosts, *table.allowed_hosts))
+    return GatewayConfig(
+        **names,
+        allowed_hosts=tuple(hosts),
+        max_bodies=max(table.max_bodies, table.max_body),
+        aliases=MappingProxyType(_aliases(file, given)),
+        tokens=tokens,
+    )
+
+
+def _tokens(table: gated.Gateway, given: Given) -> Iterator[TokenConfig]:
+    seen: dict[bytes, str] = {}
+    for name, token in table.tokens.items():
+        path: KeyPath = ("gateway", "tokens", name)
+        if not _NAME.fullmatch(name):
+            given.problem(path, "a token's name is letters, digits, dots, dashes, underscores")
+        digest = _digest(token, path, given)
+        if digest is None:
+            continue
+        twin = seen.setdefault(digest, name)
+        if twin != name:
+            given.problem(path, f"is the same token as {twin}; make one of its own for each")
+        yield TokenConfig(
+            name,
+            digest,
+            token.models,
+            token.engines,
+            token.max_in_flight,
+            token.per_minute,
+            token.priority,
+            token.expires,
+        )
+
+
+def _digest(token: gated.Token, path: KeyPath, given: Given) -> bytes | None:
+    said = given.keys(path)
+    if {"sha256", "token_file"} <= said:
+        given.problem((*path, "sha256"), "is given, and token_file too; give one of them")
+    elif token.token_file is not None:
+        try:
+            return sha256(read_token(token.token_file).encode()).digest()
+        except ValueError as error:
+            given.problem((*path, "token_file"), str(error))
+    elif not said & {"sha256", "token_file"}:
+        right = "is missing, or token_file; `ullage token NAME` makes a token and this line"
+        given.problem((*path, "sha256"), right)
+    return token.sha256
+
+
+def _address(file: File, given: Given) -> None:
+    """Who can reach it, and whether the port can be its own."""
+    table, listen = file.gateway, file.listen
+    if not is_loopback(table.host) and not table.tokens and not table.allow_anyone:
+        given.problem(
+            ("gateway", "host"),
+            f"{shown(table.host)} can be reached from other machines, and there is no token; listen"
+            " on 127.0.0.1, make one (`ullage token NAME`), or set gateway.allow_anyone = true",
+        )
+    if table.port and table.port == listen.port and overlap(table.host, listen.host):
+        given.problem(
+            ("gateway", "port"), "is listen.port too, where Ullage itself answers; give another"
+        )
+    if table.socket is not None and table.socket == listen.socket:
+        given.problem(("gateway", "socket"), "is listen.socket too; give another")
+
+
+def _engines(file: File, given: Given) -> None:
+    """An engine that is asked at the gateway's own address would be asked for ever."""
+    table = file.gateway
+    for name, engine in file.engines.items():
+        said: list[tuple[KeyPath, str | None]] = [(("engines", name, "url"), engine.url)]
+        for model, served in engine.served.items():
+            said.append((("engines", name, "served", model, "url"), served.url))
+        for path, url in said:
+            _, host, port = split_url(url) if url else (None, "", 0)
+            if port and port == table.port and overlap(host, table.host):
+                given.problem(
+                    path,
+                    f"{shown(url)} is where the gateway listens; say where the engine itself does,"
+                    " or change gateway.port (`ullage adopt` explains)",
+                )
+
+
+def overlap(one: str, other: str) -> bool:
+    """May both be the same address of this machine?"""
+    a, b = ("127.0.0.1" if host == "localhost" else host.lower() for host in (one, other))
+    return a == b or bool({a, b} & _EVERYWHERE)
+
+
+def _sizes_and_times(table: gated.Gateway, given: Given) -> None:
+    if table.max_body < 1024:
+        given.problem(("gateway", "max_body"), "is too small for any request; the least is 1KiB")
+    if table.max_bodies < table.max_body and given.has(("gateway", "max_bodies")):
+        least = format_size(table.max_body)
+        given.problem(("gateway", "max_bodies"), f"must not be less than max_body, {least}")
+    if table.max_held_per_client > table.max_held and given.has(("gateway", "max_held_per_client")):
+        most = f"must not be more than max_held, {table.max_held}"
+        given.problem(("gateway", "max_held_per_client"), most)
+    if table.drain_after > table.max_wait and given.has(("gateway", "drain_after")):
+        most = format_duration(table.max_wait)
+        why = f"comes after max_wait, {most}, when nobody waits any more"
+        given.problem(("gateway", "drain_after"), why)
+
+
+def _aliases(file: File, given: Given) -> dict[str, str]:
+    """Each alias with the model that it leads to in the end."""
+    aliases, known = file.gateway.aliases, {*file.models}
+    for name, engine in file.engines.items():
+        served = (*engine.served, *(f"{name}/{model}" for model in engine.served))
+        known |= set(served)
+    found = {}
+    for alias in aliases:
+        path: KeyPath = ("gateway", "aliases", alias)
+        way, name = [alias], aliases[alias]
+        while name in aliases and name not in way:
+            way.append(name)
+            name = aliases[name]
+        if name in way:
+            if alias == min(way[way.index(name) :]):  # once a circle
+                circle = " → ".join((*way[way.index(name) :], name))
+                given.problem(path, f"leads back to itself: {circle}")
+            continue
+        engine_of = alias.partition("/")[0]
+        if alias in known or ("/" in alias and engine_of in file.engines):
+            given.problem(path, "is a model's own name, which it would hide; choose another")
+        found[alias] = name
+    return found

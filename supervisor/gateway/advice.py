@@ -1,0 +1,98 @@
+"""What works against the gateway, or against whoever runs it: a taken port, an open door, tokens
+and aliases that lead nowhere. Values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from urllib.parse import urlsplit
+
+from supervisor.core.groups import matches
+from supervisor.core.snapshot import EngineState, ModelRef, Snapshot
+from supervisor.doctor import Advice
+from supervisor.forms import is_loopback
+from supervisor.gated import GatewayConfig, TokenConfig
+from supervisor.units import format_seconds
+
+from .tokens import names_alias
+
+GATEWAY = "the gateway"
+SOON = 7 * 86400.0  # seconds before its end at which a token is worth a word
+
+
+def examine(
+    config: GatewayConfig, snapshot: Snapshot, fault: str | None, now: float
+) -> tuple[Advice, ...]:
+    """`fault`: why it does not listen. `now` is Unix time."""
+    if not config.enabled:
+        return ()
+    refs = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
+    return (
+        *_address(config, snapshot, fault),
+        *(a for token in config.tokens for a in _token(token, config, snapshot, refs, now)),
+        *_aliases(config, snapshot, refs),
+    )
+
+
+def _address(config: GatewayConfig, snapshot: Snapshot, fault: str | None) -> Iterator[Advice]:
+    if fault is not None:
+        there = next((e for e in snapshot.engines if _on_port(e, config.port)), None)
+        if there is None:
+            remedy = "see who has the port (`ss -ltnp`), or give another as gateway.port"
+        else:
+            fault = f"{fault}: {there.kind} is there"
+            remedy = f"move it (`ullage adopt {there.kind}` explains how), or change gateway.port"
+        yield Advice(GATEWAY, f"it does not listen: {fault}", remedy)
+    if config.exposed and not config.tokens:
+        what = f"it listens on {config.host} and asks for no token: whoever reaches this machine"
+        remedy = "make a token (`ullage token NAME`), or set gateway.host to 127.0.0.1"
+        yield Advice(GATEWAY, f"{what} may use its models", remedy)
+
+
+def _on_port(engine: EngineState, port: int) -> bool:
+    parts = urlsplit(engine.url)
+    return bool(port) and parts.port == port and is_loopback(parts.hostname or "")
+
+
+def _token(
+    token: TokenConfig,
+    config: GatewayConfig,
+    snapshot: Snapshot,
+    refs: Collection[ModelRef],
+    now: float,
+) -> Iterator[Advice]:
+    about = f"token {token.name}"
+    if token.expires is not None and token.expires <= now:
+        remedy = "make another (`ullage token NAME`), or take it out of the configuration"
+        yield Advice(about, "it has expired", remedy)
+        return
+    if token.expires is not None and token.expires - now < SOON:
+        left = format_seconds(token.expires - now)
+        yield Advice(about, f"it expires in {left}", "put off its `expires`, or make another")
+    engines = {e.id for e in snapshot.engines}
+    for name in token.engines or ():
+        if name not in engines:
+            known = ", ".join(sorted(engines)) or "none yet"
+            what = f"it may use engine {name}, and there is none of that name"
+            yield Advice(about, what, f"engines are: {known}")
+    if not snapshot.engines or not all(e.up for e in snapshot.engines):
+        return  # what a silent engine has is not known
+    for pattern in token.models or ():
+        mine = (r for r in refs if token.engines is None or r.engine in token.engines)
+        aliases = (a for a in config.aliases if names_alias(pattern, a))
+        if not any(matches(pattern, ref) for ref in mine) and not any(aliases):
+            what = f'it may use "{pattern}", and no model is called like that'
+            yield Advice(about, what, "see `ullage models`, and correct its `models`")
+
+
+def _aliases(
+    config: GatewayConfig, snapshot: Snapshot, refs: Collection[ModelRef]
+) -> Iterator[Advice]:
+    names = {ref.model for ref in refs} | {str(ref) for ref in refs}
+    whole = bool(snapshot.engines) and all(e.up for e in snapshot.engines)
+    for alias, model in sorted(config.aliases.items()):
+        if alias in names:
+            what = f"it hides a model of that name and leads to {model}"
+            yield Advice(f"alias {alias}", what, "choose another name for it in gateway.aliases")
+        if whole and model not in names:
+            what = f"it leads to {model}, which no engine has"
+            yield Advice(f"alias {alias}", what, "see `ullage models`, and correct gateway.aliases")

@@ -1,0 +1,67 @@
+"""Puts the gateway together. Touches nothing outside the process yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from supervisor.config import Config, EngineConfig
+from supervisor.core.snapshot import ModelRef
+from supervisor.core.types import ModelType
+from supervisor.gated import GatewayConfig
+from supervisor.loop import Loop
+
+from .admission import Admission
+from .counts import Counts
+from .gate import Gate
+from .guard import Guard
+from .keys import Keys
+from .limits import Limits
+from .names import Names
+from .server import Gateway
+from .sessions import Sessions
+from .shown import Shown
+from .tokens import Tokens
+from .upstream import Lines
+
+
+def build(config: Config, loop: Loop) -> Gateway:
+    """The gateway of a daemon. `loop` hears of requests from now on."""
+    return assemble(config.gateway, config.engines, loop)
+
+
+def assemble(
+    own: GatewayConfig,
+    engines: Iterable[EngineConfig],
+    loop: Loop,
+    clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+) -> Gateway:
+    limits = Limits(body=own.max_body, bodies=own.max_bodies, silence=own.engine_timeout)
+    counts = Counts()
+
+    def said(ref: ModelRef) -> ModelType | None:
+        found: ModelType | None = loop.policy.said(ref, "type")
+        return found
+
+    gate = Gate(
+        config=own,
+        loop=loop,
+        guard=Guard(own),
+        tokens=Tokens(own.tokens, own.aliases, clock=clock, wall=wall),
+        sessions=Sessions(clock),
+        names=Names(loop.sampler.engines, own.aliases, said),
+        admission=Admission(loop, own, counts),
+        counts=counts,
+        lines=Lines(limits),
+        keys=Keys(engines),
+        clock=clock,
+        wall=wall,
+    )
+    return Gateway(gate, limits)
+
+
+def shown(gateway: Gateway) -> Shown:
+    """What the page, the command line and Prometheus are told of it."""
+    gate = gateway.gate
+    return Shown(gate.config, gate.counts, gate.tokens, gateway, gate.clock, gate.wall)

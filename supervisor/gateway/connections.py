@@ -1,0 +1,78 @@
+"""All clients' connections: how many, how many bytes they hold, and who takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from . import reply
+from .client import Client, Serve
+from .heads import Head, Heads
+from .limits import Limits
+from .reply import Fault, Reply
+from .sweep import Sweep
+
+# Who may go on, before the body is read: an answer refuses.
+Admit = Callable[[Client, Head], Reply | None]
+
+
+class Connections:
+    """Makes a Client of each connection: what a listener is given as its protocol's factory."""
+
+    def __init__(
+        self,
+        serve: Serve,
+        limits: Limits,
+        admit: Admit | None = None,
+        fault: Fault = reply.fault,
+    ) -> None:
+        self.serve, self.limits, self.admit, self.fault = serve, limits, admit, fault
+        self.heads = Heads(limits.headers)
+        self.open: set[Client] = set()
+        self.held = 0  # bytes of requests' bodies
+        self.closing = False  # answers close their connections
+        self._empty = asyncio.Event()
+        self.clock = Sweep(self.watch)
+
+    def __call__(self) -> Client:
+        return Client(self.serve, self.limits, self)
+
+    @property
+    def now(self) -> float:
+        """The loop's time, to within a second."""
+        return self.clock.now
+
+    def add(self, client: Client) -> bool:
+        """Whether there is room for one more. Watched it is in any case."""
+        self.open.add(client)
+        self.clock.wake()
+        return len(self.open) <= self.limits.connections
+
+    def remove(self, client: Client) -> None:
+        self.open.discard(client)
+        if not self.open:
+            self._empty.set()
+
+    async def emptied(self) -> None:
+        """Returns when none is open."""
+        while self.open:
+            self._empty.clear()
+            await self._empty.wait()
+
+    def close(self) -> None:
+        """From now on each answer is its connection's last; those without a request end now."""
+        self.closing = True
+        for client in list(self.open):
+            client.rest()
+
+    def abort(self) -> None:
+        """Ends what is left."""
+        for client in list(self.open):
+            client.transport.abort()
+        self.clock.stop()
+
+    def watch(self, now: float) -> bool:
+        """Called each second. Whether there is anybody left to watch."""
+        for client in list(self.open):
+            client.watch(now)
+        return bool(self.open)

@@ -1,0 +1,318 @@
+"""One request, from when it is whole to the last byte of its answer.
+
+It is let through, held or refused; passed to an engine; and, where that engine did not begin to
+answer, once more let through, held or refused. Whatever happens, it is over once, and nothing of it
+is counted as under way after that.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from supervisor.core.snapshot import ModelId, ModelRef, Snapshot
+from supervisor.engines.base import Engine, EngineDown
+
+from . import lists
+from .asked import Asked, BadRequest, look, renamed
+from .client import Client, Request
+from .courses import Course, course
+from .faults import event, fault
+from .gate import Entry, Gate, after, named, of_refused
+from .heads import Headers, forward
+from .holding import Ticket
+from .relay import End, Relay
+from .reply import Reply
+from .sessions import lease_of, priority_of
+from .surfaces import Does, target
+from .telling import Telling, code_of, event_of, last_words, status_of, told_of
+from .tokens import Pass, Refused
+from .upstream import Origin
+from .wishes import Grant, Refusal, Wish
+from .wrong import WrongModel
+
+LEFT = 499  # as nginx counts it: the client did not wait for an answer
+_TO_ENGINES: Final = frozenset({Does.INFER, Does.SHOW, Does.STORED, Does.MANAGE, Does.PASS})
+_READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+
+class Flies(Protocol):
+    def moved(self) -> None: ...
+    def end(self) -> None: ...
+
+
+class _Still:
+    """In place of a flight, for what no model works on."""
+
+    def moved(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
+_STILL: Final = _Still()
+
+
+class Exchange:
+    __slots__ = (
+        "_asked", "_began", "_client", "_entry", "_first", "_flight", "_gate", "_grant", "_over",
+        "_pass", "_ref", "_relay", "_request", "_telling", "_ticket", "_waited",
+    )  # fmt: skip
+
+    def __init__(self, gate: Gate, client: Client, request: Request, entry: Entry) -> None:
+        self._gate, self._client, self._request, self._entry = gate, client, request, entry
+        self._began = gate.clock()
+        self._first: float | None = None
+        self._asked: Asked | None = None
+        self._pass: Pass | None = None
+        self._ticket: Ticket | None = None
+        self._telling: Telling | None = None
+        self._grant: Grant | None = None
+        self._flight: Flies = _STILL
+        self._relay: Relay | None = None
+        self._ref: ModelRef | None = None
+        self._waited: float | None = None
+        self._over = False
+
+    # -- what is asked
+
+    def begin(self) -> None:
+        gate, entry, request = self._gate, self._entry, self._request
+        surface = entry.surface
+        snapshot = gate.snapshot
+        if snapshot is None:
+            return self._refuse(503, "the first sample is not in yet", "starting", wait=1.0)
+        try:
+            if surface.does not in _TO_ENGINES:
+                return self._say(gate.own(entry, snapshot))
+            asked = self._asked = look(surface, request.head, request.body)
+            known = surface.does is Does.PASS and asked.model is not None
+            if surface.does is Does.INFER or (
+                known and gate.names.knows(asked.model or "", snapshot, surface)
+            ):
+                return self._infer(snapshot, asked)
+            return self._straight(
+                course(
+                    surface, asked, snapshot, gate.names, gate.engines, entry.caller,
+                    gate.config.manage,
+                )
+            )  # fmt: skip
+        except BadRequest as wrong:
+            gate.counts.refused("bad_request")
+            return self._refuse(wrong.status, wrong.message, "bad_request", param=wrong.param)
+        except WrongModel as wrong:
+            gate.counts.refused(wrong.why)
+            told = dict(wrong.told) or None
+            return self._refuse(wrong.status, wrong.message, wrong.code, told, param="model")
+
+    def _infer(self, snapshot: Snapshot, asked: Asked) -> None:
+        gate, entry, head = self._gate, self._entry, self._request.head
+        caller, name = entry.caller, asked.model or ""
+        if caller.token is None:
+            candidates = gate.names.candidates(name, snapshot, entry.surface)
+        else:
+            visible = caller.may_use
+            candidates = gate.names.candidates(name, snapshot, entry.surface, visible)
+            candidates = tuple(ref for ref in candidates if caller.may_use(ref, name))
+            if not candidates:
+                gate.counts.refused("not_allowed")
+                text = f"token {caller.name} may not use {name!r}"
+                return self._refuse(403, text, "not_allowed", param="model")
+        if asked.unload and not any(snapshot.resident(ref) for ref in candidates):
+            return self._say(lists.unloaded(entry.surface, name))
+        passed = caller.begin()
+        if isinstance(passed, Refused):
+            gate.counts.refused(passed.why)
+            return self._say(of_refused(entry.api, passed, entry.cors))
+        self._pass = passed
+        client = gate.sessions.who(head, asked.user, caller)
+        lease, token = lease_of(head), caller.name
+        wish = Wish(candidates, client, priority_of(head, caller), lease, token)
+        return self._take(gate.admission.enter(wish, self._ready))
+
+    # -- let through, held, or refused
+
+    def _take(self, found: Grant | Ticket | Refusal) -> None:
+        if isinstance(found, Grant):
+            self._go(found)
+        elif isinstance(found, Ticket):
+            self._ticket, self._ref = found, found.ref
+            self._client.on_gone = self._left
+            entry, asked = self._entry, self._asked
+            headers = (*self._gate.told(found.ref), *entry.cors)
+            self._telling = Telling(self._client, self._request.head, found, headers)
+            stream = asked is not None and asked.stream
+            self._telling.begin(entry.surface, stream, self._gate.config.comments_after)
+        else:
+            self._turned_away(found)
+
+    def _ready(self, found: Grant | Refusal) -> None:
+        """The wait is over, in the turn of the loop in which that was decided."""
+        self._quiet()
+        self._client.on_gone = None
+        self._take(found)
+
+    def _quiet(self) -> None:
+        self._ticket = None
+        if self._telling is not None:
+            self._telling.end()
+            self._telling = None
+
+    def _left(self) -> None:
+        """The client is gone while its request was held."""
+        ticket = self._ticket
+        self._quiet()
+        if ticket is not None:
+            ticket.leave()
+        self._gate.counts.gone()
+        self._end(499)
+
+    def _turned_away(self, refusal: Refusal) -> None:
+        self._gate.counts.refused(refusal.why.value)
+        if refusal.ref is not None:
+            self._ref = refusal.ref
+        status, code = status_of(refusal.why), code_of(refusal.why)
+        self._refuse(status, refusal.message, code, told_of(refusal), refusal.retry_after)
+
+    # -- to an engine
+
+    def _go(self, grant: Grant) -> None:
+        self._grant, self._flight, self._ref = grant, grant.flight, grant.ref
+        if grant.waited:
+            self._waited = grant.waited
+        engine = self._gate.engines.get(grant.ref.engine)
+        if engine is None:
+            return self._failed(502, f"{grant.ref.engine} is not there any more", "engine_gone")
+        return self._send(engine, grant.ref.model, grant.url)
+
+    def _straight(self, course: Course) -> None:
+        """To an engine that needs no room for this."""
+        engine, gate = course.engine, self._gate
+        if course.model is not None:
+            self._ref = ModelRef(engine.id, course.model)
+        elif course.busy and self._request.head.method not in _READS:
+            self._flight = gate.loop.traffic.begin_engine(engine.id)
+        try:
+            url = engine.url if course.model is None else engine.address(course.model)
+        except EngineDown as error:
+            return self._failed(503, f"{engine.id}: {error.message}", "engine_down")
+        return self._send(engine, course.model, url)
+
+    def _send(self, engine: Engine, model: ModelId | None, url: str) -> None:
+        gate, request, surface = self._gate, self._request, self._entry.surface
+        head, body = request.head, request.body
+        name = ""
+        if model is not None:
+            name = engine.called(model)
+            body = renamed(surface, head, body, name, self._asked)
+        serves = engine.serves(model or ModelId(""))
+        way = target(surface, serves, head, name)
+        try:
+            origin = Origin.of(url)
+        except ValueError:
+            return self._failed(502, f"{engine.id} has no address that can be used", "engine_down")
+        if way is None:
+            return self._failed(404, f"{engine.id} has nothing like {surface.name}", "wrong_api")
+        to = forward(
+            head, body, origin.header, origin.base + way, gate.keys.engine_headers(engine.id)
+        )
+        self._relay = Relay(self._client, gate.lines, origin, to, self)
+        return None
+
+    # -- what the relay tells
+
+    @property
+    def flight(self) -> Flies:
+        return self._flight
+
+    def answered(self, status: int, headers: Headers) -> Headers:
+        self._first = self._gate.clock() - self._began
+        if self._ref is None:
+            return self._entry.cors
+        told = self._gate.told(self._ref)
+        if self._waited is not None:
+            told = (*told, (b"x-ullage-waited", b"%.3f" % self._waited))
+        return (*told, *self._entry.cors) if self._entry.cors else told
+
+    def ended(self, end: End, status: int) -> None:
+        relay, grant = self._relay, self._grant
+        begun = relay is not None and relay.begun
+        self._relay = None
+        self._flight.end()
+        if end is End.DONE:
+            return self._end(status)
+        if end is End.CLIENT_GONE:
+            self._gate.counts.gone()
+            return self._end(499)
+        if begun:
+            return self._end(status)
+        if end is End.NOT_BEGUN and grant is not None and not self._stopping:
+            self._grant, self._flight = None, _STILL
+            return self._take(self._gate.admission.again(grant, self._ready))
+        whose = str(self._ref or "the engine")
+        if end is End.SILENT:
+            waited = self._gate.config.engine_timeout
+            text = f"{whose} sent nothing for {waited:g} s"
+            return self._failed(504, text, "engine_silent")
+        if self._stopping:
+            return self._failed(503, "the daemon is stopping", "stopping")
+        what = "answered with something that is not HTTP" if end is End.BAD else "did not answer"
+        return self._failed(502, f"{whose} {what}", "engine_failed")
+
+    def last_words(self, content_type: bytes) -> bytes | None:
+        text = f"{self._ref or 'the engine'} ended in the middle of its answer"
+        if self._stopping:
+            text = "the daemon is stopping"
+        entry, told = self._entry, {"model": str(self._ref)} if self._ref else {}
+        return last_words(entry.api, entry.surface.name, content_type, text, "engine_failed", told)
+
+    def event_of(self, status: int, content_type: bytes, body: bytes) -> bytes:
+        return event_of(self._entry.api, self._entry.surface.name, status, body)
+
+    # -- the end
+
+    @property
+    def _stopping(self) -> bool:
+        return self._client.connections.closing
+
+    def abandon(self) -> None:
+        """The daemon ends, and cannot wait any longer."""
+        if self._relay is not None:
+            self._relay.cancel()
+
+    def _failed(self, status: int, text: str, code: str) -> None:
+        self._flight.end()
+        self._refuse(status, text, code)
+
+    def _refuse(
+        self,
+        status: int,
+        text: str,
+        code: str,
+        ullage: dict[str, object] | None = None,
+        wait: float | None = None,
+        param: str | None = None,
+    ) -> None:
+        """An error of ours: as an answer, or as the end of a stream that has begun."""
+        entry, client = self._entry, self._client
+        if client.events:
+            client.end_events(event(entry.api, status, text, code, ullage, entry.surface.name))
+            return self._end(status)
+        headers = (*after(wait), *entry.cors)
+        if self._ref is not None:
+            headers = (*headers, *self._gate.told(self._ref))
+        return self._say(fault(entry.api, status, text, code, ullage, headers, param))
+
+    def _say(self, reply: Reply) -> None:
+        self._client.answer(reply)
+        self._end(reply.status, len(reply.body))
+
+    def _end(self, status: int, sent: int = 0) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._flight.end()
+        if self._pass is not None:
+            self._pass.end()
+        gate = self._gate
+        took = gate.clock() - self._began
+        gate.counts.answered(self._ref, named(self._entry.api), status, self._first, took, sent)
+        gate.under_way.discard(self)

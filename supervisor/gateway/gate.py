@@ -1,0 +1,181 @@
+"""What requests need on their way: who asks, what for, and where the engines are. One for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import TYPE_CHECKING
+
+from supervisor.core.policy import Policy
+from supervisor.core.snapshot import EngineId, ModelRef, Snapshot
+from supervisor.engines.base import Engine
+from supervisor.engines.serves import Api
+from supervisor.gated import GatewayConfig
+from supervisor.loop import Loop
+
+from . import lists
+from .admission import Admission
+from .client import Client
+from .counts import Counts
+from .faults import fault
+from .guard import Guard
+from .heads import Head, Headers
+from .keys import Keys
+from .names import Names
+from .reply import Reply
+from .sessions import Sessions
+from .surfaces import Does, Surface, api_of, nothing_at, spoken, surface_of
+from .tokens import Caller, Refused, Tokens
+from .upstream import Lines
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+MODELS = 1024  # of which it is remembered how they are told of
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What follows from a request's head alone: it may pass, and asks in this way. `cors` is for
+    the answer; from `expires` on, in Unix time, who asks has to be looked up again."""
+
+    caller: Caller
+    surface: Surface
+    api: Api
+    cors: Headers
+    expires: float
+
+
+@dataclass(slots=True)
+class Gate:
+    config: GatewayConfig
+    loop: Loop
+    guard: Guard
+    tokens: Tokens
+    sessions: Sessions
+    names: Names
+    admission: Admission
+    counts: Counts
+    lines: Lines
+    keys: Keys
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    under_way: set[Exchange] = field(default_factory=set)
+    _given: Policy | None = None  # by which names were looked up
+    _told: dict[ModelRef, Headers] = field(default_factory=dict)
+
+    # -- who comes in
+
+    def admit(self, client: Client, head: Head) -> Reply | None:
+        """Before the body is read: a refusal, where the head is enough for one."""
+        found = self.entry(client, head)
+        return found if isinstance(found, Reply) else None
+
+    def entry(self, client: Client, head: Head) -> Entry | Reply:
+        """Clients send the same head again and again: what it comes to is kept with it."""
+        local = not client.peer
+        found: Entry | None = head.memo.get(("entry", local))
+        if found is not None and (found.expires == 0.0 or self.wall() < found.expires):
+            return found
+        made = self._judge(client, head)
+        if isinstance(made, Entry):
+            head.memo["entry", local] = made
+        return made
+
+    def _judge(self, client: Client, head: Head) -> Entry | Reply:
+        api = api_of(head.path, head)
+        if (refused := self.guard.refuse(head)) is not None:
+            return self._refused(api, refused)
+        if (allowed := self.guard.preflight(head)) is not None:
+            return Reply(204, b"", headers=allowed)
+        cors = self.guard.cors(head)
+        surface = surface_of(head.method, head.path)
+        if surface is not None:
+            api = spoken(surface, head)
+        caller = self.tokens.identify(head, client.peer or None)
+        if isinstance(caller, Refused):
+            return self._refused(api, caller, cors)
+        if surface is None:
+            status, message, headers = nothing_at(head.method, head.path)
+            self.counts.answered(None, named(api), status, None, 0.0, 0)
+            return fault(api, status, message, "not_found", headers=(*headers, *cors))
+        expires = 0.0 if caller.token is None else caller.token.expires or 0.0
+        return Entry(caller, surface, api, cors, expires)
+
+    def _refused(self, api: Api, refused: Refused, cors: Headers = ()) -> Reply:
+        self.counts.refused(refused.why)
+        self.counts.answered(None, named(api), refused.status, None, 0.0, 0)
+        return of_refused(api, refused, cors)
+
+    def fault(self, head: Head | None, status: int, message: str) -> Reply:
+        """What is wrong with the connection itself, in the form of the client's API."""
+        self.counts.refused({413: "too_large", 408: "too_slow"}.get(status, "bad_request"))
+        api = Api.OPENAI if head is None else api_of(head.path, head)
+        self.counts.answered(None, named(api), status, None, 0.0, 0)
+        return fault(api, status, message, "bad_request" if status < 500 else "overloaded")
+
+    def own(self, entry: Entry, snapshot: Snapshot) -> Reply:
+        """What we answer ourselves. Raises WrongModel."""
+        surface, caller, names = entry.surface, entry.caller, self.names
+        visible = caller.may_use
+        match surface.does:
+            case Does.MODELS:
+                reply = lists.models(snapshot, names, entry.api, visible)
+            case Does.MODEL:
+                name = surface.model or ""
+                reply = lists.model(name, snapshot, names, surface, entry.api, visible)
+            case Does.TAGS:
+                reply = lists.tags(snapshot, names, visible)
+            case Does.PS:
+                reply = lists.ps(snapshot, names, visible)
+            case Does.VERSION:
+                reply = lists.version(snapshot)
+            case Does.HELLO:
+                reply = lists.HELLO
+            case _:
+                reply = lists.HEALTHY
+        return replace(reply, headers=(*reply.headers, *entry.cors)) if entry.cors else reply
+
+    # -- where it goes
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The latest; None before the first."""
+        loop = self.loop
+        if loop.keeping.given is not self._given:
+            self._given = loop.keeping.given
+            self.names.forget()  # what models are for may have been set anew
+        return loop.snapshot
+
+    @property
+    def engines(self) -> Mapping[EngineId, Engine]:
+        return self.loop.sampler.engines
+
+    def told(self, ref: ModelRef) -> Headers:
+        """Which model it is that answers, as a header."""
+        found = self._told.get(ref)
+        if found is None:
+            if len(self._told) >= MODELS:
+                self._told.clear()
+            text = str(ref).encode("ascii", "replace")
+            printable = bytes(b if 32 <= b < 127 else 63 for b in text)
+            found = self._told[ref] = ((b"x-ullage-model", printable),)
+        return found
+
+
+def named(api: Api) -> str:
+    """As metrics have it."""
+    return api.name.lower()
+
+
+def of_refused(api: Api, refused: Refused, cors: Headers = ()) -> Reply:
+    """A refusal of the guard or of a token's limits, in the client's form."""
+    headers = (*refused.headers, *after(refused.retry_after), *cors)
+    return fault(api, refused.status, refused.message, refused.why, headers=headers)
+
+
+def after(seconds: float | None) -> Headers:
+    """When it is worth to ask again."""
+    return () if seconds is None else ((b"retry-after", b"%d" % max(1, ceil(seconds))),)

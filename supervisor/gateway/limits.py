@@ -1,0 +1,29 @@
+"""What a connection may take, and how long: numbers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes and seconds."""
+
+    head: int = 64 * KIB
+    headers: int = 100
+    body: int = 64 * MIB  # of one request
+    bodies: int = 512 * MIB  # of all that are held
+    connections: int = 2048
+    ahead: int = 64 * KIB  # sent before the answer to the last request
+    leaving: int = 1 * MIB  # read off after an early answer
+    head_within: float = 10.0
+    body_within: float = 30.0  # without a byte of it
+    idle: float = 75.0  # between requests
+    stalled: float = 120.0  # a client that does not read
+    leave_within: float = 2.0
+    connect: float = 5.0
+    silence: float = 600.0  # an engine that sends no byte of its answer
+    pooled: float = 30.0  # an engine's connection that nobody uses
+    pool: int = 512  # connections of one engine that are kept

@@ -1,0 +1,122 @@
+"""Why a request is not served, in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collectors.reading import Bytes, Seconds
+from supervisor.core.admission import Tight
+from supervisor.core.snapshot import ModelRef
+from supervisor.units import format_bytes, format_seconds
+
+from .wishes import Refusal, RefusalKind
+
+SOON = 5.0  # seconds after which it may well be otherwise, where nobody knows better
+LATER = 60.0  # where something has to be changed first
+
+
+def full(ref: ModelRef, held: int, client: str, eta: float | None) -> Refusal:
+    whose = f" of {client}" if client else ""
+    message = f"{held} requests{whose} are held already: as many as may be"
+    return Refusal(RefusalKind.FULL, message, eta or SOON, ref, eta=eta)
+
+
+def waited(
+    ref: ModelRef,
+    seconds: float,
+    state: str,
+    tight: Tight | None,
+    eta: float | None,
+    full_: Sequence[str] = (),
+) -> Refusal:
+    """`full_` are limits of active models that were in its way, and not the bytes of `tight`."""
+    message = f"{ref} was waited for for {format_seconds(Seconds(round(seconds)))}"
+    if full_:
+        message += f": {_limits(full_)}"
+    elif state == "loading":
+        message += ", and is still being loaded"
+    if full_ or (tight is not None and tight.free >= tight.needed):
+        tight = None  # bytes are not what is missing
+    else:
+        message += _told(tight)
+    return _of_memory(RefusalKind.WAITED, message, eta or SOON, ref, tight, state, eta)
+
+
+def no_room(ref: ModelRef, full_: Sequence[str], barred: str, tight: Tight | None) -> Refusal:
+    if barred:
+        message = f"{ref} is not loaded now: {barred}"
+    elif tight is None or full_:
+        message = f"{ref} cannot be loaded: {_limits(full_)}"
+    else:
+        message = f"{ref} does not fit, whoever else goes{_told(tight)}"
+    return _of_memory(RefusalKind.NO_ROOM, message, LATER, ref, tight, "unloaded", None)
+
+
+def cannot(ref: ModelRef, why: str) -> Refusal:
+    return Refusal(RefusalKind.NO_ROOM, why, LATER, ref, state="unloaded")
+
+
+def failed(ref: ModelRef, detail: str) -> Refusal:
+    message = f"{ref} could not be loaded: {detail}"
+    return Refusal(RefusalKind.LOAD_FAILED, message, SOON, ref, state="failed")
+
+
+def cooling(ref: ModelRef, why: str, wait: float) -> Refusal:
+    return Refusal(RefusalKind.COOLING_DOWN, why, max(1.0, wait), ref, state="failed")
+
+
+def stopping(ref: ModelRef | None = None) -> Refusal:
+    return Refusal(RefusalKind.STOPPING, "the daemon is stopping", SOON, ref)
+
+
+def not_ready() -> Refusal:
+    message = "the first sample is not in yet; ask again in a second"
+    return Refusal(RefusalKind.ENGINE_DOWN, message, 1.0)
+
+
+def down(ref: ModelRef, fault: str | None) -> Refusal:
+    message = f"{ref.engine} does not answer" + (f": {fault}" if fault else "")
+    return Refusal(RefusalKind.ENGINE_DOWN, message, SOON, ref, state="unknown")
+
+
+def broke_off(ref: ModelRef) -> Refusal:
+    message = f"{ref.engine} broke off before it answered, twice"
+    return Refusal(RefusalKind.ENGINE_DOWN, message, SOON, ref, state="unknown")
+
+
+def _of_memory(
+    why: RefusalKind,
+    message: str,
+    retry_after: float,
+    ref: ModelRef,
+    tight: Tight | None,
+    state: str,
+    eta: float | None,
+) -> Refusal:
+    if tight is None:
+        return Refusal(why, message, retry_after, ref, state=state, eta=eta)
+    return Refusal(
+        why, message, retry_after, ref, tight.needed, tight.free, tight.holders, state, eta
+    )
+
+
+def _told(tight: Tight | None) -> str:
+    if tight is None:
+        return ""
+    needs, free = format_bytes(tight.needed), format_bytes(tight.free)
+    text = f": it needs {needs} of {tight.pool}, of which {free} is free"
+    if tight.holders:
+        text += f"; held by {_and([_held(name, size) for name, size in tight.holders[:3]])}"
+    return text
+
+
+def _limits(full_: Sequence[str]) -> str:
+    return f"as many models are active as may be ({_and(tuple(dict.fromkeys(full_)))})"
+
+
+def _held(name: str, size: Bytes) -> str:
+    return f"{name} ({format_bytes(size)})"
+
+
+def _and(parts: Sequence[str]) -> str:
+    return ", ".join(parts)

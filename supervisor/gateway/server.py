@@ -1,0 +1,137 @@
+"""The gateway's listener: its sockets, its beginning and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from supervisor import listen
+from supervisor.core.snapshot import ModelRef
+from supervisor.listen import ListenError
+
+from .client import Client, Request
+from .connections import Connections
+from .exchange import Exchange
+from .gate import Entry, Gate
+from .limits import Limits
+
+log = logging.getLogger("ullage.gateway")
+
+BACKLOG = 2048  # connections that wait to be accepted: a thousand clients may come at once
+LAST_ANSWERS = 1.0  # seconds for what is still to be said at the end
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Serves clients. `start` may be called again where the address could not be had; `fault` says
+    why. `stop` once."""
+
+    gate: Gate
+    limits: Limits
+    fault: str | None = None
+    port: int = 0
+    connections_: Connections = field(init=False)
+    _servers: list[asyncio.Server] = field(default_factory=list)
+    _bound: os.stat_result | None = None
+
+    def __post_init__(self) -> None:
+        gate = self.gate
+        self.connections_ = Connections(self._serve, self.limits, gate.admit, gate.fault)
+
+    # -- the beginning and the end
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, for people."""
+        config = self.gate.config
+        if not self._servers:
+            return []
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        unix = [] if config.socket is None else [f"unix:{config.socket}"]
+        return [f"http://{host}:{self.port}", *unix]
+
+    async def start(self) -> None:
+        """Listen, unless it does already. What stands in the way is in `fault`, and in the log when
+        it is new: the rest of the daemon is not to fall for it."""
+        if self._servers or self.connections_.closing:
+            return
+        try:
+            await self._listen()
+        except ListenError as error:
+            if self.fault != str(error):
+                log.error("the gateway does not listen: %s", error)
+            self.fault = str(error)
+            return
+        self.fault = None
+        log.info("the gateway listens on %s", ", ".join(self.addresses))
+
+    async def _listen(self) -> None:
+        config, loop = self.gate.config, asyncio.get_running_loop()
+        sockets: list[socket.socket] = []
+        try:
+            sockets.append(listen.tcp(config.host, config.port))
+            if config.socket is not None:
+                sockets.append(listen.unix(config.socket))
+        except ListenError:
+            for each in sockets:
+                each.close()
+            raise
+        self.port = sockets[0].getsockname()[1]
+        self._bound = None if config.socket is None else config.socket.lstat()
+        made = self.connections_
+        self._servers.append(await loop.create_server(made, sock=sockets[0], backlog=BACKLOG))
+        for each in sockets[1:]:
+            self._servers.append(await loop.create_unix_server(made, sock=each, backlog=BACKLOG))
+
+    async def stop(self, within: float) -> None:
+        """Nobody new comes in, nobody is held any longer; answers under way may take `within`
+        seconds, and end with an error then."""
+        for server in self._servers:
+            server.close()
+        self.connections_.close()
+        self.gate.admission.stop()
+        await self._emptied(within)
+        for exchange in list(self.gate.under_way):
+            exchange.abandon()
+        await self._emptied(LAST_ANSWERS)
+        self.connections_.abort()
+        self.gate.lines.close()
+        path, seen = self.gate.config.socket, self._bound
+        if path is not None and seen is not None and listen.same_file(path, seen):
+            path.unlink(missing_ok=True)
+
+    async def _emptied(self, within: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self.connections_.emptied()
+
+    # -- what is served
+
+    def _serve(self, client: Client, request: Request) -> None:
+        gate = self.gate
+        entry = gate.entry(client, request.head)
+        if not isinstance(entry, Entry):
+            client.answer(entry)
+            return
+        exchange = Exchange(gate, client, request, entry)
+        gate.under_way.add(exchange)
+        exchange.begin()
+
+    # -- what it is doing at this moment
+
+    def in_flight(self) -> Mapping[ModelRef, int]:
+        return self.gate.loop.traffic.flying
+
+    def held(self) -> Iterable[tuple[ModelRef, int, float]]:
+        return self.gate.admission.held()
+
+    def connections(self) -> Mapping[str, int]:
+        lines = self.gate.lines
+        idle = sum(map(len, lines.idle.values()))
+        open = {"clients": len(self.connections_.open), "engines": len(lines.open) - idle}
+        return open | {"idle": idle}

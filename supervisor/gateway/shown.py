@@ -1,0 +1,109 @@
+"""What the gateway tells of itself: to the page, the command line, Prometheus and the doctor."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from supervisor.core.snapshot import ModelRef, Snapshot
+from supervisor.doctor import Advice
+from supervisor.gated import GatewayConfig
+
+from . import advice
+from .counts import Counts, Fact
+from .tokens import Tokens
+
+SIDES = ("clients", "engines", "idle")  # idle: to engines, kept open for the next request
+
+
+class Live(Protocol):
+    """What it is doing at this moment. `fault` is why it does not listen, where it does not."""
+
+    @property
+    def addresses(self) -> Sequence[str]: ...
+    @property
+    def fault(self) -> str | None: ...
+    def in_flight(self) -> Mapping[ModelRef, int]:
+        """Requests that engines work on."""
+
+    def held(self) -> Iterable[tuple[ModelRef, int, float]]:
+        """How many wait for each model, and for how many seconds the first of them has."""
+
+    def connections(self) -> Mapping[str, int]:
+        """How many are open on each of SIDES."""
+
+
+@dataclass(slots=True)
+class Shown:
+    """`clock` is that of the tokens."""
+
+    config: GatewayConfig
+    counts: Counts
+    tokens: Tokens
+    live: Live
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+    def state(self) -> dict[str, Any]:
+        """Its part of `GET /api/v1/state`. Seconds are rounded to milliseconds."""
+        live = self.live
+        held = sorted(live.held())
+        return {
+            "addresses": list(live.addresses),
+            "fault": live.fault,
+            "in_flight": [
+                {"model": str(ref), "count": n} for ref, n in sorted(live.in_flight().items()) if n
+            ],
+            "held": [
+                {"model": str(ref), "count": n, "longest": round(longest, 3)}
+                for ref, n, longest in held
+                if n
+            ],
+            "refused": {why: n for why, n in sorted(self.counts.refusals.items()) if n},
+            "tokens": [
+                {
+                    "name": caller.name,
+                    "in_flight": caller.in_flight,
+                    "requests": caller.requests,
+                    "idle": self._idle(caller.used_at),
+                    "expires": None if caller.token is None else caller.token.expires,
+                }
+                for caller in self.tokens.callers
+            ],
+        }
+
+    def facts(self, engines: Iterable[str]) -> Iterator[Fact]:
+        """Its part of the metrics."""
+        live = self.live
+        yield "gateway_up", (), live.fault is None and bool(live.addresses)
+        yield from self.counts.facts(engines)
+        for ref, n in self._labelled(live.in_flight().items()):
+            yield "requests_in_flight", ref, n
+        for ref, n in self._labelled((ref, n) for ref, n, _ in live.held()):
+            yield "requests_held", ref, n
+        connections = live.connections()
+        for side in SIDES:
+            yield "gateway_connections", (side,), connections.get(side, 0)
+        for caller in self.tokens.callers:
+            yield "caller_requests_total", (caller.name,), caller.requests
+            yield "caller_requests_in_flight", (caller.name,), caller.in_flight
+
+    def advice(self, snapshot: Snapshot) -> Sequence[Advice]:
+        """What the doctor has to say of it."""
+        return advice.examine(self.config, snapshot, self.live.fault, self.wall())
+
+    def _idle(self, used_at: float | None) -> float | None:
+        return None if used_at is None else round(max(0.0, self.clock() - used_at), 3)
+
+    def _labelled(
+        self, found: Iterable[tuple[ModelRef, int]]
+    ) -> Iterator[tuple[tuple[str, str], int]]:
+        """Summed up by label; what is not known any more is not there."""
+        sums: Counter[ModelRef] = Counter()
+        for ref, n in found:
+            sums[self.counts.label(ref)] += n
+        for ref, n in sorted(sums.items()):
+            yield (ref.engine, ref.model), n

@@ -1,0 +1,213 @@
+"""Engines' addresses, and connections to them that are kept for the next request."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import Protocol, cast
+from urllib.parse import unquote, urlsplit
+
+from .answers import Answer
+from .bodies import Chunked
+from .limits import Limits
+from .sweep import Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an engine answers: by TCP, or by a unix socket; `base` stands before its paths."""
+
+    host: str
+    port: int
+    tls: bool = False
+    unix: str | None = None
+    base: bytes = b""
+    header: bytes = field(default=b"", compare=False)  # its Host
+    _hash: int = field(default=0, compare=False, repr=False)  # asked for with each request
+
+    def __post_init__(self) -> None:
+        told = (self.host, self.port, self.tls, self.unix, self.base)
+        object.__setattr__(self, "_hash", hash(told))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @staticmethod
+    @lru_cache(maxsize=512)
+    def of(url: str) -> Origin:
+        """Of http://, https://, unix:///run/x.sock, or http+unix://%2Frun%2Fx.sock/base.
+        Raises ValueError."""
+        parts = urlsplit(url)
+        base = parts.path.rstrip("/").encode()
+        if parts.scheme == "unix":
+            return Origin("localhost", 0, unix=parts.path, header=b"localhost")
+        if parts.scheme == "http+unix":
+            unix = unquote(parts.netloc)
+            return Origin("localhost", 0, unix=unix, base=base, header=b"localhost")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no address of an engine")
+        tls = parts.scheme == "https"
+        usual = 443 if tls else 80
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        port = parts.port or usual
+        header = host if port == usual else f"{host}:{port}"
+        return Origin(parts.hostname, port, tls, None, base, header.encode())
+
+
+class Receiver(Protocol):
+    """Who uses a line."""
+
+    def connected(self, line: Line) -> None: ...
+    def refused(self, error: OSError) -> None: ...
+    def received(self, data: bytes) -> None: ...
+    def lost(self, exc: Exception | None) -> None: ...
+    def flow(self, on: bool) -> None: ...
+    def watch(self, now: float) -> None: ...
+
+
+class Line(asyncio.Protocol):
+    """One connection to an engine, used by one at a time."""
+
+    __slots__ = ("_lines", "answer", "chunked", "idle", "since", "transport", "user", "write")
+
+    def __init__(self, lines: Lines, idle: list[Line]) -> None:
+        self._lines = lines
+        self.idle = idle  # the idle ones of its origin
+        self.chunked = Chunked()  # for whoever uses it
+        self.answer: Answer | None = None  # the last that came
+        self.user: Receiver | None = None
+        self.since = 0.0  # when it became idle
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.write: Callable[[bytes], None] = None  # type: ignore[assignment]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.write = self.transport.write
+        self._lines.open.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        user = self.user
+        if user is not None:
+            user.received(data)
+        else:
+            self.drop()  # nobody asked
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lines.lost(self)
+        user, self.user = self.user, None
+        if user is not None:
+            user.lost(exc)
+
+    def pause_writing(self) -> None:
+        if self.user is not None:
+            self.user.flow(False)
+
+    def resume_writing(self) -> None:
+        if self.user is not None:
+            self.user.flow(True)
+
+    def drop(self) -> None:
+        """Closes it at once. Its user hears nothing more."""
+        self.user = None
+        self.transport.abort()
+
+
+class Lines:
+    """All connections to engines: those in use, and by origin those that are idle."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.idle: dict[Origin, list[Line]] = {}
+        self.open: set[Line] = set()
+        self.users: set[Receiver] = set()
+        self._connecting: dict[Receiver, asyncio.Task[None]] = {}
+        self.clock = Sweep(self.watch)
+
+    @property
+    def now(self) -> float:
+        """The loop's time, to within a second."""
+        return self.clock.now
+
+    def take(self, origin: Origin, user: Receiver, fresh: bool = False) -> Line | None:
+        """An idle line; or else None, and `user` is told when a new one stands, or why none does.
+        `user` is watched until it says `leave`."""
+        if not self.users:
+            self.clock.wake()
+        self.users.add(user)
+        if not fresh:
+            idle = self.idle.get(origin)
+            while idle:
+                line = idle.pop()
+                if not line.transport.is_closing():
+                    line.user = user
+                    return line
+        task = asyncio.get_running_loop().create_task(self._connect(origin, user))
+        self._connecting[user] = task
+        return None
+
+    def leave(self, user: Receiver) -> None:
+        """The user is done with its line, or with waiting for one."""
+        self.users.discard(user)
+        if self._connecting and (task := self._connecting.pop(user, None)) is not None:
+            task.cancel()
+
+    def give(self, line: Line) -> None:
+        """The line is idle again, and may be used for another request."""
+        line.user = None
+        if len(line.idle) >= self.limits.pool:
+            line.drop()
+        else:
+            line.since = self.clock.now
+            line.idle.append(line)
+
+    def lost(self, line: Line) -> None:
+        self.open.discard(line)
+        if line in line.idle:
+            line.idle.remove(line)
+
+    def close(self) -> None:
+        """Every line is dropped; their users hear nothing."""
+        for task in self._connecting.values():
+            task.cancel()
+        for line in list(self.open):
+            line.drop()
+        self.clock.stop()
+
+    async def _connect(self, origin: Origin, user: Receiver) -> None:
+        loop = asyncio.get_running_loop()
+        line = Line(self, self.idle.setdefault(origin, []))
+        try:
+            async with asyncio.timeout(self.limits.connect):
+                if origin.unix is not None:
+                    await loop.create_unix_connection(lambda: line, origin.unix)
+                elif origin.tls:
+                    await loop.create_connection(
+                        lambda: line, origin.host, origin.port, ssl=trust()
+                    )
+                else:
+                    await loop.create_connection(lambda: line, origin.host, origin.port)
+        except OSError as error:  # a time-out is one as well
+            self._connecting.pop(user, None)
+            user.refused(error)
+            return
+        self._connecting.pop(user, None)
+        line.user = user
+        user.connected(line)
+
+    def watch(self, now: float) -> bool:
+        """Called each second. Whether there is anybody left to watch."""
+        for user in list(self.users):
+            user.watch(now)
+        for idle in self.idle.values():
+            while idle and now - idle[0].since > self.limits.pooled:  # the last used is the last
+                idle.pop(0).drop()
+        return bool(self.users or self.open)
+
+
+@cache
+def trust() -> ssl.SSLContext:
+    """Whom to trust, read once: that takes 15 ms."""
+    return ssl.create_default_context()

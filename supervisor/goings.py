@@ -1,0 +1,106 @@
+"""Whom the runs under way make go: until it was seen what came of it, they are neither there nor
+gone, and whoever wants to have one of them waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from collectors.reading import Seconds
+
+from .core.actions import Action, Evict, Load, Plan
+from .core.record import Outcome, Result
+from .core.snapshot import ModelRef, Reservation, Snapshot, State
+from .events import Run
+
+# A look that began before an unload was over has come to its end by then.
+LONGEST_LOOK = Seconds(60)
+
+
+@dataclass(slots=True)
+class Goings:
+    """`runs` are those under way, the loop's own list; `clock` is its own, too."""
+
+    runs: list[Run]
+    clock: Callable[[], float]
+    refs: frozenset[ModelRef] = frozenset()  # as they were counted last
+    side_by_side: int = 1  # loads in one pool
+    _tried: dict[ModelRef, Seconds] = field(default_factory=dict)  # whose unload ended, and when
+    _latest: Seconds = Seconds(float("-inf"))  # when the latest look that is in began
+
+    @property
+    def asked(self) -> frozenset[ModelRef]:
+        """Whose engine has been called, and of whom nobody knows yet what came of it."""
+        return frozenset(ref for run in self.runs for ref in run.leaving)
+
+    @property
+    def promised(self) -> tuple[Reservation, ...]:
+        """What the loads under way will take."""
+        loads = [a for run in self.runs for a in run.lacks() if isinstance(a, Load)]
+        return tuple(Reservation(load.ref, load.takes) for load in loads)
+
+    def promise(self, snapshot: Snapshot) -> Snapshot:
+        """`snapshot` with what the loads will take that were begun since."""
+        known = {r.ref for r in snapshot.reservations}
+        new = tuple(r for r in self.promised if r.ref not in known)
+        return replace(snapshot, reservations=(*snapshot.reservations, *new)) if new else snapshot
+
+    def in_the_way(self, plan: Plan) -> bool:
+        """Is something under way where `plan` is to be done? As many loads as may be side by side
+        are in nobody's way, once nobody leaves for them any more."""
+        ahead = [run for run in self.runs if run.in_the_way(plan)]
+        if not ahead or len(ahead) >= self.side_by_side:
+            return bool(ahead)
+        return not all(_only_load(a) for a in (plan.actions, *(r.lacks() for r in ahead)))
+
+    def count(self) -> frozenset[ModelRef]:
+        """Who is to go, by a run under way, or was not looked at since it was told to; as it is
+        now. To be counted whenever a run begins, goes on, or ends."""
+        going = {a.ref for run in self.runs for a in run.lacks() if isinstance(a, Evict)}
+        tried = (ref for ref, at in self._tried.items() if at > self._latest)
+        self.refs = self.asked.union(going, tried)
+        return self.refs
+
+    def has(self, refs: Collection[ModelRef]) -> bool:
+        return not self.count().isdisjoint(refs)
+
+    def leave(self, run: Run, ref: ModelRef) -> None:
+        """`run` calls its engine now."""
+        run.leaving.add(ref)
+        self.count()
+
+    def told(self, outcome: Outcome) -> Outcome:
+        """To be told as soon as it is known: whoever began to look before has seen the past."""
+        if isinstance(outcome.action, Evict) and outcome.result is not Result.SKIPPED:
+            now = Seconds(self.clock())
+            self._tried = {r: at for r, at in self._tried.items() if now - at < LONGEST_LOOK}
+            self._tried[outcome.action.ref] = now
+        return outcome
+
+    def is_past(self, snapshot: Snapshot, began: Seconds) -> bool:
+        """Does it show somebody as there who was told to go since it began, although a later look
+        is in? If not, it is the latest now."""
+        for ref, at in self._tried.items():
+            if began < at <= self._latest:
+                resident = snapshot.resident(ref)
+                if resident is not None and resident.state is not State.LEAVING:
+                    return True
+        self._latest = Seconds(max(self._latest, began))
+        self.count()
+        return False
+
+
+def _only_load(actions: Iterable[Action]) -> bool:
+    return all(isinstance(a, Load) and a.takes for a in actions)
+
+
+async def first(runs: Collection[Run], changed: asyncio.Event) -> None:
+    """Returns when one of `runs` has ended, or with the next snapshot: it is `changed` then."""
+    seen = asyncio.create_task(changed.wait(), name="next snapshot")
+    ends: list[asyncio.Future[Any]] = [seen, *(run.done for run in runs)]
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        seen.cancel()

@@ -1,0 +1,268 @@
+"""A client's connection: requests one after the other, within limits, and nobody waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from supervisor.gateway.limits import Limits
+from supervisor.gateway.reply import Reply
+from tests.gateway.wires import HEAD, House, asked, run, status, turns
+
+YES = Reply(200, b"yes")
+
+
+def test_a_request_is_served_once_it_is_whole_however_it_comes() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        for byte in asked(b'{"model":"a"}'):
+            assert not house.requests
+            house.asks(bytes([byte]))
+        (request,) = house.requests
+        assert request.body == b'{"model":"a"}'
+        assert request.head.path == b"/v1/chat"
+
+    run(story)
+
+
+def test_a_body_in_chunks_is_put_together() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1")
+        house.asks(b"\r\n!\r\n0\r\n\r\n")
+        assert [r.body for r in house.requests] == [b"hello!"]
+
+    run(story)
+
+
+def test_requests_are_served_one_after_the_other() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks(asked(b"1") + asked(b"2") + asked(b"3")[:-1])
+        assert [r.body for r in house.requests] == [b"1"]
+        house.client.answer(YES)
+        await turns()
+        assert [r.body for r in house.requests] == [b"1", b"2"]
+        house.client.answer(YES)
+        await turns()
+        assert len(house.requests) == 2
+        house.asks(b"3")
+        assert [r.body for r in house.requests] == [b"1", b"2", b"3"]
+        assert house.near.taken().count(b"HTTP/1.1 200 OK") == 2
+
+    run(story)
+
+
+def test_a_client_that_asks_on_and_on_without_listening_is_cut_off() -> None:
+    async def story() -> None:
+        house = House(Limits(ahead=1000), relays=False)
+        house.asks()
+        for _ in range(20):
+            house.asks(asked(b"x" * 100))
+        await turns()
+        assert house.client.gone
+
+    run(story)
+
+
+REFUSED: dict[str, tuple[bytes, int]] = {
+    "a long head": (HEAD + b"X: " + b"y" * 70_000, 431),
+    "many headers": (HEAD + b"X: 1\r\n" * 101 + b"\r\n", 431),
+    "a long body, by its word": (HEAD + b"Content-Length: 1073741824\r\n\r\n", 413),
+    "a long body, in chunks": (
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n401\r\n" + b"z" * 1025 + b"\r\n",
+        413,
+    ),
+    "broken chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    "no HTTP": (b"\x16\x03\x01\r\n\r\n", 400),
+    "no Host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "two lengths": (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_refused_is_told_so_and_its_connection_closed(what: str) -> None:
+    data, expected = REFUSED[what]
+
+    async def story() -> None:
+        house = House(Limits(body=1024), relays=False)
+        house.asks(data)
+        assert status(house.near) == expected
+        assert house.near.half_closed
+        house.asks(b"more of it")  # is read off
+        house.client.watch(house.client.since + 3)
+        await turns()
+        assert house.client.gone
+        assert not house.requests
+        assert house.at_rest()
+
+    run(story)
+
+
+def test_who_sends_on_after_a_refusal_is_not_listened_to_for_long() -> None:
+    async def story() -> None:
+        house = House(Limits(leaving=1000), relays=False)
+        house.asks(HEAD + b"Content-Length: 1073741824\r\n\r\n")
+        house.asks(b"x" * 1001)
+        await turns()
+        assert house.client.gone
+
+    run(story)
+
+
+def test_bytes_of_all_requests_together_have_a_limit() -> None:
+    async def story() -> None:
+        house = House(Limits(bodies=1000), relays=False)
+        house.asks(asked(b"x" * 800))
+        assert house.connections.held == 800
+        other, transport = house.connect()
+        other.data_received(asked(b"x" * 800))
+        assert status(transport) == 503
+        assert house.connections.held == 800
+        house.client.answer(YES)
+        assert house.connections.held == 0
+
+    run(story)
+
+
+def test_connections_have_a_limit() -> None:
+    async def story() -> None:
+        house = House(Limits(connections=1), relays=False)
+        other, transport = house.connect()
+        assert status(transport) == 503
+        other.connection_lost(None)
+        assert house.connections.open == {house.client}
+
+    run(story)
+
+
+def after(seconds: float) -> Callable[[House], None]:
+    return lambda house: house.client.watch(house.client.since + seconds)
+
+
+@pytest.mark.parametrize(
+    ("sent", "seconds", "told"),
+    [
+        (b"", 10.5, None),
+        (b"POST /", 10.5, 408),
+        (HEAD + b"Content-Length: 5\r\n\r\nab", 30.5, 408),
+    ],
+)
+def test_who_is_slow_to_ask_is_not_waited_for(
+    sent: bytes, seconds: float, told: int | None
+) -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        if sent:
+            house.asks(sent)
+        after(0.0)(house)
+        after(seconds - 1)(house)
+        await turns()
+        assert not house.client.gone
+        assert house.near.sent == b""
+        after(seconds)(house)
+        if told:
+            assert status(house.near) == told
+            after(3.0)(house)
+        await turns()
+        assert house.client.gone
+        assert house.at_rest()
+
+    run(story)
+
+
+def test_a_head_that_comes_byte_by_byte_has_no_more_time() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        began = house.client.since
+        for second, byte in enumerate(b"POST /abcdefgh"):
+            house.asks(bytes([byte]))
+            house.client.watch(began + second)
+            if house.near.sent:
+                break
+        assert status(house.near) == 408
+
+    run(story)
+
+
+def test_empty_lines_before_a_request_are_passed_over_and_win_no_time() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        began = house.client.since
+        house.asks(b"\r\n" * 30_000)
+        house.asks(b"\n\r\n" + asked(b"1"))
+        assert [r.body for r in house.requests] == [b"1"]
+        other, transport = house.connect()
+        other.data_received(b"\r\n")
+        other.watch(began + 10.5)
+        await turns()
+        assert transport.aborted
+
+    run(story)
+
+
+def test_a_body_may_take_its_time_as_long_as_it_comes() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks(HEAD + b"Content-Length: 5\r\n\r\n")
+        now = house.client.since
+        for byte in b"hello":
+            now += 25
+            house.asks(bytes([byte]))
+            house.client.watch(now)
+            house.client.watch(now + 20)
+        assert [r.body for r in house.requests] == [b"hello"]
+
+    run(story)
+
+
+def test_a_connection_may_rest_between_requests_but_not_for_ever() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks()
+        house.client.answer(YES)
+        after(74.0)(house)
+        await turns()
+        assert not house.client.gone
+        after(76.0)(house)
+        await turns()
+        assert house.client.gone
+
+    run(story)
+
+
+def test_who_does_not_read_for_two_minutes_is_cut_off() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks()
+        house.client.pause_writing()
+        after(119.0)(house)
+        house.client.resume_writing()
+        house.client.pause_writing()
+        after(119.0)(house)
+        await turns()
+        assert not house.client.gone
+        after(121.0)(house)
+        await turns()
+        assert house.near.aborted
+        assert house.at_rest()
+
+    run(story)
+
+
+def test_the_rest_of_a_last_answer_may_be_read_slowly() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks(asked(b"{}", b"Connection: close"))
+        house.near.unsent = 5000
+        house.client.answer(YES)
+        after(60.0)(house)
+        await turns()
+        assert not house.client.gone
+        house.near.unsent = 0
+        after(61.0)(house)
+        await turns()
+        assert house.client.gone
+
+    run(story)

@@ -1,0 +1,107 @@
+"""Where requests go that wait for no model."""
+
+import json
+
+import pytest
+
+from supervisor.core.snapshot import ModelRef
+from supervisor.gated import TokenConfig
+from supervisor.gateway.asked import look
+from supervisor.gateway.courses import course
+from supervisor.gateway.names import Names
+from supervisor.gateway.tokens import Caller
+from supervisor.gateway.wrong import NotAllowed, NotOne, UnknownEngine, UnknownModel, WrongApi
+from tests.gateway.asking import at, engines, head, host
+
+ANYBODY = Caller()
+
+
+def token(*models):
+    return Caller(TokenConfig("t", b"", models=models))
+
+
+def way(method, path, body=None, *, there=None, kinds=("ollama", "vllm"), caller=ANYBODY, **more):
+    surface = at(path, method.encode())
+    asked = look(surface, head(method, path), json.dumps(body or {}).encode())
+    all_engines = engines(*kinds)
+    names = Names(all_engines)
+    there = there or host(*(f"{id}/m" for id in all_engines))
+    found = course(
+        surface, asked, there, names, all_engines, caller, more.get("manage", False)
+    )  # fmt: skip
+    return found.engine.id, found.model, found.busy
+
+
+def test_a_model_is_shown_by_its_engine():
+    assert way("POST", "/api/show", {"model": "m"}) == ("ollama", "m", False)
+    with pytest.raises(WrongApi):
+        way("POST", "/api/show", {"model": "m"}, kinds=("vllm",))
+    with pytest.raises(UnknownModel):
+        way("POST", "/api/show", {"model": "m"}, caller=token("other"))
+
+
+def test_a_stored_response_is_fetched_where_only_one_engine_keeps_some():
+    assert way("GET", "/v1/responses/r1", kinds=("vllm", "comfyui")) == ("vllm", None, False)
+    with pytest.raises(NotOne) as no:
+        way("GET", "/v1/responses/r1")
+    assert "/engines/ollama/v1/responses/ID or /engines/vllm/" in no.value.message
+    with pytest.raises(NotOne):
+        way("GET", "/v1/responses/r1", kinds=("comfyui",))
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/pull"),
+        ("DELETE", "/api/delete"),
+        ("POST", "/api/blobs/sha256:a"),
+        ("POST", "/engines/ollama/api/create"),
+    ],
+)
+def test_what_would_change_an_engine_is_refused_unless_that_is_allowed(method, path):
+    with pytest.raises(NotAllowed) as no:
+        way(method, path)
+    assert (no.value.status, no.value.code) == (403, "not_allowed")
+    assert "manage = true" in no.value.message
+    assert way(method, path, manage=True)[0] == "ollama"
+
+
+def test_a_real_ollama_is_managed_rather_than_one_that_only_speaks_like_it():
+    assert way("POST", "/api/pull", kinds=("dmr", "ollama"), manage=True)[0] == "ollama"
+    assert way("POST", "/api/pull", kinds=("dmr", "vllm"), manage=True)[0] == "dmr"
+    with pytest.raises(NotOne):
+        way("POST", "/api/pull", kinds=("a=ollama", "b=ollama"), manage=True)
+
+
+def test_what_is_an_engines_own_goes_to_it_and_all_of_its_models_count_as_busy():
+    assert way("POST", "/engines/vllm/tokenize") == ("vllm", None, True)
+
+
+def test_an_engine_that_is_not_there_is_told_with_those_that_are():
+    with pytest.raises(UnknownEngine) as no:
+        way("GET", "/engines/nope/health")
+    assert (no.value.status, no.value.message.count("ollama, vllm")) == (404, 1)
+
+
+def test_who_may_use_some_models_passes_nothing_that_names_none():
+    """The path could be about any of them."""
+    there = host("vllm/m", "vllm/secret")
+    with pytest.raises(NotAllowed):
+        way("POST", "/engines/vllm/tokenize", there=there, caller=token("m"))
+    assert way("POST", "/engines/vllm/tokenize", there=there, caller=token("*"))[0] == "vllm"
+    with pytest.raises(NotAllowed):
+        way("GET", "/v1/responses/r1", there=there, kinds=("vllm",), caller=token("m"))
+
+
+def test_who_may_use_none_of_an_engines_models_does_not_learn_of_it():
+    with pytest.raises(UnknownEngine) as no:
+        way("POST", "/engines/vllm/tokenize", there=host("vllm/a", "ollama/m"), caller=token("m"))
+    assert "vllm" not in no.value.message.partition(";")[2]
+
+
+def test_an_engine_without_models_is_reached_by_whoever_may_use_all():
+    there = host("ollama/m")
+    assert way("GET", "/engines/vllm/health", there=there)[0] == "vllm"
+    with pytest.raises(UnknownEngine):
+        way("GET", "/engines/vllm/health", there=there, caller=token("m"))
+    assert token("*").may_use(ModelRef("vllm", ""))

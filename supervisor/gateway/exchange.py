@@ -17,12 +17,11 @@ from .asked import Asked, BadRequest, look, renamed
 from .client import Client, Request
 from .courses import Course, course
 from .faults import event, fault
-from .gate import Entry, Gate, after, named, of_refused
+from .gate import Entry, Gate, after, of_refused
 from .heads import Headers, forward
 from .holding import Ticket
 from .relay import End, Relay
 from .reply import Reply
-from .sessions import lease_of, priority_of
 from .surfaces import Does, target
 from .telling import Telling, code_of, event_of, last_words, status_of, told_of
 from .tokens import Pass, Refused
@@ -31,7 +30,8 @@ from .wishes import Grant, Refusal, Wish
 from .wrong import WrongModel
 
 LEFT = 499  # as nginx counts it: the client did not wait for an answer
-_TO_ENGINES: Final = frozenset({Does.INFER, Does.SHOW, Does.STORED, Does.MANAGE, Does.PASS})
+# An attribute of an enumeration costs seven times what a name does, and this is done a lot.
+_DONE, _GONE, _NOT_BEGUN = End.DONE, End.CLIENT_GONE, End.NOT_BEGUN
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
@@ -81,12 +81,13 @@ class Exchange:
         if snapshot is None:
             return self._refuse(503, "the first sample is not in yet", "starting", wait=1.0)
         try:
-            if surface.does not in _TO_ENGINES:
+            if entry.ours:
                 return self._say(gate.own(entry, snapshot))
             asked = self._asked = look(surface, request.head, request.body)
-            known = surface.does is Does.PASS and asked.model is not None
-            if surface.does is Does.INFER or (
-                known and gate.names.knows(asked.model or "", snapshot, surface)
+            if entry.infers or (
+                surface.does is Does.PASS
+                and asked.model is not None
+                and gate.names.knows(asked.model, snapshot, surface)
             ):
                 return self._infer(snapshot, asked)
             return self._straight(
@@ -118,15 +119,16 @@ class Exchange:
                 return self._refuse(403, text, "not_allowed", param="model")
         if asked.unload and not any(snapshot.resident(ref) for ref in candidates):
             return self._say(lists.unloaded(entry.surface, name))
-        passed = caller.begin()
-        if isinstance(passed, Refused):
-            gate.counts.refused(passed.why)
-            return self._say(of_refused(entry.api, passed, entry.cors))
-        self._pass = passed
+        if caller.token is not None:  # of nobody in particular nothing is counted
+            passed = caller.begin()
+            if isinstance(passed, Refused):
+                gate.counts.refused(passed.why)
+                return self._say(of_refused(entry.api, passed, entry.cors))
+            self._pass = passed
         client = gate.sessions.who(head, asked.user, caller)
-        lease, token = lease_of(head), caller.name
-        wish = Wish(candidates, client, priority_of(head, caller), lease, token)
-        return self._take(gate.admission.enter(wish, self._ready))
+        wish = Wish(candidates, client, entry.priority, entry.lease, caller.name)
+        found = gate.admission.enter(wish, self._ready)
+        return self._go(found) if type(found) is Grant else self._take(found)
 
     # -- let through, held, or refused
 
@@ -201,19 +203,24 @@ class Exchange:
         head, body = request.head, request.body
         name = ""
         if model is not None:
-            name = engine.called(model)
-            body = renamed(surface, head, body, name, self._asked)
-        serves = engine.serves(model or ModelId(""))
-        way = target(surface, serves, head, name)
-        try:
-            origin = Origin.of(url)
-        except ValueError:
-            return self._failed(502, f"{engine.id} has no address that can be used", "engine_down")
+            name, asked = engine.called(model), self._asked
+            if asked is None or asked.members is None or asked.model != name or surface.model:
+                body = renamed(surface, head, body, name, asked)
+        way: tuple[Origin, bytes, Headers] | None = head.memo.get((url, name))
         if way is None:
-            return self._failed(404, f"{engine.id} has nothing like {surface.name}", "wrong_api")
-        to = forward(
-            head, body, origin.header, origin.base + way, gate.keys.engine_headers(engine.id)
-        )
+            path = target(surface, engine.serves(model or ModelId("")), head, name)
+            try:
+                origin = Origin.of(url)
+            except ValueError:
+                text = f"{engine.id} has no address that can be used"
+                return self._failed(502, text, "engine_down")
+            if path is None:
+                text = f"{engine.id} has nothing like {surface.name}"
+                return self._failed(404, text, "wrong_api")
+            way = origin, origin.base + path, gate.keys.engine_headers(engine.id)
+            head.memo[url, name] = way
+        origin, path, add = way
+        to = forward(head, body, origin.header, path, add)
         self._relay = Relay(self._client, gate.lines, origin, to, self)
         return None
 
@@ -237,14 +244,14 @@ class Exchange:
         begun = relay is not None and relay.begun
         self._relay = None
         self._flight.end()
-        if end is End.DONE:
+        if end is _DONE:
             return self._end(status)
-        if end is End.CLIENT_GONE:
+        if end is _GONE:
             self._gate.counts.gone()
             return self._end(499)
         if begun:
             return self._end(status)
-        if end is End.NOT_BEGUN and grant is not None and not self._stopping:
+        if end is _NOT_BEGUN and grant is not None and not self._stopping:
             self._grant, self._flight = None, _STILL
             return self._take(self._gate.admission.again(grant, self._ready))
         whose = str(self._ref or "the engine")
@@ -314,5 +321,5 @@ class Exchange:
             self._pass.end()
         gate = self._gate
         took = gate.clock() - self._began
-        gate.counts.answered(self._ref, named(self._entry.api), status, self._first, took, sent)
+        gate.counts.answered(self._ref, self._entry.label, status, self._first, took, sent)
         gate.under_way.discard(self)

@@ -25,7 +25,7 @@ from .heads import Head, Headers
 from .keys import Keys
 from .names import Names
 from .reply import Reply
-from .sessions import Sessions
+from .sessions import Sessions, lease_of, priority_of
 from .surfaces import Does, Surface, api_of, nothing_at, spoken, surface_of
 from .tokens import Caller, Refused, Tokens
 from .upstream import Lines
@@ -33,19 +33,26 @@ from .upstream import Lines
 if TYPE_CHECKING:
     from .exchange import Exchange
 
+TO_ENGINES = frozenset({Does.INFER, Does.SHOW, Does.STORED, Does.MANAGE, Does.PASS})
 MODELS = 1024  # of which it is remembered how they are told of
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What follows from a request's head alone: it may pass, and asks in this way. `cors` is for
-    the answer; from `expires` on, in Unix time, who asks has to be looked up again."""
+    the answer; from `expires` on, in Unix time, who asks has to be looked up again. `ours`: we
+    answer it ourselves, `infers`: a model is to work on it. `label` is the API's in metrics."""
 
     caller: Caller
     surface: Surface
     api: Api
     cors: Headers
     expires: float
+    priority: int
+    lease: str | None
+    ours: bool
+    infers: bool
+    label: str
 
 
 @dataclass(slots=True)
@@ -75,13 +82,13 @@ class Gate:
 
     def entry(self, client: Client, head: Head) -> Entry | Reply:
         """Clients send the same head again and again: what it comes to is kept with it."""
-        local = not client.peer
-        found: Entry | None = head.memo.get(("entry", local))
+        key = "entry" if client.peer else "entry of this machine"
+        found: Entry | None = head.memo.get(key)
         if found is not None and (found.expires == 0.0 or self.wall() < found.expires):
             return found
         made = self._judge(client, head)
         if isinstance(made, Entry):
-            head.memo["entry", local] = made
+            head.memo[key] = made
         return made
 
     def _judge(self, client: Client, head: Head) -> Entry | Reply:
@@ -102,7 +109,18 @@ class Gate:
             self.counts.answered(None, named(api), status, None, 0.0, 0)
             return fault(api, status, message, "not_found", headers=(*headers, *cors))
         expires = 0.0 if caller.token is None else caller.token.expires or 0.0
-        return Entry(caller, surface, api, cors, expires)
+        return Entry(
+            caller,
+            surface,
+            api,
+            cors,
+            expires,
+            priority_of(head, caller),
+            lease_of(head),
+            surface.does not in TO_ENGINES,
+            surface.does is Does.INFER,
+            named(api),
+        )
 
     def _refused(self, api: Api, refused: Refused, cors: Headers = ()) -> Reply:
         self.counts.refused(refused.why)

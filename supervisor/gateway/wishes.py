@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from collectors.reading import Bytes, Seconds
 from supervisor.core.snapshot import ModelRef
 from supervisor.traffic import Flight
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """`candidates` would serve it as well as one another, the most welcome first. `client` is the
     session or agent that asks, "" where nobody says; `priority` is higher for who goes first;
     `lease` the lease that it renews; `token` whose it is. `wait` is how long it may be held; None:

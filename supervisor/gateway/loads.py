@@ -145,8 +145,14 @@ class Loads:
     # -- what is done
 
     def order(self, now: float) -> list[Held]:
+        """The priority of a request is on top of its model's own."""
         first = () if self.drains.ref is None else (self.drains.ref,)
-        return order((h.held for h in self.holds.waiting()), now, first)
+        policy = self.loop.policy
+        waiting = (h.held for h in self.holds.waiting())
+        if policy.says("priority"):
+            said = ((h, policy.said(h.ref, "priority") or 0) for h in waiting)
+            waiting = (h._replace(priority=h.priority + own) for h, own in said)
+        return order(waiting, now, first)
 
     def serve(self) -> None:
         """Ask for whatever can be loaded now, in order; look at who is in the way of the rest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from supervisor.core.policy import ModelPolicy
 from supervisor.gateway.admission import RefusalKind
 from tests.scenarios.gate import LOAD, ROOMY, gate, models, story
 
@@ -155,3 +156,14 @@ async def test_who_is_drained_for_and_leaves_sets_the_others_free() -> None:
         assert shut.is_served
         assert shut.waited < 1
         assert at.unloads == []
+
+
+@story
+async def test_the_models_own_priority_counts_too() -> None:
+    policy = replace(ROOMY, models={"c": ModelPolicy(priority=2)})
+    async with gate(models("abc", 20), policy=policy) as at:
+        await at.has("a")
+        working = at.ask("a", service=3)
+        guests = [at.ask("b", priority=1), at.ask("b", priority=1), at.ask("c")]
+        await at.answered(working, *guests)
+        assert at.loads == ["c", "b"]

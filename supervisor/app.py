@@ -68,6 +68,7 @@ LAST_ANSWERS = Seconds(5.0)  # for what clients are being told
 LISTEN_EVERY = Seconds(5.0)  # where the gateway's address cannot be had
 END = Seconds(9.0)  # for all of it, the last writes to the disk included
 DETECT_EVERY = Seconds(3.0)
+FILES = 65536
 CHILDREN = "engines"  # below the state directory: a folder for each engine that starts some
 
 
@@ -289,6 +290,7 @@ def run(config: Config) -> int:
     log.info("ullage %s; the settings in force:", __version__)
     for key, value, source in effective(config):
         log.info("  %s = %s%s", key, value, "" if source == "default" else f"  ({source})")
+    more_files()
     runner = asyncio.Runner(loop_factory=_event_loop)
     code = runner.run(serve(build(config)))
     # All is written and closed. A thread may still hang, in a name that nobody resolves or a
@@ -298,6 +300,20 @@ def run(config: Config) -> int:
     last.start()
     runner.close()
     return code
+
+
+def more_files() -> None:
+    """A thousand clients and their engines' connections take twice as many descriptors, and the
+    usual limit is 1024; as many as the system lets us have are ours for the asking."""
+    try:
+        from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
+    except ImportError:  # on Windows
+        return
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    most = FILES if hard == RLIM_INFINITY else min(hard, FILES)
+    if soft != RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            setrlimit(RLIMIT_NOFILE, (most, hard))
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:

@@ -6,7 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from supervisor.app import CHILDREN, _introduce, build
+import pytest
+
+from supervisor.app import CHILDREN, FILES, _introduce, build, more_files
 from supervisor.config import load
 from supervisor.core.snapshot import EngineId
 from supervisor.engines import ENGINES
@@ -52,3 +54,16 @@ def test_what_is_there_once_a_daemon_runs_is_not_looked_through_for_garbage_agai
     assert gc.get_freeze_count() == 0
     asyncio.run(_introduce(Quiet()))  # and it stays so, as ours was
     assert gc.get_freeze_count() > 10_000
+
+
+def test_as_many_files_may_be_open_as_the_system_allows():
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = before[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
+        more_files()
+        most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -258,6 +258,7 @@ asyncio.run(forever(journal))
 """
 
 
+@pytest.mark.slow
 def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(begin, path):
     acknowledged = []
     for at_least in (1, 40, 90):

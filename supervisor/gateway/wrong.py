@@ -56,7 +56,7 @@ class UnknownModel(WrongModel):
         if closest:
             message += f"; did you mean {' or '.join(closest)}?"
         if loaded:
-            message += f" Loaded now: {', '.join(loaded[:SHOWN])}"
+            message += f"{'' if closest else '.'} Loaded now: {', '.join(loaded[:SHOWN])}"
             message += f" and {len(loaded) - SHOWN} more" if len(loaded) > SHOWN else ""
         super().__init__(message, closest=closest, loaded=loaded)
 

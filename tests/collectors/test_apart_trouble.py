@@ -301,6 +301,7 @@ def test_a_child_that_lasted_starts_the_pauses_anew(
 # -- the real binding on a driver that hangs
 
 
+@pytest.mark.slow
 def test_nvidia_is_read_apart_and_a_driver_that_hangs_loses_only_its_child(
     nvml_library: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,6 +148,7 @@ def test_ctrl_c_ends_it_with_a_summary_and_no_trace(sign):
     assert err == b""
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it_without_a_trace():
     process = started("speed=30")
     process.stdout.readline()

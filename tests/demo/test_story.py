@@ -155,6 +155,7 @@ def test_the_feed_tells_it_in_plain_sentences():
     assert len(said(Tone.STORY)) == len(story.BEATS)
 
 
+@pytest.mark.slow
 def test_it_goes_the_same_way_every_time():
     before = [(line.at, line.text, line.more) for line in played().lines]
     played.cache_clear()

@@ -73,6 +73,7 @@ def test_pods_that_terminate_still_hold_their_memory_and_an_unload_waits_for_the
     assert told(story) == (State.LEAVING, False, None)
 
 
+@pytest.mark.slow
 def test_a_pod_that_never_ends_is_not_waited_for_beyond_its_grace():
     async def story(s, e):
         now = [0.0]

@@ -93,6 +93,7 @@ def test_the_next_use_of_the_last_request_is_never() -> None:
     assert found == [2, oracle.NEVER, oracle.NEVER]
 
 
+@pytest.mark.slow
 def test_of_many_models_it_is_at_least_as_good_as_what_was_stored() -> None:
     recorded = read(SHIPPED / "azfn19-32.csv.gz")
     with (SHIPPED / "reference_sequence.csv").open(newline="") as file:
@@ -113,6 +114,7 @@ def test_on_a_host_knowing_the_future_helps_too() -> None:
     assert ahead.killed == ahead.overfull == ahead.refused == 0
 
 
+@pytest.mark.slow
 def test_a_comparison_is_never_better_than_its_oracle() -> None:
     whole = read(SHIPPED / "azfn19-32.csv.gz").trace(1)
     found = Trace("a part", whole.requests[:500], whole.models)

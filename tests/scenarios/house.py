@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
+
 from collectors.owner import Owner
 from collectors.reading import (
     RAM,
@@ -34,7 +36,6 @@ from supervisor.core.snapshot import EngineId, Snapshot
 from supervisor.door import Door
 from supervisor.engines import ENGINES
 from supervisor.engines.base import Engine
-from supervisor.engines.wire import client
 from supervisor.events import Tick
 from supervisor.executor import Executor
 from supervisor.journal import Journal
@@ -42,6 +43,7 @@ from supervisor.loop import Loop
 from supervisor.sampler import Sampler
 from supervisor.sources import Sources
 from tests.engines.fakes import FAKES
+from tests.scenarios.plain import Plain
 
 KINDS = {type_.__name__: kind for kind, type_ in FAKES.items() if type_ is not None}
 
@@ -116,7 +118,7 @@ class House:
         self.clock.now = began
         self.children = Children()
         self.children.engines = list(servers.values())
-        self.client = client()
+        self.client = httpx.AsyncClient(transport=Plain(), trust_env=False, timeout=None)
         engines: dict[EngineId, Engine] = {}
         for name, server in servers.items():
             kind = ENGINES[KINDS[type(server).__name__]]

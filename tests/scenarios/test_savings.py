@@ -78,6 +78,7 @@ def history(home: House, days: int) -> None:
     home.journal.trail.add(rows)
 
 
+@pytest.mark.slow
 def test_a_ranking_that_is_outdone_for_days_is_a_finding_until_it_is_not(
     tmp_path: Path,
 ) -> None:

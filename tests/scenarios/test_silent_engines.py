@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from collectors.reading import Seconds, gib
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import EngineId, State
@@ -141,6 +143,7 @@ def test_an_urgent_look_waits_for_no_engine_and_forgets_none() -> None:
     run(story)
 
 
+@pytest.mark.slow
 def test_relief_is_decided_upon_an_alarm_while_an_engine_keeps_everybody_waiting() -> None:
     async def story() -> None:
         async with FakeLlamaRouter(["a"]) as server, FakeLlamaRouter(["b"]) as slow:

@@ -153,6 +153,7 @@ def test_report_alone_is_a_finding_and_no_more() -> None:
     run(story())
 
 
+@pytest.mark.slow
 def test_the_engine_is_restarted_at_last_though_another_of_its_models_is_stuck_too() -> None:
     async def story(working: bool) -> None:
         server = FakeLlamaRouter(["a", "b"])

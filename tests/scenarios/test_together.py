@@ -156,6 +156,7 @@ def test_after_one_that_failed_the_next_is_not_begun() -> None:
     run(story)
 
 
+@pytest.mark.slow
 def test_idle_is_who_is_idle_with_all_of_its_group() -> None:
     async def story() -> None:
         watchdog = Watchdog(True, A_MINUTE, False, A_MINUTE)

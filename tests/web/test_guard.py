@@ -240,6 +240,7 @@ def test_a_body_is_counted_as_it_comes(chunks, status):
         assert reply.headers["connection"] == "close"
 
 
+@pytest.mark.slow
 def test_a_body_that_says_that_it_is_too_large_is_not_waited_for():
     headers = {**JSON, "content-length": "11"}
     assert ask("POST", headers=headers, chunks=(), rules=Rules(largest_body=10)).status == 413

@@ -258,6 +258,7 @@ def test_a_failed_start_leaves_nothing_open(tmp_path):
         free.connect(("127.0.0.1", port))
 
 
+@pytest.mark.slow
 def test_the_end_waits_for_nobody():
     """Idle, half a head, half a body, and an answer that takes for ever."""
 

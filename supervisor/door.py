@@ -72,7 +72,7 @@ class Door:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def snapshot(self) -> Snapshot:
-        """The latest snapshot, with the requests of this moment. Raises NotReady before the first."""
+        """The latest, with the requests of this moment. Raises NotReady before the first."""
         if self.loop.snapshot is None:
             raise NotReady("the first sample is not in yet; ask again in a second")
         return self.loop.traffic.mark(self.loop.snapshot)

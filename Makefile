@@ -3,6 +3,8 @@
 # make check  format, lint, types, fast tests: under a minute
 # make demo   a machine made of values; make demo-real: a real engine and a real model
 # make bench-policy  is the right model kept? Traces replayed, against the best that could be done
+# make bench-gateway, bench-swap   what the gateway costs, beside nginx; one model for another
+# make soak    thirty clients, three models, room for two, five minutes; a picture in soak.svg
 # make docs   writes the README's tables and the dashboard from the code; ARGS=--check compares
 # Variables: PYTHON (3.11 or newer), ARGS (passed on, as in `make run ARGS="--mode advise"`)
 
@@ -23,7 +25,8 @@ CLIENTS_NPM = openai@7.57.0 ollama@0.6.4
 # the processes they start imports, takes longer than the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check lint format demo demo-real bench bench-policy docs clean
+.PHONY: run test check lint format demo demo-real bench bench-policy bench-gateway bench-swap soak \
+	docs clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
@@ -58,6 +61,15 @@ bench: .venv/.dev
 
 bench-policy: .venv/.dev
 	.venv/bin/python -m benchmarks policy $(ARGS)
+
+bench-gateway: .venv/.dev
+	.venv/bin/python -m benchmarks gateway $(ARGS)
+
+bench-swap: .venv/.dev .venv/.real
+	.venv/bin/python -m benchmarks swap $(ARGS)
+
+soak: .venv/.dev .venv/.real
+	.venv/bin/python -m benchmarks crowd --picture soak.svg $(ARGS)
 
 docs: .venv/.run
 	.venv/bin/python -m deploy.tables $(ARGS)

@@ -25,8 +25,7 @@ CLIENTS_NPM = openai@7.57.0 ollama@0.6.4
 # the processes they start imports, takes longer than the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check lint format demo demo-real bench bench-policy bench-gateway bench-swap soak \
-	docs clean
+.PHONY: run test check lint format demo demo-real bench bench-policy bench-gateway bench-swap soak docs clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)

@@ -276,9 +276,9 @@ def test_fifty_models_are_rendered_before_anybody_notices():
     of = seen(world)
     took = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         text(of)
-        took.append(time.perf_counter() - started)
+        took.append(time.process_time() - started)
     assert min(took) < 0.05  # 5 ms where it was written; the margin is for a loaded machine
 
 

@@ -18,15 +18,25 @@ class Owner:
 
     A driver can hang for ever inside a call. Then the thread is left alone, every further
     `ask` is answered at once with a fault, and what the call returns at last is thrown away.
-    The thread is a daemon: the program's end does not wait for it.
+    The thread is a daemon: the program's end does not wait for it. `at_least` is for who has more
+    time than the collector's own deadline, in seconds.
     """
 
-    def __init__(self, collector: Collector, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        clock: Callable[[], float] = time.monotonic,
+        at_least: Seconds = Seconds(0.0),
+    ) -> None:
         self.collector = collector
-        self._clock = clock
+        self._clock, self._at_least = clock, at_least
         self._calls: queue.SimpleQueue[tuple[Future[Reading], Tier] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._called_at: float | None = None  # None: no call is under way
+
+    @property
+    def deadline(self) -> Seconds:
+        return max(self.collector.deadline, self._at_least)
 
     def ask(self, tiers: Tier) -> Future[Reading]:
         """A reading, or a fault; the future itself never fails. Cancel it to give up waiting.
@@ -35,7 +45,7 @@ class Owner:
         """
         future: Future[Reading] = Future()
         now, called_at = self._clock(), self._called_at
-        if called_at is not None and now - called_at > self.collector.deadline:
+        if called_at is not None and now - called_at > self.deadline:
             why = f"has not returned for {now - called_at:.0f} s"
             future.set_result(self._fault(called_at, why, late=True))
             return future
@@ -53,7 +63,7 @@ class Owner:
     def give_up(self, future: Future[Reading], started: float) -> Reading:
         """The fault to use in place of a reading that did not come in time."""
         future.cancel()
-        why = f"no answer within {self.collector.deadline:g} s"
+        why = f"no answer within {self.deadline:g} s"
         return self._fault(started, why, late=True)
 
     def _run(self) -> None:
@@ -71,7 +81,7 @@ class Owner:
         finally:
             self._called_at = None
         took = self._clock() - started
-        if took > self.collector.deadline:
+        if took > self.deadline:
             # Whoever asked has given up; its numbers are of an unknown moment on the way.
             return self._fault(started, f"answered only after {took:.1f} s", late=True)
         return Reading(self.collector.name, Seconds(started), Seconds(took), sample)
@@ -89,7 +99,7 @@ def read_all(
     asked = [(owner, owner.ask(tiers)) for owner in owners]
     readings = []
     for owner, future in asked:
-        left = started + owner.collector.deadline - clock()
+        left = started + owner.deadline - clock()
         try:
             readings.append(future.result(timeout=max(0.0, left)))
         except TooLate:

@@ -238,3 +238,26 @@ def test_a_driver_that_hangs_is_a_fault_and_recovers(driver: State, clock: Clock
     owner.close()
     assert sample is not None
     assert [p.id for p in sample.pools] == ["GPU-aaaa", "GPU-bbbb"]
+
+
+def test_where_nothing_hangs_a_slow_machine_is_given_its_time(clock: Clock) -> None:
+    collector = Scripted(deadline=2.0)
+    patient, strict = Owner(collector, clock, Seconds(60)), Owner(Slow(collector, clock), clock)
+    assert (patient.deadline, strict.deadline) == (60, 2)
+    late = Owner(Slow(collector, clock), clock, Seconds(60))
+    assert result(late.ask(Tier.ALL)).fault is None
+    assert result(strict.ask(Tier.ALL)).fault == "answered only after 5.0 s"
+    for owner in (patient, strict, late):
+        owner.close()
+
+
+class Slow:
+    """Each read takes five seconds."""
+
+    def __init__(self, inner: Scripted, clock: Clock) -> None:
+        self.name, self.deadline = inner.name, inner.deadline
+        self._inner, self._clock = inner, clock
+
+    def read(self, tiers: Tier) -> Sample:
+        self._clock.now += 5
+        return self._inner.read(tiers)

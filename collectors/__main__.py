@@ -19,11 +19,11 @@ from .capture import Capture
 from .display import WIDTH, show
 from .machine import Machine, find, fold
 from .owner import Owner, read_all
-from .reading import RAM, Collector, Device, Health, Holder, Seconds, Tier
+from .reading import RAM, Collector, Device, Health, Holder, Tier
 from .recorded import Pseudonyms, Recorder
 from .tree import PoolParts, account
 
-FILES = Seconds(60.0)  # no driver hangs in a capture; a machine that is busy with others is slow
+FILES = 60.0  # no driver hangs in a capture; a machine that is busy with others is slow
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             parser.error(str(error))
     live = options.root == Path("/")
-    machine = _read(find(options.root), Seconds(0.0) if live else FILES)
+    machine = _read(find(options.root), 0.0 if live else FILES)
     pools = [parts.biggest(options.top) for parts in account(machine)]
     try:
         if options.json:
@@ -59,7 +59,7 @@ class _Paper(Console):
         raise BrokenPipeError
 
 
-def _read(collectors: Iterable[Collector], at_least: Seconds = Seconds(0.0)) -> Machine:
+def _read(collectors: Iterable[Collector], at_least: float = 0.0) -> Machine:
     owners = [Owner(collector, at_least=at_least) for collector in collectors]
     machine = fold(read_all(owners, Tier.ALL))
     for owner in owners:

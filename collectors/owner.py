@@ -26,7 +26,7 @@ class Owner:
         self,
         collector: Collector,
         clock: Callable[[], float] = time.monotonic,
-        at_least: Seconds = Seconds(0.0),
+        at_least: float = 0.0,
     ) -> None:
         self.collector = collector
         self._clock, self._at_least = clock, at_least
@@ -36,7 +36,7 @@ class Owner:
 
     @property
     def deadline(self) -> Seconds:
-        return max(self.collector.deadline, self._at_least)
+        return Seconds(max(self.collector.deadline, self._at_least))
 
     def ask(self, tiers: Tier) -> Future[Reading]:
         """A reading, or a fault; the future itself never fails. Cancel it to give up waiting.

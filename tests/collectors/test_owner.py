@@ -242,9 +242,9 @@ def test_a_driver_that_hangs_is_a_fault_and_recovers(driver: State, clock: Clock
 
 def test_where_nothing_hangs_a_slow_machine_is_given_its_time(clock: Clock) -> None:
     collector = Scripted(deadline=2.0)
-    patient, strict = Owner(collector, clock, Seconds(60)), Owner(Slow(collector, clock), clock)
+    patient, strict = Owner(collector, clock, 60), Owner(Slow(collector, clock), clock)
     assert (patient.deadline, strict.deadline) == (60, 2)
-    late = Owner(Slow(collector, clock), clock, Seconds(60))
+    late = Owner(Slow(collector, clock), clock, 60)
     assert result(late.ask(Tier.ALL)).fault is None
     assert result(strict.ask(Tier.ALL)).fault == "answered only after 5.0 s"
     for owner in (patient, strict, late):

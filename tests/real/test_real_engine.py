@@ -127,7 +127,13 @@ def run(story: Coroutine[Any, Any, None]) -> None:
     asyncio.run(bounded())
 
 
+# A server on a busy machine was seen to take more than five seconds to end a child.
+PATIENT = '[settle]\ntimeout = "30s"'
+
+
 def config(clients: Clients, *more: str) -> str:
+    if not any(line.startswith("[settle]") for line in more):
+        more = (*more, PATIENT)
     lines = [
         "detect = false",
         'sample_interval = "250ms"',
@@ -276,14 +282,14 @@ def test_what_was_decided_and_pinned_survives_a_sudden_end(tmp_path: Path) -> No
 def test_in_advise_mode_it_says_what_it_would_do_and_does_nothing(tmp_path: Path) -> None:
     async def story() -> None:
         async with engine() as clients:
-            text = config(clients, 'mode = "advise"', "max_active_backends = 1")
+            text = config(clients, LRU, 'mode = "advise"', "max_active_backends = 1")
             async with Daemon(tmp_path / "state", text) as daemon:
                 await clients.load(A, B)
                 await daemon.wait_for_models(A, B)
-                (decision,) = await _done(daemon)
-                assert decision["mode"] == "advise"
-                assert decision["outcomes"][0]["result"] == "skipped"
-                assert "advise" in decision["outcomes"][0]["detail"]
+                for decision in await _done(daemon):  # once, and again if its advice changes
+                    assert decision["mode"] == "advise"
+                    assert decision["outcomes"][0]["result"] == "skipped"
+                    assert "advise" in decision["outcomes"][0]["detail"]
                 assert set(clients.children()) == {A, B}
 
     run(story())

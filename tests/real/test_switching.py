@@ -13,9 +13,6 @@ from supervisor.demo.real import Missing, find_model, find_server
 from tests.daemon import Daemon
 from tests.real.test_real_engine import A, B, C, Clients, config, engine, run
 
-# A server on a busy machine was seen to take more than five seconds to end a child.
-PATIENT = '[settle]\ntimeout = "30s"'
-
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
@@ -63,7 +60,7 @@ async def settings(daemon: Daemon, *words: str) -> str:
 def test_single_model_mode_switched_on_live_holds_for_the_next_load(tmp_path: Path) -> None:
     async def story() -> None:
         async with engine() as clients:
-            text = config(clients, 'lru_eviction_retry_interval = "100ms"', PATIENT)
+            text = config(clients, 'lru_eviction_retry_interval = "100ms"')
             async with Daemon(tmp_path / "state", text) as daemon:
                 size = await known(clients, daemon)
                 await loads(daemon, A)
@@ -113,7 +110,7 @@ def test_single_model_mode_switched_on_live_holds_for_the_next_load(tmp_path: Pa
 def test_what_a_client_moves_on_from_gives_its_memory_back(tmp_path: Path) -> None:
     async def story() -> None:
         async with engine() as clients:
-            text = config(clients, 'unload_on_switch = "engine"', PATIENT)
+            text = config(clients, 'unload_on_switch = "engine"')
             async with Daemon(tmp_path / "state", text) as daemon:
                 size = await known(clients, daemon)
                 await loads(daemon, A, client="agent")

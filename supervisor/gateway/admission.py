@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from collectors.reading import Seconds
 from supervisor.core.admission import tight
 from supervisor.core.plan import Evict, Load
 from supervisor.core.record import Mode, Outcome, Result
-from supervisor.core.snapshot import Ability, EngineId, ModelRef, Snapshot
+from supervisor.core.snapshot import Ability, ModelRef, Snapshot
 from supervisor.events import Run, Tick
 from supervisor.gated import GatewayConfig
 from supervisor.loop import Loop
-from supervisor.traffic import Flight
 
 from . import refusals
 from .counts import Counts
@@ -95,10 +94,6 @@ class Admission:
         if not isinstance(answer, Refusal):
             answer.again = True
         return answer
-
-    def begin_engine(self, engine: EngineId) -> Flight:
-        """A request that names no model, and may change what its engine does."""
-        return self.traffic.begin_engine(engine)
 
     def _grant(self, ref: ModelRef, url: str, wish: Wish, waited: float = 0.0) -> Grant:
         flight = self.traffic.begin(ref)
@@ -389,9 +384,6 @@ class Admission:
             self.traffic.listener = None
 
     # -- what is told of it
-
-    def in_flight(self) -> Mapping[ModelRef, int]:
-        return self.traffic.flying
 
     def held(self) -> Iterable[tuple[ModelRef, int, float]]:
         """How many wait for each model, and for how many seconds the first of them has."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import httptools
 
-from .heads import HOP_BY_HOP, Headers
+from .heads import HOP_BY_HOP, Headers, words
 
 # An engine's word on who may read its answers, its cookies and its name are none of our client's.
 DROPPED: Final = HOP_BY_HOP | {b"set-cookie", b"server", b"content-length", b"alt-svc"}
@@ -94,14 +94,9 @@ def _parse(raw: bytes) -> Answer:
         body = Body.CHUNKED
     elif lengths:
         body, length = Body.LENGTH, int(lengths[0])
-    words = {
-        word.strip().lower()
-        for name, value in seen.headers
-        if name == b"connection"
-        for word in value.split(b",")
-    }
+    listed = words([value for name, value in seen.headers if name == b"connection"])
     first = raw[raw.index(b" ") : raw.index(b"\r\n") + 2]
-    gone = DROPPED | words
+    gone = DROPPED | listed
     lines = (
         b"HTTP/1.1"
         + first
@@ -121,7 +116,7 @@ def _parse(raw: bytes) -> Answer:
         tuple(seen.headers),
         body,
         length,
-        http11 and b"close" not in words and body is not Body.UNTIL_CLOSE,
+        http11 and b"close" not in listed and body is not Body.UNTIL_CLOSE,
         next((v for n, v in seen.headers if n == b"content-type"), b""),
         lines,
         lines + framing,

@@ -10,17 +10,16 @@ from __future__ import annotations
 import ipaddress
 import socket
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from supervisor.engines.wire import VIA
 from supervisor.gated import ANY_ORIGIN, GatewayConfig
+from supervisor.hosts import LOOPBACK, host_of
 
 from .tokens import Refused
 
 if TYPE_CHECKING:
     from .heads import Head
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # What containers call the machine they run on; nobody can have these names in the world's DNS.
 CONTAINERS = frozenset(
     {"host.docker.internal", "host.containers.internal", "gateway.docker.internal"}
@@ -115,7 +114,7 @@ class Guard:
         return origin in self._origins or (self._any and origin != b"null")
 
     def _is_ours(self, host: bytes) -> bool:
-        name = _name(host)
+        name = host_of(host.decode()) if host.isascii() else None
         if name is None:
             return False
         if name in self._names or name.endswith(".localhost"):
@@ -126,19 +125,6 @@ class Guard:
 
 def _allowed(origin: bytes) -> Headers:
     return ((b"access-control-allow-origin", origin), (b"vary", b"origin"))
-
-
-def _name(header: bytes) -> str | None:
-    """The name in a Host header, in lower case, without its port. None: it is no host."""
-    try:
-        text = header.decode("ascii")
-        parts = urlsplit(f"//{text}")
-        parts.port  # noqa: B018  # raises for what is no port
-    except ValueError:
-        return None
-    if parts.path or parts.query or parts.fragment or "@" in text or not text.isprintable():
-        return None
-    return parts.hostname
 
 
 def _is_address(name: str) -> bool:

@@ -7,7 +7,6 @@ by the head's bytes without that number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -172,9 +171,9 @@ def _judged(
         raise BadHead(501, "the only Transfer-Encoding known here is chunked")
     if lengths is not None and (len(lengths) > 1 or not lengths[0].isdigit()):
         raise BadHead(400, "a request says one Content-Length, a number")
-    words = _words(named.get(b"connection", ()))
+    listed = words(named.get(b"connection", ()))
     upgrade = named.get(b"upgrade", [b""])[0].strip().lower()
-    switch = http11 and b"upgrade" in words and upgrade == b"websocket" and method == b"GET"
+    switch = http11 and b"upgrade" in listed and upgrade == b"websocket" and method == b"GET"
     path, _, query = target.partition(b"?")
     head = Head(
         method,
@@ -183,15 +182,15 @@ def _judged(
         query,
         [h for h in headers if h[0] != b"content-length"],
         http11,
-        http11 and b"close" not in words,
+        http11 and b"close" not in listed,
         upgrade if switch else None,
         codings is not None,
-        http11 and b"100-continue" in _words(named.get(b"expect", ())),
+        http11 and b"100-continue" in words(named.get(b"expect", ())),
     )
     return head, int(lengths[0]) if lengths else 0
 
 
-def _words(values: list[bytes] | tuple[()]) -> set[bytes]:
+def words(values: list[bytes] | tuple[()]) -> set[bytes]:
     return {word.strip().lower() for value in values for word in value.split(b",")}
 
 
@@ -201,14 +200,13 @@ def forward(
     host: bytes,
     target: bytes | None = None,
     add: Headers = (),
-    keep: Callable[[bytes], bool] | None = None,
 ) -> bytes:
     """The request as an engine at `host` gets it: with its path and query from `target`, without
     what is meant for us, with `add`'s headers (the engine's own key), and with its length."""
     key = (host, target, add)
     begun: bytes | None = head.memo.get(key)
     if begun is None:
-        begun = head.memo[key] = _begun(head, host, target or head.target, add, keep)
+        begun = head.memo[key] = _begun(head, host, target or head.target, add)
         if len(head.memo) > 64:
             head.memo.clear()
     if not body and head.method in (b"GET", b"HEAD", b"OPTIONS", b"DELETE"):
@@ -216,15 +214,13 @@ def forward(
     return b"%scontent-length: %d\r\n\r\n%s" % (begun, len(body), body)
 
 
-def _begun(
-    head: Head, host: bytes, target: bytes, add: Headers, keep: Callable[[bytes], bool] | None
-) -> bytes:
+def _begun(head: Head, host: bytes, target: bytes, add: Headers) -> bytes:
     """Up to the length: what is the same for all requests that begin alike."""
-    listed = _words([v for n, v in head.headers if n == b"connection"])
+    listed = words([v for n, v in head.headers if n == b"connection"])
     gone = HOP_BY_HOP | OURS | listed | {name for name, _ in add}
     lines = [b"%s %s HTTP/1.1" % (head.method, target), b"host: " + host]
     for name, value in head.headers:
-        if name in gone or name.startswith(b"x-ullage-") or (keep is not None and not keep(name)):
+        if name in gone or name.startswith(b"x-ullage-"):
             continue
         lines.append(b"%s: %s" % (name, value))
     lines.extend(b"%s: %s" % pair for pair in add)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -181,7 +181,3 @@ class Holds:
     def told(self, now: float) -> list[tuple[ModelRef, int, float]]:
         """How many wait for each model, and for how long the first of them has."""
         return [(h.ref, len(h.waiters), now - h.since) for h in self.waiting()]
-
-    @property
-    def by_model(self) -> Mapping[ModelRef, int]:
-        return self.traffic.waiting

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Final
 
@@ -64,8 +64,7 @@ class Telling:
             self._timer.cancel()
             self._timer = None
 
-    def _turn(self, tell: object) -> None:
-        assert callable(tell)
+    def _turn(self, tell: Callable[[], None]) -> None:
         tell()
         self._timer = asyncio.get_running_loop().call_later(EVERY, self._turn, tell)
 

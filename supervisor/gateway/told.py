@@ -29,9 +29,7 @@ class Told:
 
     def of(self, ref: ModelRef, wish: Wish, now: float) -> None:
         """A request is let through to `ref`."""
-        at = self._asked.get(ref)
-        if at is None or now - at >= ASKED_EVERY:
-            self.asked_for(ref, now)
+        self.asked_for(ref, now)
         if wish.client:
             self._uses(wish.client, ref, now)
         if wish.lease is not None:

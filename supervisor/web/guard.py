@@ -19,12 +19,13 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from supervisor.hosts import LOOPBACK, host_of
+
 from .problems import ProblemResponse, problem
 
 log = logging.getLogger("ullage.web")
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 FREE = frozenset({"/healthz", "/readyz"})  # need no token: they say nothing of the machine
 LARGEST_BODY = 1024**2  # bytes; the largest honest one is a list of models
 BODY_TIMEOUT = 10.0  # seconds
@@ -126,18 +127,6 @@ def refuse(scope: Scope, rules: Rules) -> ProblemResponse | None:
     return _authorize(scope, rules, headers) or (
         _check_body(scope, headers, rules) if unsafe else _no_body(headers)
     )
-
-
-def host_of(header: str) -> str | None:
-    """The name in a Host header, in lower case, without its port. None: it is no host."""
-    try:
-        parts = urlsplit(f"//{header}")
-        parts.port  # noqa: B018  # raises for what is no port
-    except ValueError:
-        return None
-    if parts.path or parts.query or parts.fragment or "@" in header or not header.isprintable():
-        return None
-    return parts.hostname
 
 
 def _foreign_site(headers: Headers, host: str) -> str | None:

@@ -43,7 +43,7 @@ async def test_where_nothing_is_loaded_by_us_requests_pass_at_once_and_are_count
             answer = at.admission.enter(Wish((at.ref("one/a"), at.ref("two/a"))), print)
             assert isinstance(answer, Grant)
             assert answer.ref == at.ref("two/a")
-            assert at.admission.in_flight() == {at.ref("two/a"): 1}
+            assert at.admission.traffic.flying == {at.ref("two/a"): 1}
             answer.flight.end()
 
 
@@ -220,7 +220,7 @@ async def test_what_is_held_and_at_work_is_told_by_model():
     async with gate(models("ab")) as at:
         await at.has("a")
         at.ask("a"), at.ask("a"), at.ask("b")
-        assert dict(at.admission.in_flight()) == {at.ref("a"): 2}
+        assert dict(at.admission.traffic.flying) == {at.ref("a"): 2}
         await at.clock.advance(1)
         ((ref, count, longest),) = at.admission.held()
         assert (ref, count, round(longest)) == (at.ref("b"), 1, 1)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.web.guard import HEADERS, LOOPBACK, Guard, Rules, host_of, rules
+from supervisor.hosts import LOOPBACK, host_of
+from supervisor.web.guard import HEADERS, Guard, Rules, rules
 from supervisor.web.problems import Json
 
 US, STRANGER, UNIX = ("127.0.0.1", 5), ("192.0.2.7", 5), None

@@ -165,7 +165,7 @@ class Exchange:
         if ticket is not None:
             ticket.leave()
         self._gate.counts.gone()
-        self._end(499)
+        self._end(LEFT)
 
     def _turned_away(self, refusal: Refusal) -> None:
         self._gate.counts.refused(refusal.why.value)
@@ -182,7 +182,7 @@ class Exchange:
             self._waited = grant.waited
         engine = self._gate.engines.get(grant.ref.engine)
         if engine is None:
-            return self._failed(502, f"{grant.ref.engine} is not there any more", "engine_gone")
+            return self._refuse(502, f"{grant.ref.engine} is not there any more", "engine_gone")
         return self._send(engine, grant.ref.model, grant.url)
 
     def _straight(self, course: Course) -> None:
@@ -195,7 +195,7 @@ class Exchange:
         try:
             url = engine.url if course.model is None else engine.address(course.model)
         except EngineDown as error:
-            return self._failed(503, f"{engine.id}: {error.message}", "engine_down")
+            return self._refuse(503, f"{engine.id}: {error.message}", "engine_down")
         return self._send(engine, course.model, url)
 
     def _send(self, engine: Engine, model: ModelId | None, url: str) -> None:
@@ -213,10 +213,10 @@ class Exchange:
                 origin = Origin.of(url)
             except ValueError:
                 text = f"{engine.id} has no address that can be used"
-                return self._failed(502, text, "engine_down")
+                return self._refuse(502, text, "engine_down")
             if path is None:
                 text = f"{engine.id} has nothing like {surface.name}"
-                return self._failed(404, text, "wrong_api")
+                return self._refuse(404, text, "wrong_api")
             way = origin, origin.base + path, gate.keys.engine_headers(engine.id)
             head.memo[url, name] = way
         origin, path, add = way
@@ -242,15 +242,16 @@ class Exchange:
     def ended(self, end: End, status: int) -> None:
         relay, grant = self._relay, self._grant
         begun = relay is not None and relay.begun
+        sent = 0 if relay is None else relay.sent
         self._relay = None
         self._flight.end()
         if end is _DONE:
-            return self._end(status)
+            return self._end(status, sent)
         if end is _GONE:
             self._gate.counts.gone()
-            return self._end(499)
+            return self._end(LEFT, sent)
         if begun:
-            return self._end(status)
+            return self._end(status, sent)
         if end is _NOT_BEGUN and grant is not None and not self._stopping:
             self._grant, self._flight = None, _STILL
             return self._take(self._gate.admission.again(grant, self._ready))
@@ -258,11 +259,11 @@ class Exchange:
         if end is End.SILENT:
             waited = self._gate.config.engine_timeout
             text = f"{whose} sent nothing for {waited:g} s"
-            return self._failed(504, text, "engine_silent")
+            return self._refuse(504, text, "engine_silent")
         if self._stopping:
-            return self._failed(503, "the daemon is stopping", "stopping")
+            return self._refuse(503, "the daemon is stopping", "stopping")
         what = "answered with something that is not HTTP" if end is End.BAD else "did not answer"
-        return self._failed(502, f"{whose} {what}", "engine_failed")
+        return self._refuse(502, f"{whose} {what}", "engine_failed")
 
     def last_words(self, content_type: bytes) -> bytes | None:
         text = f"{self._ref or 'the engine'} ended in the middle of its answer"
@@ -284,10 +285,6 @@ class Exchange:
         """The daemon ends, and cannot wait any longer."""
         if self._relay is not None:
             self._relay.cancel()
-
-    def _failed(self, status: int, text: str, code: str) -> None:
-        self._flight.end()
-        self._refuse(status, text, code)
 
     def _refuse(
         self,

@@ -81,6 +81,7 @@ class Relay:
     __slots__ = (
         "_came", "_fresh", "_line", "_lines", "_listener", "_moved", "_origin", "_passage",
         "_pieces", "_put", "_request", "_since", "_stage", "_stirred", "answer", "begun", "client",
+        "sent",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,7 @@ class Relay:
     ) -> None:
         self.client = client
         self.begun = False  # something of the answer has reached the client
+        self.sent = 0  # bytes of the answer's body, as the engine framed them
         self.answer: Answer | None = None
         self._lines, self._origin, self._listener = lines, origin, listener
         self._moved: Callable[[], None] = listener.flight.moved
@@ -251,6 +253,7 @@ class Relay:
             else:
                 self._give_up(End.CUT)
             return
+        self.sent += len(data)
         if self._pieces is not None:
             self._pieces.append(data)
             if sum(map(len, self._pieces)) > MOST_ERROR:

@@ -28,6 +28,10 @@ async def test_a_request_for_a_loaded_model_passes_and_is_counted_while_it_does(
         assert headers["x-ullage-model"] == "one/a"
         assert "x-ullage-waited" not in headers
         assert at.in_flight == {}
+        facts = {
+            name: value for name, labels, value in at.gate.counts.facts() if labels == ("one",)
+        }
+        assert facts["response_bytes_total"] == len(b'{"ok":1}')
 
 
 @story

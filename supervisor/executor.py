@@ -32,6 +32,8 @@ Report = Callable[[Outcome], None]
 
 WAKES = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP, Ability.WAKE})
 _AWAKE = (State.LOADED, State.SLEEPING)
+SHORTEST = Seconds(0.02)  # between two looks at what is under way
+SHARE = 0.05  # of the time that it has taken so far
 GAVE_UP = "the engine began to load it and gave up"
 # An engine that refuses like this is serving: no harder way is tried on it.
 AT_WORK = frozenset({409, 423, 429})
@@ -39,7 +41,8 @@ AT_WORK = frozenset({409, 423, 429})
 
 @dataclass(slots=True)
 class Executor:
-    """`settle` bounds the wait for memory to come back, in `step`s. Both in seconds.
+    """`settle` bounds the wait for memory to come back; between two looks `step` is the longest
+    pause. Both in seconds.
 
     Ollama frees VRAM 0.5-1.5 s after it answers and itself waits up to 5 s for it.
     """
@@ -178,7 +181,7 @@ class Executor:
                     if self.stopping:
                         detail = "the daemon ended before it was loaded"
                         return self._outcome(decision, action, Result.FAILED, detail, started)
-                    await self.sleep(self.step)
+                    await self._pause(started)
         except EngineError as error:
             return self._outcome(decision, action, Result.FAILED, str(error), started)
         except TimeoutError:
@@ -191,8 +194,9 @@ class Executor:
         state = before.engine(ref.engine)
         assert self.force is not None
         if state is not None and not state.up and await self.force.start(ref.engine):
+            started = self.clock()
             while (now := (await self.sample()).engine(ref.engine)) is None or not now.up:
-                await self.sleep(self.step)
+                await self._pause(started)
         engine = self.engines[ref.engine]
         if there is not None and there.state is State.SLEEPING and WAKES & engine.abilities:
             await engine.wake(ref.model)
@@ -262,14 +266,20 @@ class Executor:
 
     async def _settled(self, action: Evict, before: Snapshot, rung: Rung) -> Judgement:
         """The verdict, as soon as it is good and the engine agrees, or when time is up."""
-        deadline = self.clock() + self.settle
+        began = self.clock()
         while True:
             after = await self.sample()
             judgement = judge(action, before, after, rung)
             good = judgement.gone and judgement.verdict is Verdict.RECOVERED
-            if good or self.clock() >= deadline:
+            if good or self.clock() - began >= self.settle:
                 return judgement
-            await self.sleep(self.step)
+            await self._pause(began)
+
+    async def _pause(self, began: float) -> None:
+        """Short at first: somebody waits for what mostly takes a moment. What takes long is
+        looked at seldom, so that looking costs it next to nothing."""
+        waited = self.clock() - began
+        await self.sleep(min(self.step, max(SHORTEST, SHARE * waited)))
 
     def _skipped(
         self,

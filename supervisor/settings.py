@@ -62,7 +62,9 @@ class Settle(Table):
     timeout: Seconds = setting(
         "5s", forms.INTERVAL, "How long an unload may take to give its memory back.", at="settle"
     )
-    step: Seconds = setting("250ms", forms.STEP, "How often to look meanwhile.", at="settle_step")
+    step: Seconds = setting(
+        "250ms", forms.STEP, "The longest pause between two looks meanwhile.", at="settle_step"
+    )
 
 
 class Pool(pressures.Pressure):

@@ -21,17 +21,18 @@ from tests.builders import GPU, NO_RESERVE, demand, machine, ref, resident
 
 @dataclass
 class World:
-    """One GPU and one engine. An unload frees `after` so many samples; None: never."""
+    """One GPU and one engine. An unload frees `after` so many seconds; None: never."""
 
     snapshot: Snapshot
     policy: Policy = NO_RESERVE
-    after: int | None = 0
+    after: float | None = 0.0
     refuses: dict[str, Exception] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     leaving: list[ModelRef] = field(default_factory=list)
     now: float = 100.0
     samples: int = 0
-    _due: list[tuple[int, ModelId]] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+    _due: list[tuple[float, ModelId]] = field(default_factory=list)
     loads: str = "loads"
     words: tuple[str, ...] = ()  # the log of whatever it starts
 
@@ -41,12 +42,13 @@ class World:
     async def sample(self) -> Snapshot:
         self.samples += 1
         for due, model in list(self._due):
-            if self.samples > due:
+            if self.now >= due:
                 self._due.remove((due, model))
                 self._free(model)
         return self.snapshot
 
     async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
         self.now += seconds
 
     async def unload(self, model: ModelId) -> None:
@@ -54,7 +56,7 @@ class World:
         if model in self.refuses:
             raise self.refuses[model]
         if self.after is not None:
-            self._due.append((self.samples + self.after, model))
+            self._due.append((self.now + self.after, model))
 
     async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         self.calls.append(f"load {model}")
@@ -65,7 +67,7 @@ class World:
             came = resident(model, 10, state=state)
             self.snapshot = replace(self.snapshot, residents=(*self.snapshot.residents, came))
             if self.loads == "gives up":
-                self._due.append((self.samples + 1, model))
+                self._due.append((self.now + 0.01, model))
 
     def _free(self, model: ModelId) -> None:
         gone = next(r for r in self.snapshot.residents if r.model == model)
@@ -114,11 +116,21 @@ def test_a_victim_leaves_and_what_came_back_is_judged_before_the_load() -> None:
 
 
 def test_memory_that_comes_back_late_is_waited_for_and_no_longer_than_needed() -> None:
-    world = World(machine(OLD, FRESH, free=4), after=8)
+    world = World(machine(OLD, FRESH, free=4), after=2)
     (old, _) = world.run()
     assert old.judgement is not None
     assert old.judgement.verdict is Verdict.RECOVERED
-    assert 1.5 < old.took < 2.5
+    assert 2 <= old.took < 2.2
+
+
+def test_what_takes_a_moment_is_seen_at_once_and_what_takes_long_is_looked_at_seldom() -> None:
+    world = World(machine(OLD, free=4), after=0.05)
+    assert 0.05 <= world.run()[0].took < 0.08
+    world = World(machine(OLD, free=4), after=None)
+    assert world.run()[0].took >= 5
+    assert world.samples < 80
+    assert world.pauses[0] == 0.02
+    assert 0.2 < max(world.pauses) <= 0.25
 
 
 def test_memory_that_does_not_come_back_is_given_up_after_the_settle_time() -> None:

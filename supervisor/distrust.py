@@ -10,12 +10,12 @@ from collectors.reading import Seconds
 from .core.explain import size
 from .core.plan import Evict
 from .core.record import Outcome
-from .core.snapshot import ModelRef
+from .core.snapshot import ModelRef, Snapshot
 from .core.watch import Finding, Kind, Severity
 from .executor import kept_its_promise
 
 # For this long: nobody is evicted in vain twice. Afterwards it is tried again, for engines do
-# recover.
+# recover. Who only took too long to go, and has gone since, is tried again when it is back.
 DISTRUST = Seconds(300.0)
 
 
@@ -26,6 +26,7 @@ class Distrust:
     _findings: dict[ModelRef, Finding] = field(default_factory=dict)
     # What gave too little, and was followed by something that gave enough.
     _slips: dict[ModelRef, Finding] = field(default_factory=dict)
+    _stayed: set[ModelRef] = field(default_factory=set)
 
     @property
     def refs(self) -> Set[ModelRef]:
@@ -52,9 +53,23 @@ class Distrust:
             detail = f"gave back {back} of {promised}"
         found = Finding(Kind.INEFFECTIVE, str(ref), now, Severity.WARNING, detail, 0.0, ref)
         self._findings[ref] = found
+        if judgement is None or not judgement.gone:
+            self._stayed.add(ref)
+        else:  # it went, and its memory did not: so it may the next time
+            self._stayed.discard(ref)
 
-    def forget(self, now: Seconds) -> None:
+    def see(self, snapshot: Snapshot) -> None:
+        """Forgets what is long ago, and those who went after all."""
         for kept in (self._findings, self._slips):
             for ref, finding in list(kept.items()):
-                if now - finding.since >= DISTRUST:
+                if snapshot.taken_at - finding.since >= DISTRUST:
                     del kept[ref]
+        for ref in [ref for ref in self._stayed if _gone(snapshot, ref)]:
+            self._stayed.discard(ref)
+            self._findings.pop(ref, None)
+
+
+def _gone(snapshot: Snapshot, ref: ModelRef) -> bool:
+    """Its engine answers, and does not have it."""
+    engine = snapshot.engine(ref.engine)
+    return engine is not None and engine.up and snapshot.resident(ref) is None

@@ -256,7 +256,7 @@ class Loop:
         self._looks.works()
         self.footprints.see(snapshot)
         self.rules.see(snapshot, self.policy)
-        self.distrust.forget(snapshot.taken_at)
+        self.distrust.see(snapshot)
         self.departures.see(snapshot, self.leaving)
         self.arrivals.see(snapshot, {a.ref for run in self.runs for a in run.loads})
         found = watch(snapshot, self.policy, self.findings)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from collectors.reading import Bytes, Seconds, gib
 from supervisor.core.ladder import Rung
 from supervisor.core.plan import Evict, Why
 from supervisor.core.record import Outcome, Result
+from supervisor.core.snapshot import Resident, Snapshot
 from supervisor.core.verdict import Judgement, Verdict
 from supervisor.distrust import DISTRUST, Distrust
-from tests.builders import ref, share
+from tests.builders import engine, machine, ref, resident, share
 
 A = ref("a")
 EVICT = Evict(A, (share(8),), Why.ASKED, (Rung.UNLOAD, Rung.TERM))
 GOOD = Judgement(Verdict.RECOVERED, gib(8), gib(8), gone=True)
 BAD = Judgement(Verdict.NOTHING, gib(8), Bytes(0), gone=True)
+
+
+def seen(*residents: Resident, at: float, up: bool = True) -> Snapshot:
+    engines = (engine(fault=None if up else "no answer"),)
+    return machine(*residents, free=4, at=at, engines=engines)
 
 
 def outcome(judgement: Judgement, *slipped: str) -> Outcome:
@@ -48,7 +56,26 @@ def test_all_of_it_is_forgotten_in_time() -> None:
     found = Distrust()
     found.judge(outcome(BAD), Seconds(0))
     found.judge(outcome(GOOD, "slipped"), Seconds(0))
-    found.forget(Seconds(DISTRUST - 1))
+    found.see(seen(at=DISTRUST - 1))
     assert len(found.findings) == 2
-    found.forget(DISTRUST)
+    found.see(seen(at=DISTRUST))
     assert found.findings == ()
+
+
+def test_who_only_took_too_long_to_go_is_counted_on_again_once_it_has_gone() -> None:
+    found = Distrust()
+    found.judge(outcome(replace(BAD, gone=False)), Seconds(0))
+    found.see(seen(resident("a", 8), at=1))
+    found.see(seen(up=False, at=2))  # who knows what became of it
+    assert found.refs == {A}
+    found.see(seen(at=3))
+    assert found.refs == set()
+    assert found.findings == ()
+
+
+def test_whose_memory_stayed_when_it_went_is_not_counted_on_when_it_is_back() -> None:
+    found = Distrust()
+    found.judge(outcome(replace(BAD, gone=False)), Seconds(0))
+    found.judge(outcome(BAD), Seconds(1))
+    found.see(seen(at=3))
+    assert found.refs == {A}

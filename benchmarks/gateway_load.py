@@ -1,9 +1,10 @@
 """The clients of the gateway's benchmark:
-`python -m benchmarks.gateway_load PORT CONNECTIONS SECONDS [ROUNDS]`.
+`python -m benchmarks.gateway_load PORT CONNECTIONS SECONDS SPREAD [ROUNDS]`.
 
-So many connections, each with the next request as soon as the last one is answered: for SECONDS
-after a warm-up, or, with ROUNDS, until each has had so many answers. Prints one line of JSON:
-requests per second, milliseconds to the first byte and to the last, answers that were whole.
+So many connections, begun evenly over SPREAD seconds, each with the next request as soon as the
+last one is answered: for SECONDS after a warm-up, or, with ROUNDS, until each has had so many
+answers. Prints one line of JSON: requests per second, milliseconds to the first byte and to the
+last, answers that were whole.
 """
 
 from __future__ import annotations
@@ -80,13 +81,16 @@ class Caller(asyncio.Protocol):
 class Load:
     """All of them, and what they saw."""
 
-    def __init__(self, port: int, connections: int, seconds: float, rounds: int) -> None:
+    def __init__(
+        self, port: int, connections: int, seconds: float, spread: float, rounds: int
+    ) -> None:
         self.request = REQUEST % (port, len(BODY), BODY)
         self.rounds = rounds or -1
         self.first: list[float] = []
         self.whole: list[float] = []
         self.cut = 0
         self._port, self._connections, self._seconds = port, connections, seconds
+        self._spread = spread
         self.begun = self.until = 0.0
 
     def left(self, whole: bool) -> None:
@@ -99,11 +103,14 @@ class Load:
         loop = asyncio.get_running_loop()
         self._open, self._over = self._connections, asyncio.Event()
         started = time.perf_counter()
-        self.begun = started + (WARM_UP if self.rounds < 0 else 0.0)
+        self.begun = started + (max(WARM_UP, self._spread) if self.rounds < 0 else 0.0)
         self.until = self.begun + self._seconds
         if self.rounds > 0:
             self.begun, self.until = 0.0, float("inf")
-        for _ in range(self._connections):
+        for i in range(self._connections):
+            begins = started + self._spread * i / self._connections
+            if (early := begins - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
             await loop.create_connection(lambda: Caller(self), "127.0.0.1", self._port)
         async with asyncio.timeout(self._seconds + 60):
             await self._over.wait()
@@ -126,6 +133,7 @@ def at(values: list[float], share: float) -> float:
 
 
 if __name__ == "__main__":
-    port, connections, seconds, *rounds = sys.argv[1:]
-    load = Load(int(port), int(connections), float(seconds), int(rounds[0]) if rounds else 0)
+    port, connections, seconds, spread, *rounds = sys.argv[1:]
+    more = int(rounds[0]) if rounds else 0
+    load = Load(int(port), int(connections), float(seconds), float(spread), more)
     print(json.dumps(uvloop.run(load.run())))

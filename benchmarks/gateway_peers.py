@@ -67,7 +67,7 @@ async def relay(engine: int) -> int:
     from supervisor.gateway.heads import Headers, forward
     from supervisor.gateway.limits import Limits
     from supervisor.gateway.relay import End, Relay
-    from supervisor.gateway.upstream import Lines, Origin
+    from supervisor.gateway.upstream import Links, Origin
 
     class Passed:
         """Hears nothing, counts nothing."""
@@ -88,7 +88,7 @@ async def relay(engine: int) -> int:
         def event_of(self, status: int, content_type: bytes, body: bytes) -> bytes:
             return b""
 
-    lines, origin, passed = Lines(Limits()), Origin.of(f"http://127.0.0.1:{engine}"), Passed()
+    lines, origin, passed = Links(Limits()), Origin.of(f"http://127.0.0.1:{engine}"), Passed()
 
     def serve(client: Client, request: Request) -> None:
         to = forward(request.head, request.body, origin.header)

@@ -22,7 +22,7 @@ from .server import Gateway
 from .sessions import Sessions
 from .shown import Shown
 from .tokens import Tokens
-from .upstream import Lines
+from .upstream import Links
 
 
 def build(config: Config, loop: Loop) -> Gateway:
@@ -53,7 +53,7 @@ def assemble(
         names=Names(loop.sampler.engines, own.aliases, said),
         admission=Admission(loop, own, counts),
         counts=counts,
-        lines=Lines(limits),
+        links=Links(limits),
         keys=Keys(engines),
         clock=clock,
         wall=wall,

@@ -221,7 +221,7 @@ class Exchange:
             head.memo[url, name] = way
         origin, path, add = way
         to = forward(head, body, origin.header, path, add)
-        self._relay = Relay(self._client, gate.lines, origin, to, self)
+        self._relay = Relay(self._client, gate.links, origin, to, self)
         return None
 
     # -- what the relay tells

@@ -28,7 +28,7 @@ from .reply import Reply
 from .sessions import Sessions, lease_of, priority_of
 from .surfaces import Does, Surface, api_of, nothing_at, spoken, surface_of
 from .tokens import Caller, Refused, Tokens
-from .upstream import Lines
+from .upstream import Links
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -65,7 +65,7 @@ class Gate:
     names: Names
     admission: Admission
     counts: Counts
-    lines: Lines
+    links: Links
     keys: Keys
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time

@@ -16,7 +16,7 @@ from .client import Client
 from .client import Stage as Reading
 from .heads import END, LAST_CHUNK, Headers
 from .reply import chunk, lines_of
-from .upstream import Line, Lines, Origin
+from .upstream import Link, Links, Origin
 
 
 class End(Enum):
@@ -79,19 +79,19 @@ class Relay:
     """Sends `request` at once, and passes on the answer. `cancel` ends it before its time."""
 
     __slots__ = (
-        "_came", "_fresh", "_line", "_lines", "_listener", "_moved", "_origin", "_passage",
+        "_came", "_fresh", "_link", "_links", "_listener", "_moved", "_origin", "_passage",
         "_pieces", "_put", "_request", "_since", "_stage", "_stirred", "answer", "begun", "client",
         "sent",
     )  # fmt: skip
 
     def __init__(
-        self, client: Client, lines: Lines, origin: Origin, request: bytes, listener: Listener
+        self, client: Client, links: Links, origin: Origin, request: bytes, listener: Listener
     ) -> None:
         self.client = client
         self.begun = False  # something of the answer has reached the client
         self.sent = 0  # bytes of the answer's body, as the engine framed them
         self.answer: Answer | None = None
-        self._lines, self._origin, self._listener = lines, origin, listener
+        self._links, self._origin, self._listener = links, origin, listener
         self._moved: Callable[[], None] = listener.flight.moved
         self._request = request
         self._came = b""  # of a head
@@ -102,23 +102,23 @@ class Relay:
         self._stirred = True  # since the last sweep
         self._stage = _WAITS
         client.on_gone, client.on_flow = self._gone, self._client_flow
-        self._line: Line | None = None
+        self._link: Link | None = None
         self._since = 0.0
-        line = lines.take(origin, self)
-        if line is not None:
-            self._send(line)
+        link = links.take(origin, self)
+        if link is not None:
+            self._send(link)
 
-    # What the line calls.
+    # What the link calls.
 
-    def connected(self, line: Line) -> None:
+    def connected(self, link: Link) -> None:
         self._fresh = True
-        self._send(line)
+        self._send(link)
 
-    def _send(self, line: Line) -> None:
-        self._line, self._stage, self._since = line, _HEAD, self._lines.clock.now
+    def _send(self, link: Link) -> None:
+        self._link, self._stage, self._since = link, _HEAD, self._links.clock.now
         if self.client.paused:  # by the end of its last answer
-            line.transport.pause_reading()
-        line.write(self._request)
+            link.transport.pause_reading()
+        link.write(self._request)
 
     def refused(self, error: OSError) -> None:
         self._end(End.NOT_BEGUN)
@@ -139,12 +139,12 @@ class Relay:
 
     def lost(self, exc: Exception | None) -> None:
         """The engine closed the connection, or it broke."""
-        self._line = None
+        self._link = None
         stage = self._stage
         if stage is _HEAD and not self._fresh and not self._came:
             # It was closed just when it was used again. A new one is tried, once.
             self._stage = _WAITS
-            self._lines.take(self._origin, self, fresh=True)
+            self._links.take(self._origin, self, fresh=True)
         elif stage is _HEAD:
             self._end(End.NOT_BEGUN)
         elif stage is _BODY:
@@ -158,7 +158,7 @@ class Relay:
         """Called each second."""
         if self._stirred or self.client.paused or self.client.stage is _TUNNEL:
             self._stirred, self._since = False, now
-        elif self._stage is not _WAITS and now - self._since > self._lines.limits.silence:
+        elif self._stage is not _WAITS and now - self._since > self._links.limits.silence:
             self._give_up(End.SILENT)
 
     # What the client's side calls.
@@ -174,20 +174,20 @@ class Relay:
         self._end(End.CLIENT_GONE)
 
     def _client_flow(self, on: bool) -> None:
-        if self._line is not None:
+        if self._link is not None:
             if on:
-                self._line.transport.resume_reading()
+                self._link.transport.resume_reading()
             else:
-                self._line.transport.pause_reading()
+                self._link.transport.pause_reading()
 
     # How an answer is passed on.
 
     def _read_head(self, data: bytes) -> None:
         if self._came:
             data = self._came + data
-        line = self._line
-        assert line is not None
-        answer = line.answer  # the last one: most begin alike
+        link = self._link
+        assert link is not None
+        answer = link.answer  # the last one: most begin alike
         if answer is not None and data.startswith(answer.raw):
             end = len(answer.raw)
         else:
@@ -198,7 +198,7 @@ class Relay:
                     self._give_up(End.BAD)
                 return
             try:
-                answer = line.answer = read(data[:end])
+                answer = link.answer = read(data[:end])
             except BadAnswer:
                 self._give_up(End.BAD)
                 return
@@ -227,9 +227,9 @@ class Relay:
             self._passage = Counted(answer.length)
         elif body is _UNTIL_CLOSE:
             self._passage = UntilClose()
-        elif raw and self._line is not None:
-            self._passage = self._line.chunked
-            self._line.chunked.begin()
+        elif raw and self._link is not None:
+            self._passage = self._link.chunked
+            self._link.chunked.begin()
         else:
             self._passage = Unchunked()
         if client.events:  # the client has its head
@@ -269,17 +269,17 @@ class Relay:
 
     def _complete(self) -> None:
         """The answer is there whole."""
-        line, self._line, answer, passage = self._line, None, self.answer, self._passage
+        link, self._link, answer, passage = self._link, None, self.answer, self._passage
         assert answer is not None
         assert passage is not None
-        if line is not None:
-            unsent = line.transport.get_write_buffer_size()  # of a request answered early
+        if link is not None:
+            unsent = link.transport.get_write_buffer_size()  # of a request answered early
             if answer.keep and not passage.more and not unsent:
                 if self.client.paused:
-                    line.transport.resume_reading()
-                self._lines.give(line)
+                    link.transport.resume_reading()
+                self._links.give(link)
             else:
-                line.drop()
+                link.drop()
         client = self.client
         if passage.more and isinstance(passage, Chunked):
             client.keep = False
@@ -325,15 +325,15 @@ class Relay:
         self._break(end)
 
     def _drop(self) -> None:
-        if self._line is not None:
-            self._line.drop()
-            self._line = None
+        if self._link is not None:
+            self._link.drop()
+            self._link = None
 
     def _end(self, end: End) -> None:
         if self._stage is _OVER:
             return
         self._stage = _OVER
-        self._lines.leave(self)
+        self._links.leave(self)
         self._request = b""
         client = self.client
         if client.on_gone == self._gone:
@@ -342,8 +342,8 @@ class Relay:
 
     def _switch(self, answer: Answer, rest: bytes) -> None:
         """The engine changes to another protocol: from now on bytes pass both ways, as they are."""
-        line, client = self._line, self.client
-        if line is None or not client.switches or client.events:
+        link, client = self._link, self.client
+        if link is None or not client.switches or client.events:
             self._give_up(End.BAD)
             return
         self.answer, self._stage, self._passage = answer, _BODY, UntilClose()
@@ -359,5 +359,5 @@ class Relay:
 
     def _to_engine(self, data: bytes) -> None:
         self._moved()
-        if self._line is not None:
-            self._line.write(data)
+        if self._link is not None:
+            self._link.write(data)

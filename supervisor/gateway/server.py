@@ -35,13 +35,13 @@ class Gateway:
     limits: Limits
     fault: str | None = None
     port: int = 0
-    connections_: Connections = field(init=False)
+    clients: Connections = field(init=False)
     _servers: list[asyncio.Server] = field(default_factory=list)
     _bound: os.stat_result | None = None
 
     def __post_init__(self) -> None:
         gate = self.gate
-        self.connections_ = Connections(self._serve, self.limits, gate.admit, gate.fault)
+        self.clients = Connections(self._serve, self.limits, gate.admit, gate.fault)
 
     # -- the beginning and the end
 
@@ -58,7 +58,7 @@ class Gateway:
     async def start(self) -> None:
         """Listen, unless it does already. What stands in the way is in `fault`, and in the log when
         it is new: the rest of the daemon is not to fall for it."""
-        if self._servers or self.connections_.closing:
+        if self._servers or self.clients.closing:
             return
         try:
             await self._listen()
@@ -83,7 +83,7 @@ class Gateway:
             raise
         self.port = sockets[0].getsockname()[1]
         self._bound = None if config.socket is None else config.socket.lstat()
-        made = self.connections_
+        made = self.clients
         self._servers.append(await loop.create_server(made, sock=sockets[0], backlog=BACKLOG))
         for each in sockets[1:]:
             self._servers.append(await loop.create_unix_server(made, sock=each, backlog=BACKLOG))
@@ -93,14 +93,14 @@ class Gateway:
         seconds, and end with an error then."""
         for server in self._servers:
             server.close()
-        self.connections_.close()
+        self.clients.close()
         self.gate.admission.stop()
         await self._emptied(within)
         for exchange in list(self.gate.under_way):
             exchange.abandon()
         await self._emptied(LAST_ANSWERS)
-        self.connections_.abort()
-        self.gate.lines.close()
+        self.clients.abort()
+        self.gate.links.close()
         path, seen = self.gate.config.socket, self._bound
         if path is not None and seen is not None and listen.same_file(path, seen):
             path.unlink(missing_ok=True)
@@ -108,7 +108,7 @@ class Gateway:
     async def _emptied(self, within: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await self.connections_.emptied()
+                await self.clients.emptied()
 
     # -- what is served
 
@@ -131,7 +131,7 @@ class Gateway:
         return self.gate.admission.held()
 
     def connections(self) -> Mapping[str, int]:
-        lines = self.gate.lines
-        idle = sum(map(len, lines.idle.values()))
-        open = {"clients": len(self.connections_.open), "engines": len(lines.open) - idle}
+        links = self.gate.links
+        idle = sum(map(len, links.idle.values()))
+        open = {"clients": len(self.clients.open), "engines": len(links.open) - idle}
         return open | {"idle": idle}

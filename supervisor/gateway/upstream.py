@@ -58,9 +58,9 @@ class Origin:
 
 
 class Receiver(Protocol):
-    """Who uses a line."""
+    """Who uses a link."""
 
-    def connected(self, line: Line) -> None: ...
+    def connected(self, link: Link) -> None: ...
     def refused(self, error: OSError) -> None: ...
     def received(self, data: bytes) -> None: ...
     def lost(self, exc: Exception | None) -> None: ...
@@ -68,13 +68,13 @@ class Receiver(Protocol):
     def watch(self, now: float) -> None: ...
 
 
-class Line(asyncio.Protocol):
+class Link(asyncio.Protocol):
     """One connection to an engine, used by one at a time."""
 
-    __slots__ = ("_lines", "answer", "chunked", "idle", "since", "transport", "user", "write")
+    __slots__ = ("_links", "answer", "chunked", "idle", "since", "transport", "user", "write")
 
-    def __init__(self, lines: Lines, idle: list[Line]) -> None:
-        self._lines = lines
+    def __init__(self, links: Links, idle: list[Link]) -> None:
+        self._links = links
         self.idle = idle  # the idle ones of its origin
         self.chunked = Chunked()  # for whoever uses it
         self.answer: Answer | None = None  # the last that came
@@ -86,7 +86,7 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.write = self.transport.write
-        self._lines.open.add(self)
+        self._links.open.add(self)
 
     def data_received(self, data: bytes) -> None:
         user = self.user
@@ -96,7 +96,7 @@ class Line(asyncio.Protocol):
             self.drop()  # nobody asked
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lines.lost(self)
+        self._links.lost(self)
         user, self.user = self.user, None
         if user is not None:
             user.lost(exc)
@@ -115,13 +115,13 @@ class Line(asyncio.Protocol):
         self.transport.abort()
 
 
-class Lines:
+class Links:
     """All connections to engines: those in use, and by origin those that are idle."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.idle: dict[Origin, list[Line]] = {}
-        self.open: set[Line] = set()
+        self.idle: dict[Origin, list[Link]] = {}
+        self.open: set[Link] = set()
         self.users: set[Receiver] = set()
         self._connecting: dict[Receiver, asyncio.Task[None]] = {}
         self.clock = Sweep(self.watch)
@@ -131,8 +131,8 @@ class Lines:
         """The loop's time, to within a second."""
         return self.clock.now
 
-    def take(self, origin: Origin, user: Receiver, fresh: bool = False) -> Line | None:
-        """An idle line; or else None, and `user` is told when a new one stands, or why none does.
+    def take(self, origin: Origin, user: Receiver, fresh: bool = False) -> Link | None:
+        """An idle link; or else None, and `user` is told when a new one stands, or why none does.
         `user` is watched until it says `leave`."""
         if not self.users:
             self.clock.wake()
@@ -140,62 +140,62 @@ class Lines:
         if not fresh:
             idle = self.idle.get(origin)
             while idle:
-                line = idle.pop()
-                if not line.transport.is_closing():
-                    line.user = user
-                    return line
+                link = idle.pop()
+                if not link.transport.is_closing():
+                    link.user = user
+                    return link
         task = asyncio.get_running_loop().create_task(self._connect(origin, user))
         self._connecting[user] = task
         return None
 
     def leave(self, user: Receiver) -> None:
-        """The user is done with its line, or with waiting for one."""
+        """The user is done with its link, or with waiting for one."""
         self.users.discard(user)
         if self._connecting and (task := self._connecting.pop(user, None)) is not None:
             task.cancel()
 
-    def give(self, line: Line) -> None:
-        """The line is idle again, and may be used for another request."""
-        line.user = None
-        if len(line.idle) >= self.limits.pool:
-            line.drop()
+    def give(self, link: Link) -> None:
+        """The link is idle again, and may be used for another request."""
+        link.user = None
+        if len(link.idle) >= self.limits.pool:
+            link.drop()
         else:
-            line.since = self.clock.now
-            line.idle.append(line)
+            link.since = self.clock.now
+            link.idle.append(link)
 
-    def lost(self, line: Line) -> None:
-        self.open.discard(line)
-        if line in line.idle:
-            line.idle.remove(line)
+    def lost(self, link: Link) -> None:
+        self.open.discard(link)
+        if link in link.idle:
+            link.idle.remove(link)
 
     def close(self) -> None:
-        """Every line is dropped; their users hear nothing."""
+        """Every link is dropped; their users hear nothing."""
         for task in self._connecting.values():
             task.cancel()
-        for line in list(self.open):
-            line.drop()
+        for link in list(self.open):
+            link.drop()
         self.clock.stop()
 
     async def _connect(self, origin: Origin, user: Receiver) -> None:
         loop = asyncio.get_running_loop()
-        line = Line(self, self.idle.setdefault(origin, []))
+        link = Link(self, self.idle.setdefault(origin, []))
         try:
             async with asyncio.timeout(self.limits.connect):
                 if origin.unix is not None:
-                    await loop.create_unix_connection(lambda: line, origin.unix)
+                    await loop.create_unix_connection(lambda: link, origin.unix)
                 elif origin.tls:
                     await loop.create_connection(
-                        lambda: line, origin.host, origin.port, ssl=trust()
+                        lambda: link, origin.host, origin.port, ssl=trust()
                     )
                 else:
-                    await loop.create_connection(lambda: line, origin.host, origin.port)
+                    await loop.create_connection(lambda: link, origin.host, origin.port)
         except OSError as error:  # a time-out is one as well
             self._connecting.pop(user, None)
             user.refused(error)
             return
         self._connecting.pop(user, None)
-        line.user = user
-        user.connected(line)
+        link.user = user
+        user.connected(link)
 
     def watch(self, now: float) -> bool:
         """Called each second. Whether there is anybody left to watch."""

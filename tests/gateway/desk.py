@@ -15,7 +15,7 @@ from supervisor.gated import GatewayConfig
 from supervisor.gateway.build import assemble
 from supervisor.gateway.client import Client
 from supervisor.gateway.server import Gateway
-from supervisor.gateway.upstream import Line
+from supervisor.gateway.upstream import Link
 from tests.gateway.wires import ENGINE, FakeTransport
 from tests.scenarios.gate import Gate, Watched, gate, models
 
@@ -46,7 +46,7 @@ class Guest:
     """One connection of a client."""
 
     def __init__(self, desk: Desk) -> None:
-        self.client: Client = desk.gateway.connections_()
+        self.client: Client = desk.gateway.clients()
         self.wire = FakeTransport(self.client)
 
     def says(self, data: bytes) -> None:
@@ -70,7 +70,7 @@ class Desk:
     def __init__(self, town: Gate, gateway: Gateway) -> None:
         self.town, self.gateway = town, gateway
         self.gate = gateway.gate
-        self.lines: list[tuple[Line, FakeTransport]] = []
+        self.links: list[tuple[Link, FakeTransport]] = []
 
     def guest(self) -> Guest:
         return Guest(self)
@@ -80,12 +80,12 @@ class Desk:
         guest.says(post(path, body, *lines))
         return guest
 
-    def engine(self) -> tuple[Line, FakeTransport]:
+    def engine(self) -> tuple[Link, FakeTransport]:
         """A connection that the next request to an engine takes."""
-        line = Line(self.gate.lines, self.gate.lines.idle.setdefault(ENGINE, []))
+        line = Link(self.gate.links, self.gate.links.idle.setdefault(ENGINE, []))
         wire = FakeTransport(line)
-        self.gate.lines.give(line)
-        self.lines.append((line, wire))
+        self.gate.links.give(line)
+        self.links.append((line, wire))
         return line, wire
 
     @property
@@ -120,11 +120,11 @@ async def desk(
         town.admission = gateway.gate.admission
         found = Desk(town, gateway)
         yield found
-        for client in list(gateway.connections_.open):
+        for client in list(gateway.clients.open):
             client.transport.abort()
         await town.clock.advance(1.0)
-        assert gateway.connections_.held == 0
+        assert gateway.clients.held == 0
         assert not gateway.gate.under_way
-        assert not gateway.gate.lines.users
-        gateway.gate.lines.close()
-        gateway.connections_.abort()
+        assert not gateway.gate.links.users
+        gateway.gate.links.close()
+        gateway.clients.abort()

@@ -18,7 +18,7 @@ from supervisor.gateway.heads import forward
 from supervisor.gateway.limits import Limits
 from supervisor.gateway.relay import End, Relay
 from supervisor.gateway.reply import Reply
-from supervisor.gateway.upstream import Lines, Origin
+from supervisor.gateway.upstream import Links, Origin
 from tests.gateway.wires import Heard
 
 Script = Callable[["Call"], Awaitable[None]]
@@ -50,15 +50,15 @@ class Town:
     port: int
     origin: Origin
     connections: Connections
-    lines: Lines
+    links: Links
     heard: list[Heard] = field(default_factory=list)
     calls: int = 0
     engine_open: int = 0
 
     def at_rest(self) -> bool:
         """No request is under way anywhere, and nobody holds anything."""
-        busy = self.connections.open or self.lines.users or self.connections.held
-        return not busy and self.engine_open == len(self.lines.open)
+        busy = self.connections.open or self.links.users or self.connections.held
+        return not busy and self.engine_open == len(self.links.open)
 
     async def connect(
         self, buffer: int | None = None
@@ -130,19 +130,19 @@ async def town(
         heard = Answers(client)
         here.heard.append(heard)
         to = forward(request.head, request.body, here.origin.header)
-        Relay(client, here.lines, here.origin, to, heard)
+        Relay(client, here.links, here.origin, to, heard)
 
-    connections, lines = Connections(serve, limits), Lines(limits)
+    connections, links = Connections(serve, limits), Links(limits)
     server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
-    here = Town(server.sockets[0].getsockname()[1], origin, connections, lines)
+    here = Town(server.sockets[0].getsockname()[1], origin, connections, links)
     try:
         async with asyncio.timeout(20):
             yield here
             await until(here.at_rest)
-            lines.close()
+            links.close()
             await until(lambda: not here.engine_open)
     finally:
-        lines.close()
+        links.close()
         connections.abort()
         server.close()
         stands.close()

@@ -52,7 +52,7 @@ def test_many_clients_ask_many_times_and_each_gets_its_own_answer(run: Run) -> N
 
             await asyncio.gather(*(client(number) for number in range(20)))
             assert here.calls == 100
-            assert len(here.lines.open) <= 20
+            assert len(here.links.open) <= 20
 
     run(story())
 
@@ -171,7 +171,7 @@ def test_an_engine_that_answers_twice_is_heard_once(run: Run) -> None:
     async def story() -> None:
         async with town(twice) as here:
             assert body_of(await here.ask(LAST_ASKED)) == b"9\r\n" + EVENT + b"\r\n0\r\n\r\n"
-            assert not here.lines.open
+            assert not here.links.open
 
     run(story())
 
@@ -216,7 +216,7 @@ def test_an_engine_that_answers_after_the_client_left_speaks_to_nobody(run: Run)
             await asked_.wait()
             writer.close()
             await until(lambda: here.heard[0].ends)
-            assert not here.lines.idle.get(Origin.of("http://127.0.0.1:1"))
+            assert not here.links.idle.get(Origin.of("http://127.0.0.1:1"))
 
     run(story())
 

@@ -162,13 +162,13 @@ def test_a_second_answer_reaches_nobody() -> None:
 def test_a_connection_that_nobody_uses_is_not_kept_for_ever() -> None:
     async def story() -> None:
         house = House()
-        assert house.lines.watch(house.line.since + 29)
+        assert house.links.watch(house.line.since + 29)
         assert house.idle() == 1
-        house.lines.watch(house.line.since + 31)
+        house.links.watch(house.line.since + 31)
         await turns()
         assert house.idle() == 0
         assert house.far.aborted
-        assert not house.lines.watch(house.line.since + 32)
+        assert not house.links.watch(house.line.since + 32)
 
     run(story)
 
@@ -222,7 +222,7 @@ def test_an_engine_that_says_nothing_is_given_up() -> None:
         house = House()
         house.asks()
         assert house.relay is not None
-        now = house.lines.now
+        now = house.links.now
         house.relay.watch(now + 1)
         house.relay.watch(now + 600)
         assert house.heard.ends == []
@@ -230,7 +230,7 @@ def test_an_engine_that_says_nothing_is_given_up() -> None:
         await turns()
         assert house.heard.ends == [(End.SILENT, 0)]
         assert house.far.aborted
-        assert not house.lines.users
+        assert not house.links.users
 
     run(story)
 
@@ -266,7 +266,7 @@ def test_nobody_connects_for_a_client_that_left() -> None:
 
         asyncio.get_running_loop().create_connection = connects  # type: ignore[method-assign]
         house = House()
-        house.lines.idle.clear()
+        house.links.idle.clear()
         house.asks()
         await connecting.wait()
         house.near.close()
@@ -275,12 +275,12 @@ def test_nobody_connects_for_a_client_that_left() -> None:
         assert house.heard.ends == [(End.CLIENT_GONE, 0)]
 
         house = House(Limits(connect=0.01))
-        house.lines.idle.clear()
+        house.links.idle.clear()
         house.asks()
         while not house.heard.ends:  # nor is an engine waited for that takes no connection
             await turns()
         assert house.heard.ends == [(End.NOT_BEGUN, 0)]
-        assert not house.lines.users
+        assert not house.links.users
 
     run(story)
 
@@ -294,7 +294,7 @@ def test_an_engine_waits_for_a_client_that_reads_slowly() -> None:
         assert not house.far.reading
         assert house.relay is not None
         for later in range(0, 5000, 500):  # nor is that the engine's fault
-            house.relay.watch(house.lines.now + later)
+            house.relay.watch(house.links.now + later)
         assert house.heard.ends == []
         house.client.resume_writing()
         assert house.far.reading

@@ -11,7 +11,7 @@ from supervisor.gateway.connections import Admit, Connections
 from supervisor.gateway.heads import Headers, forward
 from supervisor.gateway.limits import Limits
 from supervisor.gateway.relay import End, Relay
-from supervisor.gateway.upstream import Line, Lines, Origin
+from supervisor.gateway.upstream import Link, Links, Origin
 
 ENGINE = Origin.of("http://127.0.0.1:1")
 HEAD = b"POST /v1/chat HTTP/1.1\r\nHost: here\r\n"
@@ -123,7 +123,7 @@ class House:
         self.limits = limits or Limits()
         self.requests: list[Request] = []
         self.connections = Connections(self._serve, self.limits, admit)
-        self.lines = Lines(self.limits)
+        self.links = Links(self.limits)
         self.heard = Heard()
         self.relays = relays
         self.relay: Relay | None = None
@@ -134,11 +134,11 @@ class House:
         client = self.connections()
         return client, FakeTransport(client)
 
-    def engine(self) -> tuple[Line, FakeTransport]:
+    def engine(self) -> tuple[Link, FakeTransport]:
         """An idle connection to the engine."""
-        line = Line(self.lines, self.lines.idle.setdefault(ENGINE, []))
+        line = Link(self.links, self.links.idle.setdefault(ENGINE, []))
         transport = FakeTransport(line)
-        self.lines.give(line)
+        self.links.give(line)
         return line, transport
 
     def _serve(self, client: Client, request: Request) -> None:
@@ -148,7 +148,7 @@ class House:
 
     def send(self, client: Client, request: Request) -> None:
         to = forward(request.head, request.body, ENGINE.header)
-        self.relay = Relay(client, self.lines, ENGINE, to, self.heard)
+        self.relay = Relay(client, self.links, ENGINE, to, self.heard)
 
     def asks(self, data: bytes | None = None) -> None:
         self.client.data_received(asked() if data is None else data)
@@ -157,11 +157,11 @@ class House:
         self.line.data_received(data)
 
     def idle(self) -> int:
-        return sum(map(len, self.lines.idle.values()))
+        return sum(map(len, self.links.idle.values()))
 
     def at_rest(self) -> bool:
         """Nothing is under way, and nothing is held."""
-        return not self.lines.users and not self.connections.held
+        return not self.links.users and not self.connections.held
 
 
 def status(transport: FakeTransport) -> int:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,6 +23,9 @@ from .handle import Handle
 LAUNCHER = Path(__file__).with_name("launch.py")
 LINE = 3  # the launcher's descriptor to us
 START = Seconds(20.0)  # Python needs 15 to 30 ms, on a machine that has time
+
+# Descriptors that programs may have: as many as the daemon had before it took more for itself.
+FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 # Of the daemon's environment, what is for the daemon alone: its secrets, and what systemd gave it.
 _OWN = ("ULLAGE_", "LISTEN_", "WATCHDOG_")
@@ -119,6 +123,7 @@ async def _converse(line: socket.socket, program: Program) -> str:
         "folder": str(program.folder),
         "ends_with": os.getpid() if program.ends_with_daemon else None,
         "groups": program.groups,
+        "files": FILES,
     }
     loop = asyncio.get_running_loop()
     with suppress(BrokenPipeError, ConnectionResetError):  # it says why it ends

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NoReturn, TypeVar
 
 import httpx
@@ -41,6 +42,8 @@ def client() -> httpx.AsyncClient:
     """The client that all engines share. Proxies and .netrc are no business of loopback."""
     return httpx.AsyncClient(
         headers={"Via": VIA},
+        # What one engine says is nothing for the others: a jar knows hosts, and they share one.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         verify=_trust(),
         trust_env=False,
         timeout=PATIENCE,

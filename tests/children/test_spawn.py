@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -16,11 +17,12 @@ from supervisor.children.spawn import CannotStart, Program, handed_down
 from tests.children.programs import PYTHON, WAITS, kill, run, runs, until
 
 REPORT = """
-import json, os, signal, sys
+import json, os, resource, signal, sys
 print(json.dumps({
     "words": sys.argv[1:], "environment": dict(os.environ), "folder": os.getcwd(),
     "session": os.getsid(0) == os.getpid() == os.getpgid(0),
     "files": sorted(int(n) for n in os.listdir("/proc/self/fd")),
+    "most": resource.getrlimit(resource.RLIMIT_NOFILE),
     "oom": open("/proc/self/oom_score_adj").read().strip(),
     "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
 }))
@@ -47,6 +49,15 @@ def report(tmp_path, *words, **more):
     code, text = asyncio.run(told(tmp_path, program))
     assert code == 0, text
     return json.loads(text)
+
+
+def test_it_may_have_as_many_files_as_the_daemon_could_before_it_took_more(tmp_path):
+    before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 7, hard))
+    try:
+        assert tuple(report(tmp_path)["most"]) == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_words_reach_it_as_they_are_without_a_shell(tmp_path):

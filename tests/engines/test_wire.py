@@ -244,3 +244,21 @@ def test_an_answer_that_breaks_off_is_not_asked_for_again():
         return len(asked)
 
     assert asyncio.run(story()) == 1
+
+
+def test_what_one_engine_gives_to_keep_is_not_shown_to_another():
+    seen = []
+
+    def answer(request):
+        seen.append(request.headers.get("cookie"))
+        return httpx.Response(200, json={}, headers={"set-cookie": "session=1; Path=/"})
+
+    async def ask():
+        http = wire.client()
+        http._transport = httpx.MockTransport(answer)
+        await Wire("a", "http://127.0.0.1:1", http).get("/")
+        await Wire("b", "http://127.0.0.1:2", http).get("/")
+        await http.aclose()
+
+    asyncio.run(ask())
+    assert seen == [None, None]

@@ -26,24 +26,29 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 ANY_ORIGIN = "*"
 
 
-def _aliases(value: Any) -> dict[str, str]:
-    right = 'write it as fast = "qwen3:8b", or "engine/model"'
+def _aliases(value: Any) -> dict[str, tuple[str, ...]]:
+    right = 'write it as fast = "qwen3:8b", or "engine/model", or a list of them'
     if not isinstance(value, dict):
         raise ValueError(f"{shown(value)} is not a table of names; {right}")
-    for alias, model in value.items():
-        for name in (alias, model):
+    found = {}
+    for alias, models in value.items():
+        names = (models,) if not isinstance(models, list | tuple) else tuple(models)
+        if not names:
+            raise ValueError(f"{shown(alias)} stands for nobody; {right}")
+        for name in (alias, *names):
             if not isinstance(name, str) or not name.strip() or not name.isprintable():
                 raise ValueError(f"{shown(name)} is not the name of a model; {right}")
-    return dict(value)
+        found[alias] = tuple(dict.fromkeys(names))
+    return found
 
 
 def _aliases_from(text: str) -> object:
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    return {name.strip(): model.strip() for name, _, model in pairs}
+    return {name.strip(): [m.strip() for m in models.split("|")] for name, _, models in pairs}
 
 
-def _show_aliases(aliases: Mapping[str, str] | None) -> str:
-    return ", ".join(f"{a}={m}" for a, m in sorted((aliases or {}).items())) or "none"
+def _show_aliases(aliases: Mapping[str, tuple[str, ...]] | None) -> str:
+    return ", ".join(f"{a}={'|'.join(m)}" for a, m in sorted((aliases or {}).items())) or "none"
 
 
 def _origins(value: Any) -> tuple[str, ...]:
@@ -222,8 +227,8 @@ class Gateway(Table):
         "Pass on what changes an engine, too: pull, create, copy and delete models.",
         at="gateway.manage",
     )
-    aliases: dict[str, str] = setting(
-        {}, ALIASES, "Further names of models: fast = \"qwen3:8b\", or \"engine/model\".",
+    aliases: dict[str, tuple[str, ...]] = setting(
+        {}, ALIASES, "Further names of models: fast = \"qwen3:8b\", or a list; who is loaded answers.",
         at="gateway.aliases",
     )  # fmt: skip
     tokens: dict[str, Token] = Field(default_factory=dict)
@@ -269,7 +274,7 @@ class GatewayConfig:
     engine_timeout: Seconds = Seconds(600.0)
     comments_after: Seconds = Seconds(2.0)
     manage: bool = False
-    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     tokens: tuple[TokenConfig, ...] = ()
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -139,26 +139,45 @@ def _sizes_and_times(table: gated.Gateway, given: Given) -> None:
         given.problem(("gateway", "drain_after"), why)
 
 
-def _aliases(file: File, given: Given) -> dict[str, str]:
-    """Each alias with the model that it leads to in the end."""
+def _aliases(file: File, given: Given) -> dict[str, tuple[str, ...]]:
+    """Each alias with the models that it leads to in the end, in their order."""
     aliases, known = file.gateway.aliases, {*file.models}
     for name, engine in file.engines.items():
         served = (*engine.served, *(f"{name}/{model}" for model in engine.served))
         known |= set(served)
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
+    circles: set[frozenset[str]] = set()
     for alias in aliases:
         path: KeyPath = ("gateway", "aliases", alias)
-        way, name = [alias], aliases[alias]
-        while name in aliases and name not in way:
-            way.append(name)
-            name = aliases[name]
-        if name in way:
-            if alias == min(way[way.index(name) :]):  # once a circle
-                circle = " → ".join((*way[way.index(name) :], name))
-                given.problem(path, f"leads back to itself: {circle}")
+        ends, circle = _ends(aliases, (alias,))
+        if circle:
+            if frozenset(circle) not in circles:
+                circles.add(frozenset(circle))
+                first = circle.index(min(circle))
+                way = (*circle[first:], *circle[:first], circle[first])
+                at = ("gateway", "aliases", circle[first])
+                given.problem(at, f"leads back to itself: {' → '.join(way)}")
             continue
         engine_of = alias.partition("/")[0]
         if alias in known or ("/" in alias and engine_of in file.engines):
             given.problem(path, "is a model's own name, which it would hide; choose another")
-        found[alias] = name
+        found[alias] = tuple(dict.fromkeys(ends))
     return found
+
+
+def _ends(
+    aliases: Mapping[str, tuple[str, ...]], way: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Where the last name of `way` leads, and the circle in it, if there is one."""
+    ends: tuple[str, ...] = ()
+    for name in aliases[way[-1]]:
+        if name in way:
+            return (), way[way.index(name) :]
+        if name not in aliases:
+            ends += (name,)
+            continue
+        more, circle = _ends(aliases, (*way, name))
+        if circle:
+            return (), circle
+        ends += more
+    return ends, ()

@@ -156,7 +156,7 @@ SAMPLES = {
     "host": ("::1", "::1"),
     "list of hosts": ("a, B.lan", ("a", "b.lan")),
     "list of origins": ("http://a:3000, app://B/", ("http://a:3000", "app://b")),
-    "table of names": ("fast=ollama/qwen3:8b, b = c", {"fast": "ollama/qwen3:8b", "b": "c"}),
+    "table of names": ("fast=ollama/qwen3:8b, b = c", {"fast": ("ollama/qwen3:8b",), "b": ("c",)}),
     "count from 1": ("4", 4),
     "list of steps": ("cancel, unload", (Step.CANCEL, Step.UNLOAD)),
     "ignore | yield | refuse | alert": ("alert", ForeignRule.ALERT),

@@ -81,7 +81,7 @@ def test_every_key_arrives(read, tmp_path):
     assert (found.drain_after, found.drain_timeout, found.loads_per_pool) == (30, 90, 2)
     assert (found.max_body, found.max_bodies) == (mib(8), mib(32))
     assert (found.engine_timeout, found.comments_after, found.manage) == (60, 0.5, True)
-    assert found.aliases == {"fast": "ollama/qwen3:8b", "small": "ollama/qwen3:8b"}
+    assert found.aliases == {"fast": ("ollama/qwen3:8b",), "small": ("ollama/qwen3:8b",)}
     (token,) = found.tokens
     assert (token.name, token.digest) == ("laptop", DIGEST.digest())
     assert (token.models, token.engines) == (("qwen3*", "fast"), ("ollama",))
@@ -118,7 +118,8 @@ def test_a_token_may_stand_in_a_file_that_others_cannot_read(read, mistakes, tmp
 
 def test_flags_and_variables_say_the_same(read):
     assert nothing(ULLAGE_GATEWAY_PORT="7000").gateway.port == 7000
-    assert nothing(ULLAGE_GATEWAY_ALIASES="a=b,c=d").gateway.aliases == {"a": "b", "c": "d"}
+    said = nothing(ULLAGE_GATEWAY_ALIASES="a=b,c=d|e").gateway.aliases
+    assert said == {"a": ("b",), "c": ("d", "e")}
     config = read("[gateway]\nport = 1", gateway__port="11434", gateway__enabled=False)
     assert (config.gateway.port, config.gateway.enabled) == (11434, False)
     assert config.sources["gateway.port"] == "flag --gateway-port"
@@ -227,6 +228,20 @@ def test_an_engine_may_be_there_while_the_gateway_is_off(read):
 )
 def test_who_listens_everywhere_listens_there_too(one, other, same):
     assert overlap(one, other) is overlap(other, one) is same
+
+
+def test_an_alias_may_stand_for_several_in_their_order_and_for_other_aliases(read):
+    text = '[gateway.aliases]\nbest = ["large", "fast", "x"]\nfast = ["b", "a"]\nlarge = "b"'
+    found = read(text).gateway.aliases
+    assert found["best"] == ("b", "a", "x")
+    assert found["fast"] == ("b", "a")
+
+
+def test_a_circle_through_a_list_is_a_circle(mistakes):
+    text = '[gateway.aliases]\na = ["m", "b"]\nb = ["n", "a"]'
+    assert mistakes(text) == ["gateway.aliases.a: leads back to itself: a → b → a"]
+    text = "[gateway.aliases]\na = []"
+    assert "stands for nobody" in mistakes(text)[0]
 
 
 def test_a_circle_of_aliases_is_told_once(mistakes):

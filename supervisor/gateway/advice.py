@@ -89,10 +89,12 @@ def _aliases(
 ) -> Iterator[Advice]:
     names = {ref.model for ref in refs} | {str(ref) for ref in refs}
     whole = bool(snapshot.engines) and all(e.up for e in snapshot.engines)
-    for alias, model in sorted(config.aliases.items()):
+    for alias, models in sorted(config.aliases.items()):
         if alias in names:
-            what = f"it hides a model of that name and leads to {model}"
+            what = f"it hides a model of that name and leads to {', '.join(models)}"
             yield Advice(f"alias {alias}", what, "choose another name for it in gateway.aliases")
-        if whole and model not in names:
+        for model in models if whole else ():
+            if model in names:
+                continue
             what = f"it leads to {model}, which no engine has"
             yield Advice(f"alias {alias}", what, "see `ullage models`, and correct gateway.aliases")

@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
@@ -86,7 +86,7 @@ class Caller:
     """
 
     token: TokenConfig | None = None
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases: Container[str] = ()
     clock: Callable[[], float] = time.monotonic
     in_flight: int = 0
     requests: int = 0
@@ -151,13 +151,13 @@ class Tokens:
     def __init__(
         self,
         tokens: Iterable[TokenConfig] = (),
-        aliases: Mapping[str, str] | None = None,
+        aliases: Container[str] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._clock, self._wall = clock, wall
-        self.callers = tuple(Caller(t, aliases or {}, clock) for t in tokens)
+        self.callers = tuple(Caller(t, aliases, clock) for t in tokens)
         self.anybody = Caller(clock=clock)  # without tokens, and on the Unix socket
         self._known = tuple((c.token.digest, c) for c in self.callers if c.token is not None)
         self._wrong: dict[str, Bucket] = {}

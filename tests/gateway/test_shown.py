@@ -161,7 +161,7 @@ def test_an_open_door_is_told():
     ],
 )
 def test_tokens_that_lead_nowhere_are_told(rest, said):
-    aliases = MappingProxyType({"fast": "big"})
+    aliases = MappingProxyType({"fast": ("big",)})
     found = advice(shown(None, token(**rest), aliases=aliases))
     if said is None:
         assert found == []
@@ -172,12 +172,12 @@ def test_tokens_that_lead_nowhere_are_told(rest, said):
 
 
 def test_what_a_silent_engine_has_nobody_knows():
-    of = shown(None, token(models=("bigger",)), aliases=MappingProxyType({"a": "bigger"}))
+    of = shown(None, token(models=("bigger",)), aliases=MappingProxyType({"a": ("bigger",)}))
     assert advice(of, world(down="vllm")) == []
 
 
 def test_aliases_that_hide_or_lead_nowhere_are_told():
-    aliases = MappingProxyType({"big": "small", "fast": "nothing", "ok": "ollama/big"})
+    aliases = MappingProxyType({"big": ("small",), "fast": ("nothing",), "ok": ("ollama/big",)})
     assert advice(shown(aliases=aliases)) == [
         ("alias big", "it hides a model of that name and leads to small"),
         ("alias fast", "it leads to nothing, which no engine has"),

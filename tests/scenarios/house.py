@@ -77,6 +77,9 @@ class Clock:
         await asyncio.sleep(0)
 
 
+PATIENCE = 60.0  # seconds, real ones: a loop that has ended never looks
+
+
 class Children:
     """The processes of the fake engines' models: as many bytes as a test says."""
 
@@ -161,8 +164,9 @@ class House:
             self.clock.now += seconds
             seen = self.loop.counts.samples
             self.loop.post(Tick(self.clock.now))
-            while self.loop.counts.samples == seen:
-                await self.loop.changed()
+            async with asyncio.timeout(PATIENCE):
+                while self.loop.counts.samples == seen:
+                    await self.loop.changed()
         assert self.loop.snapshot is not None
         return self.loop.snapshot
 

@@ -32,14 +32,14 @@ from collectors.owner import Owner
 from collectors.reading import RAM
 from supervisor.core.headroom import held
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Resident, Snapshot
-from supervisor.demo.real import Missing, RealRouter, find_model, find_server
+from supervisor.demo.real import RealRouter
 from supervisor.engines.llamacpp import LlamaCpp
 from supervisor.engines.wire import client as engine_client
 from supervisor.sampler import Sampler
 from supervisor.sources import Sources
 from tests.real.test_real_engine import Clients, run
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
 A, B = "alpha", "beta"
 ENGINE = EngineId("llama")
@@ -51,15 +51,6 @@ STILL = 1 << 20  # bytes: two readings agree
 # Alike in their weights, unlike in their context: else nobody would see them mistaken.
 PRESET = f"version = 1\n[{A}]\ncache-type-k = f32\ncache-type-v = f32\n"
 OPTIONS = ("--ctx-size", "4096")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    try:
-        find_server()
-        find_model()
-    except Missing as missing:
-        pytest.skip(str(missing))
 
 
 @dataclass(frozen=True)

@@ -14,27 +14,18 @@ import pytest
 from collectors.reading import mib
 from supervisor.core.footprint import MARGINS, OVER_FILE_SIZE
 from supervisor.core.snapshot import Source
-from supervisor.demo.real import Missing, RealRouter, find_model, find_server
+from supervisor.demo.real import RealRouter, find_model
 from tests.daemon import Daemon
 from tests.real import test_process_engine as processes
 from tests.real.test_real_engine import A, Clients, config
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
 LOADS = 10
 # What is said here is what was seen, and some more for other machines: a server's own memory
 # besides its model differs with its threads.
 WORKED_OUT = 0.08  # of the header, without the margin: 4.6 to 4.8 % too much were seen
 LEARNED = 0.03  # of ten loads: 0.1 to 0.3 % were seen
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    try:
-        find_server()
-        find_model()
-    except Missing as missing:
-        pytest.skip(str(missing))
 
 
 class Taken(NamedTuple):

@@ -7,18 +7,8 @@ import asyncio
 import pytest
 
 from benchmarks import crowd
-from supervisor.demo.real import Missing, find_model, find_server
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    try:
-        find_server()
-        find_model()
-    except Missing as missing:
-        pytest.skip(str(missing))
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
 
 def test_a_crowd_is_served_whole_within_the_memory_there_is() -> None:

@@ -7,20 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo.real import Missing, find_model, find_server
 from tests.daemon import Daemon
 from tests.real.test_real_engine import A, B, _done, config, engine, run
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    try:
-        find_server()
-        find_model()
-    except Missing as missing:
-        pytest.skip(str(missing))
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
 
 @pytest.mark.parametrize("rungs", [["kill"], ["term", "kill"]])

@@ -22,23 +22,14 @@ import httpx
 import psutil
 import pytest
 
-from supervisor.demo.real import Missing, find_model, find_server
+from supervisor.demo.real import find_model, find_server
 from tests.daemon import Daemon, State
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
 A, B, C = "alpha", "beta", "gamma"
 LISTENS = "listening on http://127.0.0.1:"
 SOON = 10.0  # seconds, for what the kernel does by itself
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    try:
-        find_server()
-        find_model()
-    except Missing as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -17,22 +17,13 @@ import httpx
 import psutil
 import pytest
 
-from supervisor.demo.real import Missing, RealRouter, find_model, find_server
+from supervisor.demo.real import RealRouter
 from tests.daemon import Daemon
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
 A, B, C = "alpha", "beta", "gamma"
 LRU = 'ranking = "lru"'  # these stories are too short to teach anybody's habits
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    try:
-        find_server()
-        find_model()
-    except Missing as missing:
-        pytest.skip(str(missing))
 
 
 class Clients:

@@ -9,22 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from supervisor.demo.real import Missing, find_model, find_server
 from tests.daemon import Daemon
 from tests.real.test_real_engine import A, B, Clients, config, engine, run
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
 SHARE = 0.75  # of what a model held: what has to be back before it counts as given back
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    try:
-        find_server()
-        find_model()
-    except Missing as missing:
-        pytest.skip(str(missing))
 
 
 def held(clients: Clients) -> dict[str, int]:

@@ -9,20 +9,10 @@ from typing import Any
 import psutil
 import pytest
 
-from supervisor.demo.real import Missing, find_model, find_server
 from tests.daemon import Daemon
 from tests.real.test_real_engine import A, B, C, Clients, config, engine, run
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    try:
-        find_server()
-        find_model()
-    except Missing as missing:
-        pytest.skip(str(missing))
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
 
 async def known(clients: Clients, daemon: Daemon) -> int:

@@ -91,11 +91,6 @@ def _engines(snapshot: Snapshot) -> dict[PoolId, int]:
     return sums
 
 
-def rule_of(policy: Policy, pool: PoolId, name: str, size: Bytes) -> ForeignRule:
-    """By its name, else as the pool has it."""
-    return rule_for(policy.strangers, name, size) or policy.foreign_of(pool)
-
-
 def culprits(pool: PoolId, now: Taken, before: Taken | None, policy: Policy) -> tuple[Culprit, ...]:
     """Who has taken memory since `before`, the most first.
 

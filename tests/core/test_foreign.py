@@ -12,7 +12,6 @@ from supervisor.core.foreign import (
     culprits,
     forgiven,
     named,
-    rule_of,
     taken,
 )
 from supervisor.core.foreign_rule import ForeignRule, Stranger, rule_for
@@ -64,7 +63,6 @@ def test_the_most_particular_pattern_decides_and_a_minimum_leaves_out_who_is_sma
     assert rule_for(rules, "trainer", gib(2)) is ForeignRule.REFUSE
     assert rule_for(rules, "trainer", mib(2)) is ForeignRule.ALERT
     assert rule_for(rules[1:], "bash", Bytes(1)) is None
-    assert rule_of(Policy(strangers=rules[1:]), GPU, "bash", Bytes(1)) is ForeignRule.YIELD
 
 
 def test_who_has_grown_is_to_blame_and_who_has_been_there_is_not() -> None:

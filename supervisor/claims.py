@@ -105,6 +105,8 @@ class Claims:
             )
         if resident is not None and resident.state is State.UNKNOWN:
             raise DoorError(f"{ref} cannot be leased: its engine does not answer")
+        if (drained := self.keeping.pausing.refusal(ref.engine)) is not None:
+            raise DoorError(f"{ref} cannot be leased: {drained}")
         if len(self.keeping.leases.all) >= MOST:
             raise DoorError(f"there are {MOST} leases already; close some, or let them expire")
 
@@ -137,6 +139,7 @@ class Claims:
             run = await self.door.loop.ask(f"asked to load {ref}", _planned(demand), about)
         except NotNow as why:
             raise NotReady(str(why)) from None
+        self.door.begun(run)
         return Carried(run.decision, ())
 
     def _refused(self, carried: Carried | None) -> bool:

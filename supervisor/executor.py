@@ -17,7 +17,7 @@ from collectors.reading import RAM, Seconds
 
 from .core.explain import of_rung, size
 from .core.ladder import ASLEEP, SIGNALS, Rung
-from .core.plan import Action, Cancel, Evict, Load, Note, Plan, Why
+from .core.plan import Action, Cancel, Evict, Load, Plan, Why
 from .core.record import Mode, Outcome, Result
 from .core.snapshot import Ability, EngineId, ModelRef, Snapshot, State
 from .core.verdict import Judgement, Verdict, judge
@@ -34,6 +34,11 @@ WAKES = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP, Ability.WAKE})
 _AWAKE = (State.LOADED, State.SLEEPING)
 SHORTEST = Seconds(0.02)  # between two looks at what is under way
 SHARE = 0.05  # of the time that it has taken so far
+_WITHDRAWN = {
+    Why.NOT_NEEDED: "nobody waits for it any more",
+    Why.PAUSED: "it is a pause",
+    Why.DRAINED: "its engine is drained",
+}
 GAVE_UP = "the engine began to load it and gave up"
 # An engine that refuses like this is serving: no harder way is tried on it.
 AT_WORK = frozenset({409, 423, 429})
@@ -106,8 +111,7 @@ class Executor:
         for cancel in (a for a in decided.actions if isinstance(a, Cancel)):
             note(await self._whole(decision, cancel, self._cancel(decision, cancel, fresh), report))
         for load in (a for a in decided.actions if isinstance(a, Load)):
-            if Note(load.ref, Why.NOT_NEEDED) in fresh.notes:
-                detail = "nobody waits for it any more"
+            if (detail := _withdrawn(load.ref, fresh)) is not None:
                 note(self._outcome(decision, load, Result.SKIPPED, detail, self.clock()))
             elif fresh.works and not fresh.evictions and (lost := _could_not(outcomes)):
                 detail = f"{lost} could not be loaded, and they are always together"
@@ -360,6 +364,13 @@ def _companion(decided: Plan, now: Snapshot, tried: Set[ModelRef]) -> Evict | No
             if there is not None and there.state in _AWAKE and not there.busy:
                 return action
     return None
+
+
+def _withdrawn(ref: ModelRef, fresh: Plan) -> str | None:
+    """Why it is not to be loaded any more, whatever room there is."""
+    return next(
+        (_WITHDRAWN[n.why] for n in fresh.notes if n.ref == ref and n.why in _WITHDRAWN), None
+    )
 
 
 def _could_not(outcomes: Sequence[Outcome]) -> ModelRef | None:

@@ -47,6 +47,8 @@ class Footprints:
 
     def expect(self, snapshot: Snapshot, policy: Policy, ref: ModelRef) -> Demand | None:
         """What loading `ref` will take. None: nobody knows, or it is refused for now."""
+        if policy.drain_of(ref.engine) is not None:
+            return None
         demand = self.learned.expect(snapshot, policy, ref)
         return demand and self.out_of_memory.expect(demand, self._now)
 

@@ -37,6 +37,7 @@ from .schema import (
     write_number,
     write_outcome,
 )
+from .search import Search
 from .shelves import Shelves, told
 from .store import RETRY_DELAYS, Connect, Statement, Store, Unusable, connect
 from .trail import Trail
@@ -83,6 +84,9 @@ class Journal:
         self._last_id = self._ids_kept = 0
         self._outcome_number = self._departure_number = 0
         self._persistent = False
+        # Hear of each "decision", "outcome", "finding" and "departure" that is written down, in the
+        # thread in which it is.
+        self.listeners: list[Callable[[str, Json], None]] = []
         self._store: Store | None = None
         if path is not None:
             self._store = Store(
@@ -168,6 +172,7 @@ class Journal:
             self._decisions[decision.id] = body
             _keep_last(self._decisions, self._outcomes)
             done = self._put([write_decision(body)])
+        self._tell("decision", body)
         return await told(done)
 
     def add_outcome(self, outcome: Outcome) -> None:
@@ -177,16 +182,19 @@ class Journal:
             if outcome.decision in self._decisions:
                 self._outcomes.setdefault(outcome.decision, {})[self._outcome_number] = body
             self._put([write_outcome(self._outcome_number, body)])
+        self._tell("outcome", body)
 
     def add_finding(self, finding: Finding, at: float) -> None:
         """`at` is Unix time. One that is open already stays as it was opened."""
         key = (finding.kind.value, finding.subject)
         with self._lock:
-            opened = self._open.setdefault(key, at)
+            is_new, opened = key not in self._open, self._open.setdefault(key, at)
             body = finding_row(finding) | {"opened": opened, "cleared": None}
             self._findings[*key, opened] = body
             _keep_last(self._findings)
             self._put([write_finding(body)])
+        if is_new:
+            self._tell("finding", body)
 
     def clear_finding(self, kind: str, subject: str, at: float) -> None:
         """`kind` is the value of a watch.Kind. One that is not open is passed over."""
@@ -198,6 +206,8 @@ class Journal:
             if body is not None:
                 body["cleared"] = at
             self._put([write_cleared(kind, subject, opened, at)])
+        if body is not None:
+            self._tell("finding", body)
 
     def remember(
         self,
@@ -219,6 +229,11 @@ class Journal:
             body = departure_row(departure)
             self._departures.append(body)
             self._put([write_departure(self._departure_number, body)])
+        self._tell("departure", body)
+
+    def _tell(self, kind: str, body: Json) -> None:
+        for listener in self.listeners:
+            listener(kind, body)
 
     # -- reading
 
@@ -250,24 +265,35 @@ class Journal:
         return mine[:limit]
 
     def decisions(
-        self, limit: int, model: str | None = None, before: str | None = None
+        self,
+        limit: int,
+        model: str | None = None,
+        before: str | None = None,
+        *,
+        search: Search | None = None,
     ) -> list[Json]:
         """The last decisions, newest first, each with its "outcomes"; of the last 1,000.
 
-        `model`, as "model" or "engine/model": only those that considered it. `before`: only
-        those made before the one of this id. Not to be changed.
+        `search` says which; else those of `model` that were made `before` the one of this id. Not
+        to be changed.
         """
+        wanted = search or Search(model, before)
         found: list[Json] = []
         with self._lock:
-            passed = before is None
             for id, body in reversed(self._decisions.items()):
                 if len(found) >= limit:
                     break
-                if passed and (model is None or model in _names(body)):
-                    outcomes = self._outcomes.get(id, {})
-                    found.append({**body, "outcomes": list(outcomes.values())})
-                passed = passed or id == before
+                outcomes = list(self._outcomes.get(id, {}).values())
+                if wanted.fits(body, outcomes):
+                    found.append({**body, "outcomes": outcomes})
         return found
+
+    def decision(self, id: str) -> Json | None:
+        """The one of this id, with its "outcomes". None: there is none, or none any more."""
+        with self._lock:
+            body = self._decisions.get(id)
+            outcomes = list(self._outcomes.get(id, {}).values())
+        return None if body is None else {**body, "outcomes": outcomes}
 
     def findings(self, limit: int) -> list[Json]:
         """The last findings, newest first, "opened" and "cleared" in Unix time."""
@@ -367,9 +393,3 @@ def _keep_last(ring: OrderedDict[Any, Json], beside: dict[Any, Any] | None = Non
         gone, _ = ring.popitem(last=False)
         if beside is not None:
             beside.pop(gone, None)
-
-
-def _names(body: Json) -> set[str]:
-    """Every model that a decision considered, as "engine/model" and as "model"."""
-    full = {entry["model"] for entry in (*body["actions"], *body["notes"])}
-    return full | {name.partition("/")[2] for name in full}

@@ -1,5 +1,5 @@
 """What keeps models, and bytes, besides the configuration: pins, leases, reservations, retentions
-that were set while running; and who is to go in spite of it.
+that were set while running; who is to go in spite of it; and what rests by the operator's word.
 
 All of it is on the journal's shelves, and in force before the first decision of the next daemon.
 """
@@ -22,6 +22,7 @@ from .events import About
 from .farewells import Farewells
 from .journal import Journal
 from .leases import Leases
+from .pausing import Pausing
 from .pins import Pins
 from .reserved import Reserved
 from .retentions import Retentions
@@ -46,6 +47,7 @@ class Keeping:
     reserved: Reserved = field(init=False)
     farewells: Farewells = field(init=False)
     retentions: Retentions = field(init=False)
+    pausing: Pausing = field(init=False)
     uses: Mapping[ModelRef, Use] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,10 +58,11 @@ class Keeping:
         self.reserved = Reserved(shelves["reservations"], self.deadlines)
         self.farewells = Farewells(shelves["farewells"])
         self.retentions = Retentions(shelves["retention"], self.given)
+        self.pausing = Pausing(shelves["paused"], shelves["drained"], self.deadlines)
 
     def recall(self, policy: Policy) -> Policy:
         """Take up what the journal has, when it is open; what has run out meanwhile is over."""
-        for kept in (self.pins, self.leases, self.reserved):
+        for kept in (self.pins, self.leases, self.reserved, self.pausing):
             kept.recall()
         self._lapse(self.deadlines.now)
         return self.over(policy)
@@ -75,10 +78,10 @@ class Keeping:
         return self.over(policy)
 
     def over(self, policy: Policy) -> Policy:
-        """`policy` with the pins and the retentions that there are now."""
+        """`policy` with the pins, the retentions and the halts that there are now."""
         pinned = self.given.pinned | self.pins.names
         policy = replace(policy, pinned=pinned, pins_end=dict(self.pins.ends))
-        return self.retentions.over(policy)
+        return self.pausing.over(self.retentions.over(policy))
 
     def as_claimed(self, snapshot: S, policy: Policy) -> tuple[S, Policy]:
         """Both as they are now, also with what was claimed since the snapshot was taken."""
@@ -117,10 +120,11 @@ class Keeping:
 
     def rewrite(self) -> None:
         """The wall clock was set."""
-        for kept in (self.pins, self.leases, self.reserved):
+        for kept in (self.pins, self.leases, self.reserved, self.pausing):
             kept.rewrite()
 
     def _lapse(self, now: Seconds) -> bool:
         self.leases.lapse(now)
         self.reserved.lapse(now)
-        return self.pins.lapse(now)
+        goes_on = self.pausing.lapse(now)
+        return self.pins.lapse(now) or goes_on

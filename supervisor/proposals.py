@@ -7,12 +7,12 @@ planned for again. Each is a plan that is made afresh from whatever the world lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from .core.experience import Experience
 from .core.patience import Patience, Said
-from .core.plan import Plan
+from .core.plan import Note, Plan, Why
 from .core.policy import Policy
 from .core.record import Mode
 from .core.snapshot import Snapshot
@@ -44,6 +44,16 @@ class Wish(NamedTuple):
 Source = Callable[[Sight], Iterable[Wish]]
 
 
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What somebody has asked for, and could not be done at once: it is done in a pause, too."""
+
+    source: Source
+
+    def __call__(self, sight: Sight) -> Iterable[Wish]:
+        return self.source(sight)
+
+
 @dataclass(slots=True)
 class Proposals:
     begin: Begin
@@ -54,11 +64,17 @@ class Proposals:
     _wished: set[str] = field(default_factory=set)
 
     def consider(self, sight: Sight) -> None:
-        """Ask every source what it wishes now, and begin what can be."""
+        """Ask every source what it wishes now, and begin what can be. In a pause, only for what
+        was ordered."""
         before, self._wished = self._wished, set()
         for source in self.sources:
+            ordered = isinstance(source, Ordered)
+            if sight.policy.pause is not None and not ordered:
+                continue
             for wish in source(sight):
                 self._wished.add(wish.key)
+                if not ordered:
+                    wish = wish._replace(replan=_unless_paused(wish.replan))
                 self._propose(wish, sight)
         for key in before - self._wished:
             self._said.forget(key)
@@ -83,3 +99,16 @@ class Proposals:
                 self.begin(text, plan, replan)
         elif not plan.works and self._said.is_news(key, plan):
             self.begin(f"{cause}; nobody can be unloaded", plan, replan)
+
+
+def _unless_paused(replan: Replan) -> Replan:
+    """What was begun before a pause goes no further in it."""
+
+    def again(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
+        made = replan(snapshot, policy, experience)
+        if policy.pause is None or not made.actions:
+            return made
+        notes = tuple(Note(action.ref, Why.PAUSED) for action in made.actions)
+        return replace(made, actions=(), notes=notes)
+
+    return again

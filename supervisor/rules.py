@@ -19,7 +19,7 @@ from .events import Expect, SettingsChanged, Uses
 from .limiting import Limiting
 from .proposals import Source
 from .settings import dotted
-from .standing import DueAgain, over_limit
+from .standing import DueAgain, drained, over_limit
 from .together import Together
 
 
@@ -40,7 +40,8 @@ class Rules:
 
     @property
     def sources(self) -> list[Source]:
-        return [over_limit, self.together, DueAgain(self.together.expect), self.clients]
+        own: list[Source] = [over_limit, self.together, DueAgain(self.together.expect)]
+        return [*own, self.clients, drained]
 
     def mark(self, snapshot: Snapshot) -> Snapshot:
         """With what is remembered of its models."""

@@ -15,6 +15,8 @@ from .store import Statement
 
 Json = dict[str, Any]
 Put = Callable[[Sequence[Statement]], "Future[bool] | None"]
+# Hears of a shelf, a key on it, what was there before, and what is there now; None: nothing.
+Listener = Callable[[str, str, Json | None, Json | None], None]
 
 TOLD = 2.0  # seconds: a disk that hangs keeps nobody from unloading a model
 
@@ -30,6 +32,7 @@ class Shelf:
     name: str
     _lock: RLock
     _put: Put
+    _listeners: Sequence[Listener] = ()
     _kept: dict[str, Json] = field(default_factory=dict)
 
     def all(self) -> dict[str, Json]:
@@ -43,13 +46,23 @@ class Shelf:
 
     def keep(self, key: str, body: Json) -> Future[bool] | None:
         with self._lock:
+            before = self._kept.get(key)
             self._kept[key] = body
-            return self._put([self._written(key, body)])
+            done = self._put([self._written(key, body)])
+        self._tell(key, before, body)
+        return done
 
     def drop(self, key: str) -> Future[bool] | None:
         with self._lock:
-            self._kept.pop(key, None)
-            return self._put([(_DROP, (self.name, key))])
+            before = self._kept.pop(key, None)
+            done = self._put([(_DROP, (self.name, key))])
+        if before is not None:
+            self._tell(key, before, None)
+        return done
+
+    def _tell(self, key: str, before: Json | None, now: Json | None) -> None:
+        for listener in self._listeners:
+            listener(self.name, key, before, now)
 
     def _written(self, key: str, body: Json) -> Statement:
         return _KEEP, (self.name, key, json.dumps(body))
@@ -57,13 +70,17 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Shelves:
+    """`listeners` hear of every change, in the thread in which it is made."""
+
     _lock: RLock
     _put: Put
     _shelves: dict[str, Shelf] = field(default_factory=dict)
+    listeners: list[Listener] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Shelf:
         with self._lock:
-            return self._shelves.setdefault(name, Shelf(name, self._lock, self._put))
+            new = Shelf(name, self._lock, self._put, self.listeners)
+            return self._shelves.setdefault(name, new)
 
     def everything(self) -> list[Statement]:
         """What writes all of them, for a file begun afresh."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from .core.experience import Experience
 from .core.plan import Note, Plan, Trigger, Why, dismiss, limit, plan
 from .core.policy import Policy
+from .core.retention import THERE
 from .core.retention import unused as who_is_unused
 from .core.snapshot import ModelRef, Snapshot
 from .core.watch import Finding, Kind, watch
 from .events import Expect, Replan
-from .proposals import Sight, Wish
+from .proposals import Ordered, Sight, Wish
 
 
 def over_limit(sight: Sight) -> Iterator[Wish]:
@@ -34,6 +35,7 @@ def unused(sight: Sight) -> Iterator[Wish]:
         yield Wish(Trigger.UNUSED.value, cause, _farewell(found, who_is_unused, Trigger.UNUSED))
 
 
+@Ordered
 def leaving(sight: Sight) -> Iterator[Wish]:
     """Those who were told to go, as soon as they have no user."""
     if found := _told_to_go(sight.snapshot, sight.policy):
@@ -43,6 +45,32 @@ def leaving(sight: Sight) -> Iterator[Wish]:
 
 def _told_to_go(snapshot: Snapshot, policy: Policy) -> tuple[ModelRef, ...]:
     return tuple(sorted(r for r in snapshot.farewells if not snapshot.contexts(r)))
+
+
+@Ordered
+def drained(sight: Sight) -> Iterator[Wish]:
+    """Those of engines that take no more requests, as soon as they have no user."""
+    if found := _of_drained(sight.snapshot, sight.policy):
+        engines = ", ".join(sorted({ref.engine for ref in found}))
+        cause = f"{engines} is drained, and nobody uses {', '.join(map(str, found))} any more"
+        yield Wish("drained", cause, _farewell(found, _of_drained, Trigger.OPERATOR))
+
+
+def _of_drained(snapshot: Snapshot, policy: Policy) -> tuple[ModelRef, ...]:
+    """Those that are pinned stay."""
+    if not policy.drained:
+        return ()
+    return tuple(
+        sorted(
+            r.ref
+            for r in snapshot.residents
+            if (halt := policy.drain_of(r.ref.engine)) is not None
+            and halt.unload
+            and r.state in THERE
+            and not snapshot.contexts(r.ref)
+            and not policy.is_pinned(r.ref)
+        )
+    )
 
 
 def _farewell(

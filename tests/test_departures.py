@@ -146,12 +146,12 @@ def test_why_tells_it_between_the_decisions_of_that_time() -> None:
     (line,) = [x for x in why(A, gone(), Policy(), [], rows) if "not our doing" in x]
     assert line == of_departure(rows[0])
     assert line.startswith("not our doing: ollama/a left with 4.0 GiB of gpu:0: ")
-    notes = [{"model": "ollama/a", "why": "busy"}]
     decisions: list[dict[str, Any]] = [
-        {"id": f"d-{at}", "at": WALL + at, "cause": "x", "notes": notes} for at in (1, -1)
+        {"id": f"d-{at}", "at": WALL + at, "cause": "x", "notes": [{"model": str(A), "why": note}]}
+        for at, note in ((1, "busy"), (-1, "pinned"))
     ]
     told = [x for x in why(A, gone(), Policy(), decisions, rows) if not x.startswith(" ")]
-    assert [x.split(":")[0] for x in told[1:]] == ["d-1", "not our doing", "d--1"]
+    assert [x.split(":")[0] for x in told[2:]] == ["d-1", "not our doing", "d--1"]
 
 
 def test_departures_outlive_the_daemon(tmp_path: Any) -> None:

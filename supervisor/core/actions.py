@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from collectors.reading import Blind, PoolId, Seconds
+from collectors.reading import Blind, Bytes, PoolId, Seconds
 
 from .ladder import Rung
 from .snapshot import ModelRef, Share
@@ -41,6 +41,8 @@ class Why(Enum):
     TOGETHER = "goes with another, or not at all"
     STAYS_TOGETHER = "stays with another that may not go"
     SWITCHED = "its client has moved on"
+    PAUSED = "nothing is done of our own accord: it is a pause"
+    DRAINED = "its engine is drained"
 
 
 class Trigger(Enum):
@@ -114,13 +116,39 @@ class Note(NamedTuple):
     loss: Loss | None = None  # of who might have gone
 
 
+class Holder(NamedTuple):
+    """Who has bytes of a pool that cannot be reclaimed, and why not; `pid` of one that is no
+    model of ours."""
+
+    name: str
+    size: Bytes
+    why: str
+    pid: int | None
+
+
+class Short(NamedTuple):
+    """Why a demand does not fit into one pool, in bytes. `reclaimable` would come back if all went
+    who may; `missing` even then."""
+
+    pool: PoolId
+    needs: Bytes
+    total: Bytes
+    free: Bytes
+    reserve: Bytes
+    promised: Bytes
+    reclaimable: Bytes
+    missing: Bytes
+    holders: tuple[Holder, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to do, in order, and a note for every model that was considered.
 
     `unmet` and `full` say what is missing: bytes, and the limits ("host" or an engine) that
     stay exceeded; `blind` the pools of those bytes that cannot be read; `barred` those into which
-    nothing is loaded now. For a demand either
+    nothing is loaded now; `short` how much of which pool there is, and who has the rest, where a
+    demand cannot be met. For a demand either
     `actions` makes it fit, or something is missing and `actions` is empty: a plan that cannot
     succeed evicts nobody. Relief gives what it can.
     """
@@ -132,6 +160,7 @@ class Plan:
     full: tuple[str, ...] = ()
     blind: tuple[Blind, ...] = ()
     barred: tuple[Barred, ...] = ()
+    short: tuple[Short, ...] = ()
     ranking: str | None = None  # by which those were chosen who make room; None: nobody was
 
     @property

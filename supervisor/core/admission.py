@@ -222,7 +222,7 @@ def _unnamed(snapshot: Snapshot, pool: PoolId) -> Iterator[tuple[str, Bytes]]:
             yield "other programs", Bytes(rest)
 
 
-def taken_back(snapshot: Snapshot, ref: ModelRef) -> Plan:
+def taken_back(snapshot: Snapshot, ref: ModelRef, why: Why = Why.NOT_NEEDED) -> Plan:
     """What is left of a plan for `ref` when nobody waits for it any more: nobody goes."""
     refs = sorted({ref, *(r.ref for r in snapshot.residents)})
-    return Plan(Trigger.DEMAND, notes=tuple(Note(r, Why.NOT_NEEDED) for r in refs))
+    return Plan(Trigger.DEMAND, notes=tuple(Note(r, why) for r in refs))

@@ -64,8 +64,10 @@ class Slots:
         newcomer: Demand | None = None,
         *,
         tolerated: Collection[ModelRef] = (),
+        exact: bool = False,
     ) -> None:
-        """A limit that only those who are `tolerated` exceed is not exceeded."""
+        """A limit that only those who are `tolerated` exceed is not exceeded. `exact`: it is
+        counted also where no limit could be exceeded."""
         self._policy = policy
         self._most = _limits(snapshot, policy)
         self._count: Counter[str] = Counter()
@@ -75,9 +77,8 @@ class Slots:
         if not self._most:
             return
         new = {d.ref: d for d in _all_of(newcomer) if d.ref is not None}
-        if len(snapshot.residents) + len(snapshot.reservations) + len(new) <= min(
-            self._most.values()
-        ):
+        count = len(snapshot.residents) + len(snapshot.reservations) + len(new)
+        if count <= min(self._most.values()) and not exact:
             self._most = {}  # whoever they are, no limit is exceeded, and none will be
             return
         self._traits = Traits(snapshot, policy) if policy.types or NPU in self._most else None
@@ -124,6 +125,12 @@ class Slots:
     def stay(self, resident: Resident) -> None:
         if self._most and resident.state not in PASSIVE:
             self._add(resident.ref, 1)
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Of each limit how many it allows, and how many count against it; "single" is that of
+        single-model mode."""
+        return {key: (most, self._count[key]) for key, most in self._most.items()}
 
     def full(self) -> tuple[str, ...]:
         """The limits that are exceeded: "host", "engine NAME", "type NAME", "pool NAME", "npu" or

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from collectors.reading import Blind, Bytes, PoolId
+from collectors.reading import RAM, Blind, Bytes, PoolId
 
 from .actions import Action, Barred, Cancel, Evict, Load, Loss, Note, Plan, Trigger, Why
 from .brake import brake
@@ -18,6 +18,7 @@ from .lines import for_relief, too_small
 from .places import best, places
 from .policy import Policy
 from .rank import Weighing
+from .short import shorts
 from .snapshot import Demand, ModelRef, Reservation, Resident, Share, Snapshot
 from .ways import Ways
 
@@ -68,6 +69,10 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
         return Plan(Trigger.DEMAND, notes=(Note(demand.ref, Why.THERE),))
     newcomers = {d.ref: d for d in (missing, *missing.beside) if d.ref is not None}
     taken = {s.pool for d in newcomers.values() for s in d.shares}
+    if shut := tuple(ref for ref in newcomers if policy.drain_of(ref.engine) is not None):
+        engines, pool = sorted({ref.engine for ref in shut}), min(taken, default=RAM)
+        held = tuple(Barred(pool, f"nothing is loaded into {e}: it is drained") for e in engines)
+        return Plan(Trigger.DEMAND, notes=tuple(Note(r, Why.DRAINED) for r in shut), barred=held)
     strangers = experience.barred
     if barred := tuple(Barred(p, strangers[p]) for p in sorted(taken & {*strangers})):
         notes = tuple(Note(ref, Why.BARRED) for ref in newcomers)
@@ -88,7 +93,15 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
         notes = tuple(Note(n.ref, _in_vain(n.why)) for n in notes)
         unread = ((s.pool, snapshot.blind.get(s.pool)) for s in room.unmet)
         blind = tuple(Blind(pool, why) for pool, why in unread if why is not None)
-        return Plan(Trigger.DEMAND, notes=notes, unmet=room.unmet, full=room.full, blind=blind)
+        short = shorts(snapshot, policy, wanted, room.unmet, notes)
+        return Plan(
+            Trigger.DEMAND,
+            notes=notes,
+            unmet=room.unmet,
+            full=room.full,
+            blind=blind,
+            short=short,
+        )
     if newcomers and (held := brake(room.victims, experience.braked)):
         notes = tuple(Note(ref, Why.BRAKED) for ref in newcomers)
         return Plan(Trigger.DEMAND, notes=notes, barred=held)

@@ -16,6 +16,7 @@ from collectors.reading import Bytes, MemoryPool, PoolId, PoolKind, Seconds, mib
 
 from .foreign_rule import ForeignRule, Stranger
 from .groups import Group
+from .halt import Halt
 from .ladder import DEFAULT, Rung
 from .rank import VALUE, Ranking
 from .snapshot import EngineId, ModelRef
@@ -42,6 +43,9 @@ HOST_RESERVE = Amount(fraction=0.12)  # earlyoom acts at 10 %
 
 BUSY_STEPS = (Step.UNLOAD,)
 BUSY_STEP_INTERVAL = Seconds(30)
+
+
+EVERY_ENGINE = EngineId("")  # in place of an engine's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,15 @@ class Policy(Scope):
     # A model of which nobody can say whether it is serving counts as busy this long after
     # the last sign of work.
     busy_while_fresh: Seconds = Seconds(5)
+
+    pause: Halt | None = None  # nothing is done of our own accord
+    drained: Mapping[EngineId, Halt] = field(default_factory=dict)  # take no requests and no loads
+
+    def drain_of(self, engine: EngineId) -> Halt | None:
+        """None: it takes requests, and loads."""
+        if not self.drained:
+            return None
+        return self.drained.get(engine) or self.drained.get(EVERY_ENGINE)
 
     def reserve_of(self, pool: MemoryPool) -> Bytes:
         own = self.pools.get(pool.id)

@@ -58,8 +58,7 @@ class Admission:
         self.stopping = False
         loop.goings.side_by_side = config.loads_per_pool
         self._later = later
-        self._clock = loop.clock
-        self._goings = loop.goings
+        self._clock, self._goings = loop.clock, loop.goings
         self.told = Told(loop)
         self._timer: asyncio.TimerHandle | None = None
         self._second: asyncio.TimerHandle | None = None
@@ -67,6 +66,7 @@ class Admission:
         self._looked_at = float("-inf")
         self._rest = 0.0  # seconds until it may be looked again
         loop.traffic.listener = self
+        loop.keeping.pausing.told.append(self._halted)
         if loop.snapshot is not None:
             self.loaded.see(loop.snapshot, loop.snapshot.taken_at)
 
@@ -125,11 +125,13 @@ class Admission:
 
     def _pass(self, wish: Wish, snapshot: Snapshot) -> Grant | Refusal:
         """Nothing is loaded here, and nothing held: its engine is to know."""
-        up = [r for r in wish.candidates if self.loaded.is_up(r.engine, snapshot)]
-        for ref in up or wish.candidates:
+        halts, first = self.loads.halts, wish.candidates[0]
+        refs = [r for r in wish.candidates if halts.of_engine(r.engine) is None]
+        up = [r for r in refs if self.loaded.is_up(r.engine, snapshot)]
+        for ref in up or refs:
             if (url := self.loaded.address(ref)) is not None:
                 return self._grant(ref, url, wish)
-        return self._down(wish.candidates, snapshot)
+        return halts.of_engine(first.engine, first) or self._down(wish.candidates, snapshot)
 
     def _choose(self, refs: Iterable[ModelRef], sight: Sight) -> ModelRef | Refusal:
         """Which of them is to be had."""
@@ -144,8 +146,7 @@ class Admission:
         return self.loads.best(allowed, sight)
 
     def _down(self, refs: Iterable[ModelRef], snapshot: Snapshot) -> Refusal:
-        ref = next(iter(refs))
-        engine = snapshot.engine(ref.engine)
+        engine = snapshot.engine((ref := next(iter(refs))).engine)
         return refusals.down(ref, None if engine is None else engine.fault)
 
     def _full(self, ref: ModelRef, wish: Wish) -> Refusal | None:
@@ -322,6 +323,14 @@ class Admission:
         self._release()
         self.due()
 
+    def _halted(self) -> None:
+        """A pause, or a drain, has begun or ended."""
+        self.loaded.count()
+        for hold, why in self.loads.halts.of(self.holds.waiting()):
+            self.give_up(hold, why)
+            self.loads.take_back(hold)
+        self.due()
+
     # -- what the loop tells
 
     def saw(self, snapshot: Snapshot, began: Seconds) -> None:
@@ -382,6 +391,7 @@ class Admission:
                 timer.cancel()
         if self.traffic.listener is self:
             self.traffic.listener = None
+            self.loop.keeping.pausing.told.remove(self._halted)
 
     # -- what is told of it
 

@@ -32,6 +32,7 @@ from .wrong import WrongModel
 LEFT = 499  # as nginx counts it: the client did not wait for an answer
 # An attribute of an enumeration costs seven times what a name does, and this is done a lot.
 _DONE, _GONE, _NOT_BEGUN = End.DONE, End.CLIENT_GONE, End.NOT_BEGUN
+_WORK: Final = frozenset({Does.PASS, Does.MANAGE})  # of an engine; the others are questions
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
@@ -188,6 +189,10 @@ class Exchange:
     def _straight(self, course: Course) -> None:
         """To an engine that needs no room for this."""
         engine, gate = course.engine, self._gate
+        if self._entry.surface.does in _WORK:
+            refused = gate.admission.loads.halts.of_engine(engine.id)
+            if refused is not None:
+                return self._turned_away(refused)
         if course.model is not None:
             self._ref = ModelRef(engine.id, course.model)
         elif course.busy and self._request.head.method not in _READS:

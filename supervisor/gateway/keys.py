@@ -18,10 +18,14 @@ MARK = ((b"via", VIA.encode()),)
 
 class Keys:
     def __init__(self, engines: Iterable[EngineConfig] = ()) -> None:
-        self._headers = {engine.id: (*MARK, *_of(engine)) for engine in engines}
+        self._headers: dict[EngineId, Headers] = {}
+        self.add(engines)
 
     def __repr__(self) -> str:
         return f"Keys({sorted(e for e, headers in self._headers.items() if headers != MARK)})"
+
+    def add(self, engines: Iterable[EngineConfig]) -> None:
+        self._headers |= {engine.id: (*MARK, *_of(engine)) for engine in engines}
 
     def engine_headers(self, engine: EngineId) -> Headers:
         """What its requests need besides the client's, names in lower case."""

@@ -16,7 +16,8 @@ DOWN_AFTER = Seconds(10.0)
 @dataclass(slots=True)
 class Loaded:
     """`urls` are those that are loaded, and where; `shut` those that take no more requests, though
-    they may be loaded: others drain them, they were told to go, or their engine broke off."""
+    they may be loaded: others drain them, they were told to go, their engine is drained, or it
+    broke off."""
 
     loop: Loop
     urls: dict[ModelRef, str] = field(default_factory=dict)
@@ -64,6 +65,10 @@ class Loaded:
     def count(self) -> None:
         closed = self.loop.traffic.closed
         self.shut = closed.union(self._leaving, self._suspects)
+        pausing = self.loop.keeping.pausing
+        if pausing.drained:
+            drained = {ref for ref in self.urls if pausing.drain_of(ref.engine) is not None}
+            self.shut = self.shut.union(drained)
         self.open = {ref: url for ref, url in self.urls.items() if ref not in self.shut}
 
     def address(self, ref: ModelRef) -> str | None:

@@ -13,7 +13,7 @@ from supervisor.core import admission
 from supervisor.core.admission import Held, Hope, hope, order, patient, taken_back, tight
 from supervisor.core.experience import Experience
 from supervisor.core.history import Tier
-from supervisor.core.plan import Evict, Load, Plan, plan
+from supervisor.core.plan import Evict, Load, Plan, Why, plan
 from supervisor.core.policy import Policy
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import Ability, Demand, ModelRef, Snapshot, State
@@ -23,6 +23,7 @@ from supervisor.loop import Loop
 from . import refusals
 from .counts import Counts
 from .drains import Drains
+from .halts import Halts
 from .holding import Hold, Holds, Outlook
 from .wishes import Refusal
 
@@ -63,7 +64,11 @@ class Loads:
     drains: Drains
     counts: Counts
     brake: float = 0.0  # when the next swap may be, where that is all that somebody waits for
+    halts: Halts = field(init=False)
     _claims: list[frozenset[PoolId]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.halts = Halts(self.loop)
 
     # -- what would be done
 
@@ -88,6 +93,8 @@ class Loads:
     def refusal(self, ref: ModelRef, snapshot: Snapshot, policy: Policy) -> Refusal | None:
         """Why `ref` cannot be asked for now."""
         loop = self.loop
+        if (halted := self.halts.refusal(ref, snapshot)) is not None:
+            return halted
         if (why := loop.footprints.refusal(ref)) is not None:
             return refusals.cooling(ref, why, loop.footprints.wait(ref) or 0.0)
         if policy.groups and (why := loop.rules.together.lacking(snapshot, policy, ref)):
@@ -108,7 +115,7 @@ class Loads:
         refs = list(refs)
         if len(refs) == 1:
             return refs[0]
-        for found in (self._is_coming, lambda ref, _: self.holds.get(ref) is not None):
+        for found in (self.halts.is_coming, lambda ref, _: self.holds.get(ref) is not None):
             for ref in refs:
                 if found(ref, sight.snapshot):
                     return ref
@@ -134,13 +141,6 @@ class Loads:
         if not size and history.reload_of(ref) is None:
             return None
         return history.reload(ref, size, Tier.ASLEEP if asleep else Tier.DISK)
-
-    def _is_coming(self, ref: ModelRef, snapshot: Snapshot) -> bool:
-        """Is it being loaded, whoever asked for it?"""
-        if any(isinstance(a, Load) and a.ref == ref for r in self.loop.runs for a in r.lacks()):
-            return True
-        there = snapshot.resident(ref)
-        return there is not None and there.state is State.LOADING
 
     # -- what is done
 
@@ -168,8 +168,11 @@ class Loads:
 
     def _serve(self, hold: Hold, sight: Sight) -> None:
         ref, (snapshot, policy, experience, now) = hold.ref, sight
-        if self._is_coming(ref, snapshot) or ref in self.loop.goings.refs:
+        if self.halts.is_coming(ref, snapshot) or ref in self.loop.goings.refs:
             hold.blocked = False
+            return
+        if (halted := self.halts.refusal(ref, snapshot)) is not None:
+            self.desk.give_up(hold, halted)
             return
         if now < hold.rests_until or not self._is_up(ref):
             return
@@ -253,9 +256,11 @@ class Loads:
     def _replan(
         self, hold: Hold, snapshot: Snapshot, policy: Policy, experience: Experience
     ) -> Plan:
-        """Nobody goes for those who have left."""
+        """Nobody goes for those who have left, nor in a pause."""
         if not hold.waiters:
             return taken_back(snapshot, hold.ref)
+        if self.halts.pausing.pause is not None:
+            return taken_back(snapshot, hold.ref, Why.PAUSED)
         policy = patient(policy)
         demand = self.demand(hold.ref, snapshot, policy)
         if demand is None:

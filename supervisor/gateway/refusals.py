@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from collectors.reading import Bytes, Seconds
 from supervisor.core.admission import Tight
-from supervisor.core.snapshot import ModelRef
+from supervisor.core.explain import of_drain, of_pause
+from supervisor.core.halt import Halt
+from supervisor.core.snapshot import EngineId, ModelRef
 from supervisor.units import format_bytes, format_seconds
 
 from .wishes import Refusal, RefusalKind
@@ -63,6 +65,20 @@ def failed(ref: ModelRef, detail: str) -> Refusal:
 
 def cooling(ref: ModelRef, why: str, wait: float) -> Refusal:
     return Refusal(RefusalKind.COOLING_DOWN, why, max(1.0, wait), ref, state="failed")
+
+
+def paused(ref: ModelRef, halt: Halt, now: Seconds) -> Refusal:
+    message = f"{ref} is not loaded, and Ullage is {of_pause(halt, now)}"
+    return Refusal(RefusalKind.PAUSED, message, _left(halt, now), ref, state="unloaded")
+
+
+def drained(engine: EngineId, halt: Halt, now: Seconds, ref: ModelRef | None = None) -> Refusal:
+    message = of_drain(engine, halt, now)
+    return Refusal(RefusalKind.DRAINED, message, _left(halt, now), ref, state="drained")
+
+
+def _left(halt: Halt, now: Seconds) -> float:
+    return LATER if halt.ends is None else max(1.0, halt.ends - now)
 
 
 def stopping(ref: ModelRef | None = None) -> Refusal:

@@ -37,6 +37,8 @@ _CODES: Final = {
     RefusalKind.STOPPING: "stopping",
     RefusalKind.ENGINE_DOWN: "engine_down",
     RefusalKind.LIMIT: "rate_limit_exceeded",
+    RefusalKind.PAUSED: "paused",
+    RefusalKind.DRAINED: "engine_drained",
 }
 
 

@@ -50,6 +50,8 @@ class RefusalKind(Enum):
     STOPPING = "stopping"  # the daemon ends
     ENGINE_DOWN = "engine_down"
     LIMIT = "limit"  # of a token
+    PAUSED = "paused"  # nothing is loaded of our own accord now
+    DRAINED = "drained"  # its engine takes no requests
 
 
 @dataclass(frozen=True, slots=True)

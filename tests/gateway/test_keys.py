@@ -28,6 +28,13 @@ def test_a_login_is_sent_as_the_engine_wants_it():
     assert keys.engine_headers(A) == (*MARK, (b"authorization", b"Basic bWU6c2VjcmV0"))
 
 
+def test_an_engine_that_comes_later_gets_its_key_too():
+    keys = Keys([EngineConfig(A, "vllm", "http://127.0.0.1:1", "sk-1")])
+    keys.add([EngineConfig(B, "vllm", "http://127.0.0.1:2", "sk-2")])
+    assert keys.engine_headers(A) == (*MARK, (b"authorization", b"Bearer sk-1"))
+    assert keys.engine_headers(B) == (*MARK, (b"authorization", b"Bearer sk-2"))
+
+
 def test_keys_are_not_shown():
     engines = (EngineConfig(e, "vllm", "http://127.0.0.1:1", k) for e, k in ((A, "s"), (B, None)))
     assert repr(Keys(engines)) == "Keys(['a'])"

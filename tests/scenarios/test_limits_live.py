@@ -117,7 +117,10 @@ def test_with_apply_now_the_least_wanted_leave_at_once_and_it_is_said_before() -
             await home.client_loads("a", "b", "c")
             await home.rest()
             dry = await home.overrides.set("max_active_backends", "1", dry_run=True)
-            assert "one/a would leave at once with apply_now" in dry.sentences
+            assert (
+                "who is loaded stays for now; applied at once, one/a and one/b would leave"
+                in dry.sentences
+            )
             await home.rest()
             assert home.loaded == ["a", "b", "c"]
             change = await home.overrides.set("max_active_backends", "1", apply_now=True)

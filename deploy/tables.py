@@ -1,32 +1,42 @@
-"""Writes the tables of the README from the code that they describe.
+"""Writes the tables of the README, and the JSON Schema of the configuration file, from the code
+that they describe.
 
-`python -m deploy.tables` brings README.md up to date; with `--check` it changes nothing and
-ends with 1 if a table is not what the code says.
+`python -m deploy.tables` brings README.md and ullage.schema.json up to date; with `--check` it
+changes nothing and ends with 1 if they are not what the code says.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import Ability
+from supervisor.door import Door
 from supervisor.engines import ENGINES
 from supervisor.engines.base import Engine
+from supervisor.file_schema import text as schema
+from supervisor.overrides import why_not
 from supervisor.settings import OTHER_VARIABLES, SETTINGS, Setting
 from supervisor.web.metrics import markdown_table
+from supervisor.web.operations import Operation
+from supervisor.web.site import Site
+from supervisor.web.table import operations
 
 AS_INNER = "as what answers inside"
 README = Path(__file__).parent.parent / "README.md"
+SCHEMA = Path(__file__).with_name("ullage.schema.json")
 
 
 def settings() -> str:
     """Every setting, and the variables that are no single key of the file."""
     keys = _table(
-        ("key, and its variable", "default", "written as", "meaning"),
-        ((_names(s), _code(s.default), _kind(s), s.help) for s in SETTINGS),
+        ("key, and its variable", "default", "unit, or how it is written", "changes", "meaning"),
+        ((_names(s), _code(s.default), _kind(s), _changes(s), s.help) for s in SETTINGS),
     )
     others = _table(
         ("variable", "meaning"), ((_code(name), text) for name, text in OTHER_VARIABLES.items())
@@ -77,7 +87,33 @@ def rankings() -> str:
     return _table(("`ranking`", "who goes first"), rows)
 
 
-TABLES = {"engines": engines, "rankings": rankings, "settings": settings, "metrics": markdown_table}
+def requests() -> str:
+    """Everything that can be asked of the daemon over HTTP, from the table that serves it."""
+    served = operations(Site(cast(Door, None), ""))  # nobody is asked
+    both = {o.path for o in served if o.method == "POST"}
+    rows = (_request(o) for o in served if o.method != "PUT" or o.path not in both)
+    return _table(("request", "its body", "what it does, or answers"), rows)
+
+
+def _request(operation: Operation) -> tuple[str, ...]:
+    path = re.sub(r"\{(\w+)[^}]*\}", lambda found: found[1].upper(), operation.path)
+    query, body = operation.query.model_fields, operation.body
+    keys = {} if body is None else body.model_fields
+    asked = "&".join(f"{field.alias or name}=" for name, field in query.items())
+    return (
+        _code(f"{operation.method} {path}{'?' if asked else ''}{asked}"),
+        ", ".join(_code(field.alias or name) for name, field in keys.items()),
+        operation.summary,
+    )
+
+
+TABLES = {
+    "engines": engines,
+    "rankings": rankings,
+    "settings": settings,
+    "requests": requests,
+    "metrics": markdown_table,
+}
 
 
 def written(text: str) -> str:
@@ -95,6 +131,11 @@ def written(text: str) -> str:
 def _names(setting: Setting) -> str:
     variable = "" if setting.env is None else f"<br>{_code(setting.env)}"
     return _code(setting.key) + variable
+
+
+def _changes(setting: Setting) -> str:
+    """Whether it can be changed while the daemon runs."""
+    return "live" if why_not(setting.path) is None else "restart"
 
 
 def _kind(setting: Setting) -> str:
@@ -119,14 +160,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.tables", description=__doc__)
     parser.add_argument("--check", action="store_true", help="say whether they are up to date")
     check = parser.parse_args(arguments).check
-    before = README.read_text()
-    after = written(before)
-    if before != after and check:
-        print(f"{README.name} is not what the code says; write it with `make docs`")
-        return 1
-    if before != after:
-        README.write_text(after)
-    return 0
+    documents = {README: written(README.read_text()), SCHEMA: schema(ENGINES)}
+    stale = {p: text for p, text in documents.items() if not p.exists() or p.read_text() != text}
+    for path, text in stale.items():
+        if check:
+            print(f"{path.name} is not what the code says; write it with `make docs`")
+        else:
+            path.write_text(text)
+    return 1 if stale and check else 0
 
 
 if __name__ == "__main__":

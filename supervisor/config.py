@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from collectors.reading import RAM, PoolId, PoolKind, Seconds
 from supervisor.core.policy import (
@@ -31,12 +27,22 @@ from supervisor.core.snapshot import EngineId
 
 from . import bounds, checks, forms, gated, gated_checks, pressures, retained, scopes, settings
 from .forms import AMOUNT
-from .given import RIVALS, ConfigError, Given, Problem, gather, home_of, lay_overrides, usual_places
+from .given import (
+    RIVALS,
+    ConfigError,
+    Given,
+    Problem,
+    Stamp,
+    default_state_dir,
+    gather,
+    lay_overrides,
+    usual_places,
+)
 from .launches import launches
+from .mistakes import read_tables
 from .served import LAUNCHED, Launching
-from .settings import SETTINGS, KeyPath, LogLevel, Setting, dotted, table_at
+from .settings import SETTINGS, KeyPath, LogLevel, Setting, dotted
 from .table import Table, form_of
-from .units import shown
 
 __all__ = [
     "SETTINGS",
@@ -51,8 +57,6 @@ __all__ = [
     "load",
     "usual_places",
 ]
-
-_KEYS = tuple(s.key for s in SETTINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,10 @@ class Config:
     `socket` is served in addition to the port. `allowed_hosts` are further names of this
     machine that a client may use. `sources` says of each key whence it is: "default",
     "file PATH", "environment NAME", "flag --name" or "override". `again` makes it anew, from what
-    was read then, with overrides on top: texts by dotted key. It raises as `load` does.
+    was read then, with overrides on top: texts by dotted key. `reread` reads that file anew, or
+    looks for one where there was none. Both raise as `load` does. `looked` is the file, or where
+    one was looked for; `stamp` is the file's when it was read; `place` says where a key stands in
+    it.
     """
 
     mode: Mode
@@ -97,6 +104,11 @@ class Config:
     log_level: LogLevel
     sources: Mapping[str, str]
     again: Callable[[Mapping[str, str]], Config] = field(repr=False, compare=False)
+    reread: Callable[[], Config] = field(repr=False, compare=False)
+    tables: settings.File = field(repr=False, compare=False)
+    looked: tuple[Path, ...] = field(repr=False, compare=False)
+    stamp: Stamp | None = field(repr=False, compare=False)
+    place: Callable[[KeyPath], str] = field(repr=False, compare=False)
 
 
 def load(
@@ -112,16 +124,25 @@ def load(
     `flags` by dotted key ("listen.port"), None: not given. `kinds` are the engines there are.
     `places` stand for the usual ones, where a file is looked for when none is named.
     """
-    return _settled(gather(path, environ, flags, places), environ, kinds, {})
+    environ = dict(environ)
+    read = gather(path, environ, flags, places)
+    if path is None and read.stamp is not None:
+        (path,) = read.looked
+    reread = partial(load, path, environ, flags, kinds=kinds, places=places)
+    return _settled(read, environ, kinds, reread, {})
 
 
 def _settled(
-    read: Given, environ: Mapping[str, str], kinds: frozenset[str], overrides: Mapping[str, str]
+    read: Given,
+    environ: Mapping[str, str],
+    kinds: frozenset[str],
+    reread: Callable[[], Config],
+    overrides: Mapping[str, str],
 ) -> Config:
     """What was read, with `overrides` on top."""
     given = copy.deepcopy(read)
     lay_overrides(given, overrides)
-    file = _read(given)
+    file = read_tables(given)
     engines = checks.engines(file, given, kinds)
     launches(file, given, kinds)
     token = checks.listening(file, given)
@@ -167,22 +188,13 @@ def _settled(
         settle_step=file.settle.step,
         log_level=file.log_level,
         sources=sources,
-        again=partial(_settled, read, dict(environ), kinds),
+        again=partial(_settled, read, environ, kinds, reread),
+        reread=reread,
+        tables=file,
+        looked=read.looked,
+        stamp=read.stamp,
+        place=given.place,
     )
-
-
-def default_state_dir(environ: Mapping[str, str], *, root: bool) -> tuple[Path, str]:
-    """Where the journal is kept when nothing is said, and whence that is."""
-    if given := environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons
-        return Path(given.split(":")[0]), "environment STATE_DIRECTORY"
-    if root:
-        return Path("/var/lib/ullage"), "default"
-    if (home := environ.get("XDG_STATE_HOME")) and Path(home).is_absolute():
-        return Path(home) / "ullage", "environment XDG_STATE_HOME"
-    own = home_of(environ)
-    if own is None:
-        return Path(tempfile.gettempdir()) / f"ullage-{os.getuid()}", "default"
-    return own / ".local/state/ullage", "default"
 
 
 def effective(config: Config) -> list[tuple[str, str, str]]:
@@ -279,57 +291,6 @@ def _of_scope(scope: Scope) -> Iterator[tuple[KeyPath, str]]:
     yield from retained.shown_scope(scope)
     said = pressures.shown_watchdog(scope.watchdog)
     yield from ((("watchdog", name), text) for name, text in said)
-
-
-def _read(given: Given) -> settings.File:
-    """The tables, checked key by key. What is wrong is noted and left out, so that the checks
-    that follow see all the rest."""
-    tree = copy.deepcopy(given.tree)
-    while True:
-        try:
-            return settings.File.model_validate(tree, context={"folder": given.folder})
-        except ValidationError as wrong:
-            for error in wrong.errors(include_url=False):
-                path = tuple(str(p) for p in error["loc"])
-                given.problem(path, _message(path, error))
-                _prune(tree, path)
-
-
-def _message(path: KeyPath, error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        hint = _closest(path)
-        return "unknown key" + (f"; did you mean {hint}?" if hint else "")
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    named = (settings.NAMED[path[0]],) if len(path) == 1 and path[0] in settings.NAMED else ()
-    table = dotted((*path, *named))
-    return f"{shown(error['input'])} stands where a table should; write [{table}]"
-
-
-def _closest(path: KeyPath) -> str | None:
-    """The key that was probably meant: of the same table, else of any."""
-    table = table_at(path[:-1])
-    here = {name: dotted((*path[:-1], name)) for name in table.model_fields} if table else {}
-    scores = [(_alike(path[-1], name), key) for name, key in here.items()]
-    scores += [(_alike(dotted(path), key), key) for key in (*here.values(), *_KEYS)]
-    scores += [
-        (_alike(path[-1], s.path[-1]) - 0.05, s.key) for s in SETTINGS
-    ]  # the table forgotten
-    score, key = max(scores, key=lambda pair: pair[0])
-    return key if score >= 0.7 else None
-
-
-def _alike(a: str, b: str) -> float:
-    return SequenceMatcher(None, a, b).ratio()
-
-
-def _prune(tree: dict[str, Any], path: KeyPath) -> None:
-    for key in path[:-1]:
-        if not isinstance(tree.get(key), dict):
-            tree.pop(key, None)
-            return
-        tree = tree[key]
-    tree.pop(path[-1], None)
 
 
 def _pool(table: settings.Pool) -> PoolPolicy:

@@ -228,7 +228,7 @@ class Gateway(Table):
         at="gateway.manage",
     )
     aliases: dict[str, tuple[str, ...]] = setting(
-        {}, ALIASES, "Further names of models: fast = \"qwen3:8b\", or a list; who is loaded answers.",
+        {}, ALIASES, "Further names: fast = \"qwen3:8b\", or a list; who is loaded answers.",
         at="gateway.aliases",
     )  # fmt: skip
     tokens: dict[str, Token] = Field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,10 @@ _RIVALS = RIVALS | {b: a for a, b in RIVALS.items()}
 
 OVERRIDE = "override"  # whence a setting is that was set while running
 
+Stamp = tuple[int, ...]
+
 _VARIABLES = {s.env: s.path for s in SETTINGS if s.env is not None}
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -58,12 +62,17 @@ class Given:
     where: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     folder: Path = field(default_factory=Path.cwd)
+    looked: tuple[Path, ...] = ()  # the file, or where one was looked for in vain
+    stamp: Stamp | None = None  # of the file, before it was read
 
     def problem(self, path: KeyPath, message: str) -> None:
         self.problems.append(Problem(dotted(path), message, self.place(path)))
 
     def place(self, path: KeyPath) -> str:
-        """Where `path`, or the table around it, or something within it was written."""
+        """Where `path`, or the table around it, or something within it was written; or what is
+        another name for it."""
+        if path not in self.where and _RIVALS.get(path) in self.where:
+            path = _RIVALS[path]
         for n in range(len(path), 0, -1):
             if path[:n] in self.where:
                 return self.where[path[:n]]
@@ -104,11 +113,10 @@ def gather(
     """
     given = Given()
     named = path or (Path(environ["ULLAGE_CONFIG"]) if environ.get("ULLAGE_CONFIG") else None)
-    file = named or next(
-        (p for p in (usual_places(environ) if places is None else places) if os.path.isfile(p)),
-        None,
-    )
+    given.looked = tuple(usual_places(environ) if places is None else places)
+    file = named or next((p for p in given.looked if os.path.isfile(p)), None)
     if file is not None:
+        given.looked, given.stamp = (file,), stamp_of(file)
         _read_file(given, file)
     _read_environment(given, environ)
     _read_flags(given, flags)
@@ -126,6 +134,30 @@ def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
         *([Path(own) / "ullage" / "ullage.toml"] if own else []),
         Path("/etc/ullage/ullage.toml"),
     )
+
+
+def stamp_of(file: Path) -> Stamp:
+    """What is another when a file has changed in any way, links followed."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        return (error.errno or 0,)
+    times = (found.st_mtime_ns, found.st_ctime_ns)
+    return (found.st_dev, found.st_ino, found.st_mode, found.st_size, *times)
+
+
+def default_state_dir(environ: Mapping[str, str], *, root: bool) -> tuple[Path, str]:
+    """Where the journal is kept when nothing is said, and whence that is."""
+    if given := environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons
+        return Path(given.split(":")[0]), "environment STATE_DIRECTORY"
+    if root:
+        return Path("/var/lib/ullage"), "default"
+    if (home := environ.get("XDG_STATE_HOME")) and Path(home).is_absolute():
+        return Path(home) / "ullage", "environment XDG_STATE_HOME"
+    own = home_of(environ)
+    if own is None:
+        return Path(tempfile.gettempdir()) / f"ullage-{os.getuid()}", "default"
+    return own / ".local/state/ullage", "default"
 
 
 def home_of(environ: Mapping[str, str]) -> Path | None:
@@ -156,10 +188,11 @@ def _read_file(given: Given, file: Path) -> None:
         return
     given.folder = file.absolute().parent
     given.tree = tree
+    given.where = {path: f"{file}:{line}" for path, line in _lines(text)}
     for path in _leaves(tree):
         given.sources[path] = f"file {file}"
-        given.where[path] = str(file)
-    given.where |= {path: f"{file}:{line}" for path, line in _lines(text)}
+        around = (given.where.get(path[:n]) for n in range(len(path), 0, -1))
+        given.where[path] = next(filter(None, around), str(file))
 
 
 def _leaves(tree: Mapping[str, Any], path: KeyPath = ()) -> Iterator[KeyPath]:
@@ -270,6 +303,8 @@ def lay_overrides(given: Given, texts: Mapping[str, str]) -> None:
 
 def path_of(key: str) -> KeyPath:
     """A dotted key as it may stand in the file, quotes and all, in its parts."""
+    if _PLAIN.fullmatch(key):  # most of them: TOML takes 80 µs for each
+        return tuple(key.split("."))
     return _key_path(key) or tuple(key.split("."))
 
 

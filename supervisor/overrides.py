@@ -8,32 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import NamedTuple
 
 from .bounds import NAMES as BOUNDS
-from .config import Config, effective
+from .config import Config, EngineConfig, effective
+from .consequences import Consequences, NextLoad, consequences, of_limits
 from .core.contradictions import contradictions, too_large
-from .core.plan import limit, plan
 from .core.policy import Policy
-from .core.snapshot import Ability, Demand, ModelId, ModelRef, Snapshot
+from .core.snapshot import EngineId, ModelRef
+from .differences import Difference, differences
 from .events import SettingsChanged
 from .given import ConfigError, Problem, path_of
-from .limiting import limits_of
 from .loop import Loop
 from .scopes import Scope
-from .settings import SETTINGS, KeyPath, dotted, table_at
+from .settings import NAMED, SETTINGS, KeyPath, dotted, table_at
 from .shelves import Shelf, told
 
 log = logging.getLogger("ullage.settings")
 
 # Tables of which everything is the policy's.
 TABLES = frozenset({"pools", "models", "types", "npu", "groups", "watchdog", "foreign"})
-ANOTHER = ModelId("another model")
-
-NextLoad = Mapping[str, tuple[ModelRef, ...] | None]
+KNOWN = {s.path: s for s in SETTINGS}
 
 
 class Row(NamedTuple):
@@ -45,75 +44,88 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a change does, or would do. `now` are those who leave if the limits are applied to
-    who is there; `next_load` those who leave, by engine, before another model of it loads, or
-    None where it could not load at all."""
+    """What the change of a setting does, or would do."""
 
     key: str
     value: str
     before: str
     apply_now: bool
-    now: tuple[ModelRef, ...] = ()
-    next_load: NextLoad = field(default_factory=dict)
+    then: Consequences = field(default_factory=Consequences)
+
+    @property
+    def now(self) -> tuple[ModelRef, ...]:
+        return self.then.now
+
+    @property
+    def next_load(self) -> NextLoad:
+        return self.then.next_load
 
     @property
     def sentences(self) -> list[str]:
-        lines = [f"{self.key} = {self.value} (it was {self.before})"]
-        if self.now:
-            when = "leaves now" if self.apply_now else "would leave at once with apply_now"
-            lines += [f"{ref} {when}" for ref in self.now]
-        for who, engines in _by_who(self.next_load).items():
-            before = f"before another model of {', '.join(engines)} loads"
-            if who is None:
-                lines.append(f"{before}: it could not, and nobody would leave")
-            elif who:
-                lines.append(f"{before}: {', '.join(map(str, who))} leaves")
-        return lines
+        said = f"{self.key} = {self.value} (it was {self.before})"
+        return [said, *self.then.sentences(self.apply_now)]
 
 
-def _by_who(
-    found: Mapping[str, tuple[ModelRef, ...] | None],
-) -> dict[tuple[ModelRef, ...] | None, list[str]]:
-    groups: dict[tuple[ModelRef, ...] | None, list[str]] = {}
-    for engine, who in sorted(found.items()):
-        groups.setdefault(who, []).append(engine)
-    return groups
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What a configuration that was read anew does, or would do. `changed` is in force, `restart`
+    waits for one; `hidden` is covered by what was set while running, and `set_aside` was set while
+    running and does not go with the rest any more. `engines` are taken up."""
+
+    changed: tuple[Difference, ...] = ()
+    restart: tuple[Difference, ...] = ()
+    hidden: tuple[Difference, ...] = ()
+    set_aside: dict[str, str] = field(default_factory=dict)
+    engines: tuple[EngineConfig, ...] = ()
+    apply_now: bool = False
+    then: Consequences = field(default_factory=Consequences)
+
+    @property
+    def sentences(self) -> list[str]:
+        lines = [str(d) for d in self.changed]
+        lines += [
+            f"{key}, as it was set, is not in force: {w}" for key, w in self.set_aside.items()
+        ]
+        lines += [
+            f"{d.key}: the file says {d.after or 'something else'}, and what was set while running"
+            f" counts more; `ullage settings unset {shlex.quote(d.key)}` takes that back"
+            for d in self.hidden
+        ]
+        lines += [f"{d}: when the daemon is started anew" for d in self.restart]
+        return [*lines, *self.then.sentences(self.apply_now)]
 
 
 @dataclass(slots=True)
 class Overrides:
-    """`config` is as it was read at the start; `current` has what was set since on top. `set_aside`
-    are those of an earlier daemon that do not go with it any more, and why."""
+    """`config` is as it was read last; `current` has what was set since on top. `running` is what
+    the daemon was built from: of what cannot be changed while it runs, that is in force.
+    `set_aside` are those that do not go with the configuration any more, and why."""
 
     config: Config
     loop: Loop
     shelf: Shelf
     current: Config = field(init=False)
+    running: Config = field(init=False)
     set_aside: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.current = self.config
+        self.current = self.running = self.config
 
     @property
     def texts(self) -> dict[str, str]:
         """What is in force, by key."""
+        return {k: v for k, v in self._kept.items() if k not in self.set_aside}
+
+    @property
+    def _kept(self) -> dict[str, str]:
         found = ((key, body.get("value")) for key, body in self.shelf.all().items())
-        return {k: v for k, v in found if isinstance(v, str) and k not in self.set_aside}
+        return {k: v for k, v in found if isinstance(v, str)}
 
     def recall(self) -> Policy:
         """Take up what was set earlier. What cannot be, is set aside and told; the rest holds."""
-        texts = self.texts
-        try:
-            self.current = self.config.again(texts)
-        except ConfigError:
-            kept: dict[str, str] = {}
-            for key, text in texts.items():
-                try:
-                    self.current = self.config.again(kept | {key: text})
-                    kept[key] = text
-                except ConfigError as error:
-                    self.set_aside[key] = str(error.problems[0])
-                    log.error("%s = %s, as it was set, is not in force: %s", key, text, error)
+        self.current, self.set_aside = _over(self.config, self._kept)
+        for key, why in self.set_aside.items():
+            log.error("%s = %s, as it was set, is not in force: %s", key, self._kept[key], why)
         for key, text in self.texts.items():
             log.info("%s = %s  (override)", key, text)
         applied = (body.get("applied") for body in self.shelf.all().values())
@@ -122,10 +134,17 @@ class Overrides:
 
     def rows(self) -> list[Row]:
         """Every setting as it counts now."""
-        return [
-            Row(key, value, source, why_not(path_of(key)) is None)
-            for key, value, source in effective(self.current)
-        ]
+        held = {
+            key: Row(key, value, whence, False) for key, value, whence in effective(self.running)
+        }
+        rows = []
+        for key, value, whence in effective(self.current):
+            fixed = held.pop(key, None)
+            if why_not(path_of(key)) is None:
+                rows.append(Row(key, value, whence, True))
+            elif fixed is not None:
+                rows.append(fixed)
+        return rows + [row for row in held.values() if why_not(path_of(row.key)) is not None]
 
     async def set(
         self, key: str, text: str, *, apply_now: bool = False, dry_run: bool = False
@@ -152,7 +171,7 @@ class Overrides:
         policy = self.loop.keeping.considered(config.policy)
         self._refuse(policy)
         before, after = _value(self.current, key), _value(config, key)
-        change = Change(key, after, before, apply_now, *self._consequences(policy))
+        change = Change(key, after, before, apply_now, consequences(policy, self.loop))
         if dry_run:
             return change
         self.set_aside.pop(key, None)
@@ -167,50 +186,105 @@ class Overrides:
         await done
         return change
 
-    def _refuse(self, policy: Policy) -> None:
+    async def reload(
+        self,
+        fresh: Config,
+        takes: Callable[[EngineConfig], bool],
+        *,
+        apply_now: bool = False,
+        dry_run: bool = False,
+    ) -> Reload:
+        """`fresh` in place of the configuration, with what was set while running on top; `takes`
+        says which engines can be had while running. Raises ConfigError with every mistake; then
+        nothing has changed."""
+        config, aside = _over(fresh, self._kept)
+        policy = self.loop.keeping.considered(config.policy)
+        self._refuse(policy, config.place)
+        engines = tuple(e for e in fresh.engines if e.id not in self._ids and takes(e))
+        running = _joined(self.running, fresh, engines)
+        over = {_shown_as(k) for k in self._kept if k not in aside}
+        then = of_limits(policy, self.loop) if apply_now else consequences(policy, self.loop)
+        found = Reload(
+            changed=(
+                *(Difference(("engines", e.id), "", e.url) for e in engines),
+                *(d for d in differences(self.current, config) if why_not(d.path) is None),
+            ),
+            restart=tuple(d for d in differences(running, fresh) if why_not(d.path) is not None),
+            hidden=tuple(d for d in differences(self.config, fresh) if d.key in over),
+            set_aside={k: why for k, why in aside.items() if k not in self.set_aside},
+            engines=engines,
+            apply_now=apply_now,
+            then=then,
+        )
+        if dry_run:
+            return found
+        self.config, self.current, self.running, self.set_aside = fresh, config, running, aside
+        done = asyncio.get_running_loop().create_future()
+        self.loop.post(SettingsChanged(config.policy, apply_now, done))
+        await done
+        return found
+
+    @property
+    def _ids(self) -> frozenset[EngineId]:
+        return frozenset(e.id for e in self.running.engines)
+
+    def _refuse(self, policy: Policy, place: Callable[[KeyPath], str] = lambda path: "") -> None:
         """What cannot both be meant, with all that is pinned now and on this machine."""
         pools = () if self.loop.snapshot is None else self.loop.snapshot.pools
         before = self.loop.keeping.considered(self.loop.keeping.given)
         known = {*contradictions(before), *too_large(before, pools)}
         found = (*contradictions(policy), *too_large(policy, pools))
         if new := [c for c in found if c not in known]:
-            raise ConfigError([Problem(dotted(c.path), c.message) for c in new])
-
-    def _consequences(self, policy: Policy) -> tuple[tuple[ModelRef, ...], NextLoad]:
-        snapshot, loop = self.loop.snapshot, self.loop
-        if snapshot is None or limits_of(policy) == limits_of(loop.policy):
-            return (), {}
-        idle = tuple(replace(r, busy=False) for r in snapshot.residents)
-        snapshot = replace(snapshot, residents=idle)  # whoever works now goes when it has ended
-        experience = replace(loop.experience, tolerated=frozenset(), braked={}, barred={})
-        leaving = limit(snapshot, policy, experience).evictions
-        following: dict[str, tuple[ModelRef, ...] | None] = {}
-        for demand in _newcomers(snapshot):
-            made = plan(snapshot, policy, demand, experience)
-            assert demand.ref is not None
-            goes = tuple(e.ref for e in made.evictions)
-            following[demand.ref.engine] = goes if made.works else None
-        return tuple(e.ref for e in leaving), following
+            raise ConfigError([Problem(dotted(c.path), c.message, place(c.path)) for c in new])
 
 
-def _newcomers(snapshot: Snapshot) -> Iterator[Demand]:
-    """A model that nobody knows yet, for each engine that could load one."""
-    for engine in snapshot.engines:
-        if engine.up and Ability.LOAD in engine.abilities:
-            yield Demand((), ModelRef(engine.id, ANOTHER))
+def _over(config: Config, texts: dict[str, str]) -> tuple[Config, dict[str, str]]:
+    """`config` with what was set while running on top, as far as they go together, and why what
+    does not is left out."""
+    try:
+        return config.again(texts), {}
+    except ConfigError:
+        aside: dict[str, str] = {}
+        kept: dict[str, str] = {}
+        for key, text in texts.items():
+            try:
+                config = config.again(kept | {key: text})
+                kept[key] = text
+            except ConfigError as error:
+                aside[key] = str(error.problems[0])
+        return config, aside
+
+
+def _joined(running: Config, fresh: Config, engines: tuple[EngineConfig, ...]) -> Config:
+    """What runs, and `engines` besides."""
+    tables = dict(running.tables.engines)
+    policies = dict(running.policy.engines)
+    sources = dict(running.sources)
+    for engine in engines:
+        tables[engine.id] = fresh.tables.engines[engine.id]
+        policies[engine.id] = fresh.policy.engines[engine.id]
+        own = ("engines", engine.id)
+        sources |= {k: w for k, w in fresh.sources.items() if path_of(k)[:2] == own}
+    return replace(
+        running,
+        engines=(*running.engines, *engines),
+        tables=running.tables.model_copy(update={"engines": tables}),
+        policy=replace(running.policy, engines=policies),
+        sources=sources,
+    )
 
 
 def why_not(path: KeyPath) -> str | None:
     """Why the key at `path` cannot be changed while running. None: it can."""
-    known = {s.path: s for s in SETTINGS}
     table = table_at(path[:-1])
-    if table is None or path[-1] not in table.model_fields:
+    named = path[0] in NAMED and len(path) < 3
+    if table is None or named or path[-1] not in table.model_fields:
         close = get_close_matches(dotted(path), [s.key for s in SETTINGS], 1, 0.6)
         return "unknown key" + (f"; did you mean {close[0]}?" if close else "")
     if path[0] == "engines":
         allowed = path[2] in {*Scope.model_fields, *BOUNDS, "max_active_backends"}
     else:
-        setting = known.get(path)
+        setting = KNOWN.get(path)
         allowed = path[0] in TABLES or path == ("single_model_mode",)
         allowed |= setting is not None and (setting.at or "").startswith("policy.")
     if allowed:
@@ -219,5 +293,9 @@ def why_not(path: KeyPath) -> str | None:
 
 
 def _value(config: Config, key: str) -> str:
-    twin = "single_active_backend" if key == "single_model_mode" else key
-    return next((v for k, v, _ in effective(config) if k == twin), "none")
+    return next((v for k, v, _ in effective(config) if k == _shown_as(key)), "none")
+
+
+def _shown_as(key: str) -> str:
+    """A setting has two names, and is shown by one."""
+    return "single_active_backend" if key == "single_model_mode" else key

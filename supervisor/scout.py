@@ -19,6 +19,7 @@ from .engines import ENGINES
 from .engines.base import Engine, EngineDown, EngineError
 from .engines.detect import Found, identify, listens, usual
 from .events import EnginesFound
+from .forms import is_loopback, split_url
 from .served import Launching
 
 log = logging.getLogger("ullage.scout")
@@ -30,7 +31,10 @@ STRANGER = Seconds(60.0)
 @dataclass(slots=True)
 class Scout:
     """`engines` are those that are known, by whatever way; `ours` are ports on which we answer as
-    an engine would. Its tasks post, and change nothing."""
+    an engine would. Its tasks post, and change nothing.
+
+    Who is named with a kind is there from the start, or else was named while running.
+    """
 
     client: httpx.AsyncClient
     named: Sequence[EngineConfig]
@@ -45,7 +49,8 @@ class Scout:
 
     async def look(self) -> None:
         """Once round. Bounded by the deadline of one question, for all are asked at once."""
-        unknown = [e for e in self.named if e.id not in self.engines]
+        missed = [e for e in self.named if e.id not in self.engines]
+        unknown = [e for e in missed if e.kind is None]
         own = self.ours()
         places = [url for url in usual() if urlsplit(url).port not in own] if self.search else []
         ports = [url for url in places if self._worth_asking(url)]
@@ -53,7 +58,7 @@ class Scout:
             *(self._ask(e.url, e.id, e.key) for e in unknown),
             *(self._ask(url, EngineId(url), None) for url in ports),
         )
-        found: list[Engine] = []
+        found = [self._told(e, e.kind) for e in missed if e.kind is not None]
         missing: list[EngineState] = []
         for engine, answer in zip(unknown, answers, strict=False):
             if isinstance(answer, Found):
@@ -71,6 +76,22 @@ class Scout:
         if not self._said and not found and not self.engines and not missing:
             self._said = True
             log.warning("%s", self._nobody())
+
+    def takes(self, engine: EngineConfig) -> bool:
+        """Can it be named while running? Not if its processes or its unit are ours to look after,
+        or if it is known by another name."""
+        if isinstance(engine.options, Launching) or engine.service is not None:
+            return False
+        known = {e.url for e in self.engines.values()}
+        twin = is_loopback(split_url(engine.url)[1]) and _same_port(engine.url, known)
+        return engine.id not in self.engines and engine.url not in known and not twin
+
+    def _told(self, named: EngineConfig, kind: str) -> Engine:
+        return ENGINES[kind](named.id, named.url, self.client, named.key, named.options)
+
+    def take(self, engines: Iterable[EngineConfig]) -> None:
+        """They are looked for from now on."""
+        self.named = (*self.named, *engines)
 
     async def _ask(self, url: str, id: EngineId, key: str | None) -> Found | EngineError:
         try:

@@ -335,9 +335,12 @@ def dotted(path: KeyPath) -> str:
     """The key as it may stand in the file: models."qwen3:8b".pinned."""
     bare = "abcdefghijklmnopqrstuvwxyz0123456789_-"
     return ".".join(
-        p if p and all(c in bare for c in p.lower()) else '"' + p.replace('"', '\\"') + '"'
-        for p in path
+        p if p and all(c in bare for c in p.lower()) else f'"{_escaped(p)}"' for p in path
     )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def table_at(path: KeyPath, table: type[BaseModel] = File) -> type[BaseModel] | None:

@@ -6,14 +6,15 @@ from urllib.parse import quote
 
 import click
 
-from .asking import REFUSED, Trouble, asks, examples, quoted
+from .asking import REFUSED, Trouble, asks, examples, quoted, said, word
 from .client import Answer, Client, Refused, printable
+from .commands import Named
 
 API = "/api/v1/settings"
 APPLY = "Its limits hold for those, too, who are loaded already."
 
 
-@click.group(epilog=examples(
+@click.group(cls=Named, epilog=examples(
     "ullage settings get",
     "ullage settings set single_model_mode true",
     "ullage settings set max_active_backends 2 --apply-now",
@@ -57,7 +58,7 @@ def set_(
         answer = client.put(_at(key), value=value, apply_now=apply_now, dry_run=dry_run)
     except Refused as error:
         raise _trouble(error) from None
-    _tell(answer, as_json)
+    _tell(answer, as_json, f"ullage settings set --apply-now {word(key)} {quoted(value)}")
 
 
 @settings.command("unset")
@@ -74,7 +75,8 @@ def unset(client: Client, key: str, apply_now: bool, dry_run: bool, as_json: boo
         answer = client.delete(_at(key), **query)
     except Refused as error:
         raise _trouble(error) from None
-    _tell(answer, as_json)
+    again = f"ullage settings unset --apply-now {word(key)}"
+    _tell(answer, as_json, again if dry_run else "ullage config reload --apply-now")
 
 
 def _at(key: str) -> str:
@@ -88,12 +90,13 @@ def _trouble(error: Refused) -> Trouble | Refused:
     return Trouble(REFUSED, error.what, map(str, found), "ullage settings get")
 
 
-def _tell(answer: Answer, as_json: bool) -> None:
+def _tell(answer: Answer, as_json: bool, apply: str) -> None:
+    """`apply` is the command by which its limits hold for those, too, who are loaded."""
     if as_json:
         return click.echo(answer.text)
     found = answer.document
     for line in found["sentences"]:
-        click.echo(printable(line))
+        click.echo(said(line))
     if found["now"] and not found["apply_now"]:
-        click.echo(f"with --apply-now: {', '.join(map(quoted, found['now']))}")
+        click.echo(f"to apply it at once: {apply}")
     return None

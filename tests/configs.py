@@ -1,13 +1,21 @@
 """Configurations to read, and ways to read them."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from supervisor.config import ConfigError, load
+from supervisor.config import ConfigError, LogLevel, load
+from supervisor.core.foreign_rule import ForeignRule
+from supervisor.core.ladder import Rung
+from supervisor.core.policy import FOREVER, Retention, Switch
+from supervisor.core.rank import RANKINGS
+from supervisor.core.record import Mode
+from supervisor.core.steps import Step
 
 KINDS = frozenset({"ollama", "llamacpp", "vllm", "http"})
 TOKEN = "0123456789abcdef"
+GIB = 1024**3
 
 FULL = """
 mode = "advise"
@@ -88,3 +96,38 @@ def complainer(read):
 def nothing(**environ):
     """What there is without a file."""
     return load(None, environ, {}, kinds=KINDS, places=[])
+
+
+# As they are written in a variable, and read: another value than the usual one.
+SAMPLES = {
+    "true | false": ("yes", True),
+    "count": ("4", 4),
+    "port": ("4", 4),
+    "duration": ("4s", 4.0),
+    "duration or -1": ("-1", FOREVER),
+    "pinned | on_demand | keep_alive": ("on_demand", Retention.ON_DEMAND),
+    "size": ("4GiB", 4 * GIB),
+    "path": ("/srv/x", Path("/srv/x")),
+    "secret": (TOKEN, TOKEN),
+    "host": ("::1", "::1"),
+    "list of hosts": ("a, B.lan", ("a", "b.lan")),
+    "list of origins": ("http://a:3000, app://B/", ("http://a:3000", "app://b")),
+    "table of names": ("fast=ollama/qwen3:8b, b = c", {"fast": ("ollama/qwen3:8b",), "b": ("c",)}),
+    "count from 1": ("4", 4),
+    "list of steps": ("cancel, unload", (Step.CANCEL, Step.UNLOAD)),
+    "ignore | yield | refuse | alert": ("alert", ForeignRule.ALERT),
+    "ranking": ("lru", RANKINGS["lru"]),
+    "off | engine | host": ("engine", Switch.ENGINE),
+    "list of rungs": ("kill, unload", (Rung.UNLOAD, Rung.KILL)),
+    "enforce | advise | observe": ("advise", Mode.ADVISE),
+    "debug | info | warning | error": ("debug", LogLevel.DEBUG),
+}
+
+
+def sample(setting):
+    """Another value of `setting` than the usual one, as it is written and read."""
+    odd = {"settle.step": ("20ms", 0.02), "sample_interval": ("2s", 2.0)}
+    text, value = odd.get(setting.key, SAMPLES[setting.kind])
+    if setting.key in ("detect", "gateway.enabled"):
+        text, value = "no", False
+    return text, value

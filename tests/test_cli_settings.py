@@ -51,7 +51,10 @@ def test_a_setting_is_set_and_what_it_would_do_is_told(daemon: Daemon) -> None:
     daemon.say(AT, CHANGE)
     result = ullage("settings", "set", "max_active_backends", "1")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "max_active_backends = 1 (it was 0)\nwith --apply-now: 'ollama/a b'\n"
+    assert result.stdout == (
+        "max_active_backends = 1 (it was 0)\n"
+        "to apply it at once: ullage settings set --apply-now max_active_backends 1\n"
+    )
     assert daemon.asked[-1][:2] == ("PUT", AT)
     assert daemon.body == {"value": "1", "apply_now": False, "dry_run": False}
     ullage("settings", "set", "max_active_backends", "1", "--apply-now", "--dry-run")
@@ -60,6 +63,10 @@ def test_a_setting_is_set_and_what_it_would_do_is_told(daemon: Daemon) -> None:
 
 def test_a_setting_is_taken_back(daemon: Daemon) -> None:
     daemon.say(AT, CHANGE)
+    offered = ullage("settings", "unset", "max_active_backends").stdout.splitlines()[-1]
+    assert offered == "to apply it at once: ullage config reload --apply-now"  # it is unset now
+    dry = ullage("settings", "unset", "max_active_backends", "--dry-run").stdout.splitlines()[-1]
+    assert dry.endswith(": ullage settings unset --apply-now max_active_backends")
     assert ullage("settings", "unset", "max_active_backends", "--apply-now").exit_code == 0
     assert daemon.asked[-1][:2] == ("DELETE", f"{AT}?apply_now=true")
 

@@ -7,16 +7,13 @@ import pytest
 
 from collectors.reading import PoolId
 from supervisor.config import ConfigError, LogLevel, default_state_dir, effective, load
-from supervisor.core.foreign_rule import ForeignRule
-from supervisor.core.ladder import Rung
-from supervisor.core.policy import FOREVER, Amount, Policy, Retention, Switch
+from supervisor.core.policy import Amount, Policy
 from supervisor.core.rank import RANKINGS
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
-from supervisor.core.steps import Step
 from supervisor.given import usual_places
 from supervisor.settings import SETTINGS
-from tests.configs import FULL, KINDS, TOKEN, nothing, reader
+from tests.configs import FULL, KINDS, TOKEN, nothing, reader, sample
 
 GIB = 1024**3
 
@@ -143,38 +140,9 @@ def test_flags_win_over_the_environment_and_that_over_the_file(read, tmp_path):
     assert config.sources["listen.host"] == "default"
 
 
-SAMPLES = {
-    "true | false": ("yes", True),
-    "count": ("4", 4),
-    "port": ("4", 4),
-    "duration": ("4s", 4.0),
-    "duration or -1": ("-1", FOREVER),
-    "pinned | on_demand | keep_alive": ("on_demand", Retention.ON_DEMAND),
-    "size": ("4GiB", 4 * GIB),
-    "path": ("/srv/x", Path("/srv/x")),
-    "secret": (TOKEN, TOKEN),
-    "host": ("::1", "::1"),
-    "list of hosts": ("a, B.lan", ("a", "b.lan")),
-    "list of origins": ("http://a:3000, app://B/", ("http://a:3000", "app://b")),
-    "table of names": ("fast=ollama/qwen3:8b, b = c", {"fast": ("ollama/qwen3:8b",), "b": ("c",)}),
-    "count from 1": ("4", 4),
-    "list of steps": ("cancel, unload", (Step.CANCEL, Step.UNLOAD)),
-    "ignore | yield | refuse | alert": ("alert", ForeignRule.ALERT),
-    "ranking": ("lru", RANKINGS["lru"]),
-    "off | engine | host": ("engine", Switch.ENGINE),
-    "list of rungs": ("kill, unload", (Rung.UNLOAD, Rung.KILL)),
-    "enforce | advise | observe": ("advise", Mode.ADVISE),
-    "debug | info | warning | error": ("debug", LogLevel.DEBUG),
-}
-
-
 @pytest.mark.parametrize("setting", [s for s in SETTINGS if s.env and s.at], ids=lambda s: s.env)
 def test_every_scalar_has_a_variable_of_the_environment(setting):
-    text, value = SAMPLES[setting.kind]
-    if setting.key == "settle.step":
-        text, value = "20ms", 0.02
-    if setting.key == "sample_interval":
-        text, value = "2s", 2.0
+    text, value = sample(setting)
     config = load(None, {setting.env: text}, {}, kinds=KINDS, places=[])
     found = config
     for name in setting.at.split("."):
@@ -258,6 +226,18 @@ def test_the_file_is_looked_for_in_the_usual_places(tmp_path):
     environ = {"ULLAGE_CONFIG": str(second)}
     assert load(None, environ, {}, kinds=KINDS, places=[first]).mode is Mode.OBSERVE
     assert load(first, environ, {}, kinds=KINDS).mode is Mode.ADVISE
+
+
+def test_it_is_the_same_file_that_is_read_again(tmp_path):
+    first, second = tmp_path / "1.toml", tmp_path / "2.toml"
+    second.write_text('mode = "observe"')
+    config = load(None, {}, {"detect": False}, kinds=KINDS, places=[first, second])
+    first.write_text('mode = "advise"')
+    again = config.reread()
+    assert (again.mode, again.detect, again.looked) == (Mode.OBSERVE, False, (second,))
+    second.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.reread()
 
 
 def test_a_user_whom_the_system_does_not_know_needs_no_home(monkeypatch):

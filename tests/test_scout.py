@@ -180,3 +180,46 @@ def test_finding_nobody_is_said_once(
         asyncio.run(story())
     (record,) = caplog.records
     assert words in record.getMessage()
+
+
+# -- named while running
+
+
+def engine(id: str, url: str, **rest: Any) -> EngineConfig:
+    found: Any = id
+    return EngineConfig(found, "ollama", url, **rest)
+
+
+@pytest.mark.parametrize(
+    ("told", "can"),
+    [
+        (engine("new", "http://127.0.0.1:2"), True),
+        (engine("new", "http://gpu.lan:1"), True),  # another machine's port
+        (engine("new", "http://localhost:1"), False),
+        (engine("old", "http://127.0.0.1:2"), False),
+        (engine("new", "http://127.0.0.1:2", service=("systemd", "o.service")), False),
+        (engine("new", "", options=Launching()), False),
+    ],
+)
+def test_who_is_known_or_ours_to_look_after_is_not_taken_up(told: EngineConfig, can: bool) -> None:
+    known: Any = {"old": type("Known", (), {"url": "http://127.0.0.1:1"})}
+    http: Any = None
+    assert Scout(http, (), False, known, lambda event: None).takes(told) is can
+
+
+def test_one_that_was_taken_up_with_its_kind_is_there_without_being_asked_who_it_is() -> None:
+    async def story() -> None:
+        posted: list[Any] = []
+        async with client() as http:
+            scout = Scout(http, (), False, {}, posted.append)
+            scout.take([engine("new", "http://127.0.0.1:2", key="sk")])
+            await scout.look()
+        ((found,), missing) = posted[0].engines, posted[0].missing
+        assert (found.id, found.kind, found.url, missing) == (
+            "new",
+            "ollama",
+            "http://127.0.0.1:2",
+            (),
+        )
+
+    asyncio.run(story())

@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,13 @@ import pytest
 from supervisor.config import effective, load
 from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE, Retention
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
+from supervisor.given import path_of
+from supervisor.overrides import why_not
+from supervisor.scopes import Scope
 from supervisor.served import LAUNCHED
-from supervisor.settings import OTHER_VARIABLES, SETTINGS
+from supervisor.settings import OTHER_VARIABLES, SETTINGS, dotted
 from supervisor.units import format_amount
-from tests.configs import FULL, KINDS, nothing, reader
+from tests.configs import FULL, KINDS, nothing, reader, sample
 
 EXAMPLE = Path(__file__).parent.parent / "deploy" / "ullage.example.toml"
 
@@ -124,3 +128,32 @@ def test_amounts_of_the_documentation_are_those_of_the_core():
     reserve = settings["pools.ram.reserve"]
     assert reserve.default == format_amount(HOST_RESERVE)
     assert format_amount(ACCELERATOR_RESERVE) in reserve.help
+
+
+# -- live, or when the daemon is started anew
+
+
+@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.env and s.at], ids=lambda s: s.env)
+def test_what_is_called_live_is_all_in_the_policy_and_what_needs_a_restart_is_not(setting):
+    """The policy is what is handed to the loop while it runs; of all else parts were made."""
+    usual = nothing()
+    changed = nothing(**{setting.env: sample(setting)[0]})
+    assert changed != usual
+    if why_not(setting.path) is None:
+        assert replace(changed, policy=usual.policy, sources=usual.sources) == usual
+    else:
+        assert changed.policy == usual.policy
+
+
+@pytest.mark.parametrize("path", [s.path for s in SETTINGS if not s.env], ids=dotted)
+def test_below_names_of_the_operators_choice_the_policys_scopes_are_live_alone(path):
+    live = why_not(path) is None
+    if path[0] == "engines":
+        assert live == (path[2] in {*Scope.model_fields, "max_active_backends"})
+    else:
+        assert live == (path[0] in ("models", "groups", "foreign"))
+
+
+@pytest.mark.parametrize("key", ["engines.url", "models.pinned", "pools.reserve", "engines", "x"])
+def test_a_key_without_its_name_is_unknown(key):
+    assert why_not(path_of(key)).startswith("unknown key")

@@ -68,8 +68,11 @@ class Carried:
 
 @dataclass(slots=True)
 class Door:
+    """`begun` is told of each wish of this door when it has been decided."""
+
     loop: Loop
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    begun: Callable[[Run], None] = lambda run: None
 
     def snapshot(self) -> Snapshot:
         """The latest, with the requests of this moment. Raises NotReady before the first."""
@@ -173,7 +176,9 @@ class Door:
         cause = f"asked for {format_bytes(size)} of headroom in {pool}"
         return await self.ask(cause, _demand(demand), wait)
 
-    async def load(self, name: str, *, wait: bool = True, client: str | None = None) -> Carried:
+    async def load(
+        self, name: str, *, wait: bool = True, client: str | None = None, to: str = "load"
+    ) -> Carried:
         """Make room for a model, then have its engine load it. One that is leaving stays. What its
         `client` worked with before leaves, where it is to on a switch."""
         demand = self.demand(name)
@@ -182,7 +187,7 @@ class Door:
         if demand.ref is not None:
             self.loop.post(Arrived(demand.ref))
         if client is None or demand.ref is None:
-            return await self.ask(f"asked to load {demand.ref}", _demand(demand), wait, about)
+            return await self.ask(f"asked to {to} {demand.ref}", _demand(demand), wait, about)
         replan = self.loop.rules.clients.moving(client, demand)
         carried = await self.ask(f"{client} asked to load {demand.ref}", replan, wait, about)
         if _is_there(carried, demand.ref):
@@ -273,6 +278,8 @@ class Door:
         ref = self.resolve(name)
         loop, snapshot = self.loop, self.snapshot()
         together = loop.rules.together
+        if (drained := loop.keeping.pausing.refusal(ref.engine)) is not None:
+            raise DoorError(f"{ref} is not loaded: {drained}")
         found = together.expect(snapshot, loop.policy, ref)
         if found is not None:
             return found
@@ -335,6 +342,7 @@ class Door:
             run = await self.loop.ask(cause, replan, about)
         except NotNow as why:
             raise NotReady(str(why)) from None
+        self.begun(run)
         outcomes = tuple(await asyncio.shield(run.done))
         leaving = self._leaving(run)
         with suppress(NotNow):

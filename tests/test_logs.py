@@ -56,9 +56,9 @@ def test_the_last_lines_of_a_model_are_told_under_its_full_name() -> None:
 @pytest.mark.parametrize(
     ("query", "status", "detail"),
     [
-        ("", 422, "say which: ?model=NAME"),
-        ("model=qwen3:8b&lines=0", 422, "lines is a whole number from 1 to 10000, not '0'"),
-        ("model=qwen3:8b&lines=x", 422, "lines is a whole number"),
+        ("", 422, "model: is missing"),
+        ("model=qwen3:8b&lines=0", 422, 'lines: a whole number from 1 to 10000, not "0"'),
+        ("model=qwen3:8b&lines=x", 422, "lines: a whole number"),
         ("model=qwen3:8b&line=5", 422, "no parameter is called 'line'"),
         ("model=qwen4", 404, "no model is called 'qwen4'; did you mean"),
     ],

@@ -190,7 +190,7 @@ def test_the_savings_are_told_in_seconds_and_in_sentences() -> None:
 def test_days_that_there_are_none_of_are_refused(days: str) -> None:
     reply = asked(f"days={days}")
     assert reply.status_code == 422
-    assert f"days is a number up to 30, not '{days}'" in reply.json()["detail"]
+    assert f'days: a number from 0.001 to 30, not "{days}"' in reply.json()["detail"]
 
 
 def test_the_command_tells_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,65 +1,104 @@
-"""The routes. Questions are answered from the latest snapshot and the journal; wishes go to the
-loop's door."""
+"""Questions about all of it: whether it lives, the state, decisions and reasons, logs, advice."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from difflib import get_close_matches
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
 
 from collectors.reading import Seconds
 from supervisor.core import explain
-from supervisor.door import Ambiguous, Carried, DoorError, NotReady, Unknown
+from supervisor.door import Ambiguous, NotReady, Unknown
+from supervisor.search import Search, engines
 
-from . import bodies, keeping, view
+from . import answers, keeping, pausing, queries, view
 from .metrics import Page
+from .operations import API, Call, Operation
 from .page import POLICY, page
 from .problems import Json, problem
-from .requests import GONE, BadBody, BadQuery, body_of, queried, told, went_well, while_there
+from .queries import Query
 from .site import Site
 
 STALE = 10.0  # seconds: a sample that is older says nothing of now
-MOST_DECISIONS = 1000
-SOME_DECISIONS = 50
-MOST_LINES = 10_000
-SOME_LINES = 50
 RECENT = 20  # decisions that `why` looks back on
 
+Plain = Call[Query, None]
 
-def routes(site: Site) -> list[Route]:
-    admin = Admin(site)
-    api = "/api/v1"
+
+def operations(site: Site) -> list[Operation]:
+    at = Admin(site)
+    reasons = "Why a model is where it is, and what would have to change"
+    asked = (404, 409, 503)
     return [
-        Route("/", admin.page),
-        Route("/healthz", admin.healthz),
-        Route("/readyz", admin.readyz),
-        Route("/metrics", admin.metrics),
-        Route(f"{api}/version", admin.version),
-        Route(f"{api}/state", admin.state),
-        Route(f"{api}/models", admin.models),
-        Route(f"{api}/decisions", admin.decisions),
-        Route(f"{api}/why", admin.why),
-        Route(f"{api}/logs", admin.logs),
-        Route(f"{api}/doctor", admin.doctor),
-        *(
-            Route(f"{api}/{name}", endpoint, methods=["POST"])
-            for name, endpoint in (
-                ("evict", admin.evict),
-                ("load", admin.load),
-                ("pin", admin.pin),
-                ("unpin", admin.unpin),
-                ("plan", admin.plan),
-                ("release", admin.release),
-                ("resume", admin.resume),
-            )
+        Operation("GET", "/plain", at.page, "A page without scripts", "text/html"),
+        Operation("GET", "/healthz", at.healthz, "Whether the daemon lives", answers.Ok),
+        Operation(
+            "GET",
+            "/readyz",
+            at.readyz,
+            "Whether it sees the machine",
+            answers.Ready,
+            problems=(503,),
+        ),
+        Operation("GET", "/metrics", at.metrics, "Metrics, for Prometheus", "text/plain"),
+        Operation("GET", f"{API}/version", at.version, "Which version answers", answers.Version),
+        Operation("GET", f"{API}/state", at.state, "All that is known now", answers.State),
+        Operation(
+            "GET",
+            f"{API}/models",
+            at.models,
+            "Models that are loaded, and those that could be",
+            answers.Models,
+        ),
+        Operation(
+            "GET",
+            f"{API}/decisions",
+            at.decisions,
+            "What was decided and what came of it, the newest first",
+            answers.Decisions,
+            queries.Decisions,
+            problems=(404, 409),
+        ),
+        Operation(
+            "GET",
+            f"{API}/decisions/{{id}}",
+            at.decision,
+            "One decision, also in words",
+            answers.OneDecision,
+            problems=(404,),
+        ),
+        Operation(
+            "GET",
+            f"{API}/why",
+            at.why,
+            reasons,
+            answers.Why,
+            queries.Which,
+            problems=asked,
+        ),
+        Operation(
+            "GET",
+            f"{API}/logs",
+            at.logs,
+            "The last lines that a model's process wrote",
+            answers.Logs,
+            queries.Logs,
+            problems=asked,
+        ),
+        Operation(
+            "GET",
+            f"{API}/doctor",
+            at.doctor,
+            "What works against us here, and what would be right",
+            answers.Doctor,
+            problems=(503,),
         ),
     ]
+
+
+MANY = 1000  # decisions, of which the engines are known that are gone
 
 
 class Admin:
@@ -68,146 +107,90 @@ class Admin:
 
     # -- for people and machines that watch
 
-    @queried()
-    async def page(self, request: Request) -> Response:
+    async def page(self, call: Plain) -> Response:
         text = page(self._state()).encode("utf-8", "replace")
         return HTMLResponse(text, headers={"content-security-policy": POLICY})
 
-    @queried()
-    async def healthz(self, request: Request) -> Response:
+    async def healthz(self, call: Plain) -> Response:
         """Whoever can answer this is alive, however the machine is."""
         return Json({"ok": True})
 
-    @queried()
-    async def readyz(self, request: Request) -> Response:
+    async def readyz(self, call: Plain) -> Response:
         reason = self._not_ready()
         return Json({"ready": True}) if reason is None else problem(503, reason)
 
-    @queried()
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, call: Plain) -> Response:
         found = Page(self._site)
         # Hundreds of models take tens of milliseconds to write out: not on the loop.
-        text, kind = await asyncio.to_thread(found.text, request.headers.get("accept", ""))
+        text, kind = await asyncio.to_thread(found.text, call.request.headers.get("accept", ""))
         return Response(text, headers={"content-type": kind})
 
-    @queried()
-    async def version(self, request: Request) -> Response:
+    async def version(self, call: Plain) -> Response:
         return Json({"version": self._site.version})
 
     # -- questions
 
-    @queried()
-    async def state(self, request: Request) -> Response:
+    async def state(self, call: Plain) -> Response:
         return Json(self._state())
 
-    @queried()
-    async def models(self, request: Request) -> Response:
+    async def models(self, call: Plain) -> Response:
         state = self._state()
         return Json({"models": state["models"], "installed": state["installed"]})
 
-    @queried("limit", "model", "before")
-    async def decisions(self, request: Request) -> Response:
-        query = request.query_params
-        limit = _count("limit", query.get("limit"), SOME_DECISIONS, MOST_DECISIONS)
-        model = query.get("model")
-        found = self._site.loop.journal.decisions(limit, model=model, before=query.get("before"))
-        if model is not None and not found:
-            # A model that is gone still has its past; a name without any may be a typo.
-            with suppress(Ambiguous, NotReady):
-                self._site.door.resolve(model)
-        return Json({"decisions": self._said_if_under_way(found)})
+    async def decisions(self, call: Call[queries.Decisions, None]) -> Response:
+        query = call.query.model_dump()
+        limit = query.pop("limit")
+        search = Search(**query)
+        found = self._site.loop.journal.decisions(limit + 1, search=search)
+        if not found:
+            self._know(search)
+        rows = self._said_if_under_way(found[:limit])
+        return Json({"decisions": rows, "next": rows[-1]["id"] if len(found) > limit else None})
 
-    @queried("model")
-    async def why(self, request: Request) -> Response:
-        name = request.query_params.get("model")
-        if not name:
-            raise BadQuery("say which: ?model=NAME")
+    def _know(self, search: Search) -> None:
+        """Who is gone still has a past; a name without any may be a typo."""
+        with suppress(Ambiguous, NotReady):
+            if search.model is not None:
+                self._site.door.resolve(search.model)
+            snapshot = self._site.door.snapshot()
+            known: set[str] = {e.id for e in snapshot.engines}
+            if search.engine is not None and search.engine not in known:
+                for row in self._site.loop.journal.decisions(MANY):
+                    known |= engines(row)
+                if search.engine not in known:
+                    close = get_close_matches(search.engine, sorted(known), 3, 0.4)
+                    raise Unknown("engine", search.engine, tuple(close))
+
+    async def decision(self, call: Plain) -> Response:
+        found = self._site.loop.journal.decision(call.named())
+        if found is None:
+            raise Unknown("decision", call.named(), (), "the last thousand are remembered")
+        (row,) = self._said_if_under_way([found])
+        return Json({"decision": row, "sentences": explain.tell(found)})
+
+    async def why(self, call: Call[queries.Which, None]) -> Response:
         door, loop = self._site.door, self._site.loop
-        ref = door.resolve(name)
+        ref = door.resolve(call.query.model)
         found = loop.journal.decisions(RECENT, model=str(ref))
         left = loop.journal.departures(RECENT, model=str(ref))
         now = loop.keeping.as_claimed(door.snapshot(), loop.policy)
-        told = explain.why(ref, *now, found, left, loop.findings)
+        told = explain.why(ref, *now, found, left, loop.findings, loop.wall())
         told += keeping.lapsed(ref, loop)
         told += [line for line in (loop.relief.strangers.why(ref),) if line is not None]
         rows = self._said_if_under_way(found)
         told_of = {"model": str(ref), "sentences": told, "decisions": rows}
         return Json(told_of | {"departures": left})
 
-    @queried()
-    async def doctor(self, request: Request) -> Response:
+    async def doctor(self, call: Plain) -> Response:
         advice, gateway = await self._site.door.advice(), self._site.gateway
         if gateway is not None:
             advice = (*gateway.advice(self._site.door.snapshot()), *advice)
         rows = [{"about": a.about, "what": a.what, "remedy": a.remedy} for a in advice]
         return Json({"advice": rows})
 
-    @queried("model", "lines")
-    async def logs(self, request: Request) -> Response:
-        name = request.query_params.get("model")
-        if not name:
-            raise BadQuery("say which: ?model=NAME")
-        lines = _count("lines", request.query_params.get("lines"), SOME_LINES, MOST_LINES)
-        ref, found = await self._site.door.logs(name, lines)
+    async def logs(self, call: Call[queries.Logs, None]) -> Response:
+        ref, found = await self._site.door.logs(call.query.model, call.query.lines)
         return Json({"model": str(ref), "lines": found})
-
-    # -- wishes
-
-    @queried()
-    async def evict(self, request: Request) -> Response:
-        door, body = self._site.door, await body_of(request, bodies.Evict)
-        if body.free is not None:
-            pool = door.pool(body.pool)
-            return await self._wish(request, door.free(body.free, pool, wait=body.wait))
-        if body.all:
-            return await self._wish(request, door.evict_all(force=body.force, wait=body.wait))
-        names = body.models or []
-        return await self._wish(request, door.evict(names, force=body.force, wait=body.wait))
-
-    @queried()
-    async def load(self, request: Request) -> Response:
-        body = await body_of(request, bodies.Load)
-        wish = self._site.door.load(body.model, wait=body.wait, client=body.client)
-        return await self._wish(request, wish)
-
-    @queried()
-    async def pin(self, request: Request) -> Response:
-        body, door = await body_of(request, bodies.Pin), self._site.door
-        period = body.period
-        if body.until is not None:
-            period = Seconds(body.until - self._site.loop.wall())
-            if period <= 0:
-                raise BadBody(["until: that is over already"])
-        until = None if period is None else self._site.loop.wall() + period
-        return Json({"pinned": await door.pin(body.model, period), "until": until})
-
-    @queried()
-    async def unpin(self, request: Request) -> Response:
-        body = await body_of(request, bodies.Unpin)
-        return Json({"unpinned": await self._site.door.unpin(body.model)})
-
-    @queried()
-    async def release(self, request: Request) -> Response:
-        body = await body_of(request, bodies.Release)
-        names = await self._site.door.release(body.period)
-        until = self._site.loop.wall() + body.period
-        return Json({"released": names, "until": until})
-
-    @queried()
-    async def resume(self, request: Request) -> Response:
-        await body_of(request, bodies.Resume)
-        return Json({"resumed": await self._site.door.resume()})
-
-    @queried()
-    async def plan(self, request: Request) -> Response:
-        door, body = self._site.door, await body_of(request, bodies.Plan)
-        if body.load is not None:
-            plan = door.plan_load(body.load)
-        elif body.free is not None:
-            plan = door.plan_free(body.free, door.pool(body.pool))
-        else:
-            plan = door.plan_evict(body.evict or [], force=body.force)
-        return Json({**view.row_of_plan(plan), "sentences": explain.of_plan(plan)})
 
     # -- what they are made of
 
@@ -240,69 +223,10 @@ class Admin:
             **seen,
             "findings": view.findings(loop.findings, now),
             **keeping.state(loop),
+            **pausing.state(loop),
+            "config": None if self._site.reloading is None else self._site.reloading.state,
             "gateway": None if self._site.gateway is None else self._site.gateway.state(),
             "running": [run.decision.id for run in loop.runs],
             "journal": view.journal(loop.journal),
             "notes": [] if machine is None else list(machine.notes),
         }
-
-    async def _wish(self, request: Request, wish: Coroutine[Any, Any, Carried]) -> Response:
-        carried = await while_there(request, wish)
-        return problem(503, GONE) if carried is None else self._carried(carried)
-
-    def _carried(self, carried: Carried) -> Response:
-        found = told(carried) | {
-            "ok": went_well(carried) and not self._site.loop.executor.stopping,
-            "leaving": [{"model": str(r), "contexts": n} for r, n in carried.leaving],
-        }
-        return Json(found, 202 if carried.leaving and found["ok"] else 200)
-
-
-def _count(name: str, given: str | None, usual: int, most: int) -> int:
-    if given is None:
-        return usual
-    if given.isascii() and given.isdecimal() and len(given) < 6 and 1 <= int(given) <= most:
-        return int(given)
-    raise BadQuery(f"{name} is a whole number from 1 to {most}, not {given!r}")
-
-
-# -- errors, by type, as problems
-
-
-def _of_door(request: Request, error: Exception) -> Response:
-    text = str(error)
-    if isinstance(error, Unknown):
-        return problem(404, text, what=error.what, closest=list(error.closest))
-    if isinstance(error, NotReady):
-        return problem(503, text, headers={"retry-after": "1"})
-    assert isinstance(error, Ambiguous | DoorError)
-    return problem(409, text)
-
-
-def _of_body(request: Request, error: Exception) -> Response:
-    assert isinstance(error, BadBody)
-    count = len(error.mistakes)
-    text = f"the body has {count} mistakes" if count > 1 else "the body has a mistake"
-    return problem(422, text, errors=error.mistakes)
-
-
-def _of_query(request: Request, error: Exception) -> Response:
-    return problem(422, str(error))
-
-
-def _of_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    where = request.url.path
-    detail = {
-        404: f"there is nothing at {where}; / says what there is",
-        405: f"{request.method} is not for {where}",
-    }.get(error.status_code, error.detail)
-    return problem(error.status_code, detail, headers=dict(error.headers or {}))
-
-
-ERRORS: dict[Any, Callable[[Request, Exception], Response]] = {
-    DoorError: _of_door,
-    BadBody: _of_body,
-    BadQuery: _of_query,
-    HTTPException: _of_http,
-}

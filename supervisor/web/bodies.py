@@ -2,40 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from collectors.reading import Bytes, Seconds
 from supervisor.core.policy import Retention
 from supervisor.forms import KEEP_ALIVE, RETENTION
 from supervisor.leases import TTL
-from supervisor.units import parse_duration, parse_size
+from supervisor.units import LONGEST, parse_duration, parse_size
+
+from .values import YEAR_9999, Written, absent, duration, present, size, whole
 
 NO_KEYS = "there is no such key; it takes none"
+DAY = 86400
 
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=1000)]
-Size = Annotated[Bytes, BeforeValidator(parse_size)]
-Long = Annotated[Seconds, BeforeValidator(parse_duration), Field(gt=0)]
-Ttl = Annotated[Seconds, BeforeValidator(parse_duration), Field(ge=1, le=31 * 86400)]
-Pids = Annotated[list[Annotated[int, Field(gt=0, lt=2**32)]], Field(max_length=1000)]
-KeepAlive = Annotated[Seconds, BeforeValidator(KEEP_ALIVE.read)]
-Choice = Annotated[Retention, BeforeValidator(RETENTION.read)]
+_read_size = BeforeValidator(lambda value: parse_size(whole(value)))
+Size = Annotated[Bytes, _read_size, size(0)]
+Some = Annotated[Bytes, _read_size, size(1)]
+_duration = BeforeValidator(parse_duration)
+Long = Annotated[
+    Seconds, _duration, Field(gt=0), duration({"exclusiveMinimum": 0, "maximum": LONGEST}, "2h")
+]
+Ttl = Annotated[
+    Seconds,
+    _duration,
+    Field(ge=1, le=31 * DAY),
+    duration({"minimum": 1, "maximum": 31 * DAY}, "5m", ", up to 31 days"),
+]
+Period = Annotated[
+    Seconds,
+    _duration,
+    Field(gt=0, le=DAY),
+    duration({"exclusiveMinimum": 0, "maximum": DAY}, "10m", ", up to a day"),
+]
+Pid = Annotated[int, Field(gt=0, lt=2**32), BeforeValidator(whole)]
+Pids = Annotated[list[Pid], Field(max_length=1000)]
+_BELOW = {"type": "number", "exclusiveMaximum": 0}
+KeepAlive = Annotated[
+    Seconds,
+    Field(allow_inf_nan=True),  # for ever
+    BeforeValidator(KEEP_ALIVE.read),
+    duration({"minimum": 0, "maximum": LONGEST}, "5m", ", or -1: for ever", _BELOW),
+]
+Choice = Annotated[
+    Retention,
+    BeforeValidator(RETENTION.read),
+    Written({"type": "string", "enum": [c.value for c in Retention]}),
+]
 LEASE, RESERVATION = TTL, Seconds(3600)
-
-Period = Annotated[Seconds, BeforeValidator(parse_duration), Field(gt=0, le=86400)]
 
 
 class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        defer_build=True,
+    )
+
+
+UNIX = "Unix time in seconds"
+WHOSE = "whose bytes: its id, a unique beginning of it, or a device's index; none: the only one's"
+
+
+class Wish(Body):
+    """What may take a while."""
+
+    background: bool = Field(False, description="answer 202 at once, with where to look")
 
 
 class OneOf(Body):
-    """A body that says exactly one of several things. `pool` goes with `free` alone."""
+    """A body that says exactly one of several things. `FORMS` has each of them, with the keys that
+    may stand beside it."""
 
-    def _one_of(self, *names: str) -> None:
+    FORMS: ClassVar[Mapping[str, str]]
+
+    def _one_of(self) -> None:
+        names = list(self.FORMS)
         given = [n for n in names if getattr(self, n) is not None]
         wanted = " or ".join(names)
         if not given:
@@ -44,40 +102,84 @@ class OneOf(Body):
             raise ValueError(f"say one of {wanted}, not {' and '.join(given)}")
         if "pool" in self.model_fields_set and given != ["free"]:
             raise ValueError("pool goes with free alone")
+        if empty := [n for n in names if n in self.model_fields_set and n not in given]:
+            raise ValueError(f"{empty[0]} is null; leave it out")
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """One schema for each form: then programs, too, know what goes with what."""
+        whole = handler.resolve_ref_schema(handler(core))
+        keys = whole.pop("properties")
+        kind = {k: whole.pop(k) for k in ("type", "additionalProperties")}
+        whole["oneOf"] = [
+            {
+                **kind,
+                "title": f"{cls.__name__} {form}",
+                "properties": {k: _said(keys[k], k == form) for k in (form, *beside.split())},
+                "required": [form],
+            }
+            for form, beside in cls.FORMS.items()
+        ]
+        return whole
 
 
-class Evict(OneOf):
-    models: Names | None = None
-    all: Literal[True] | None = None
-    free: Size | None = None
-    pool: Name | None = None
-    force: bool = False
-    wait: bool = True
+def _said(schema: Mapping[str, Any], has_to_be: bool) -> dict[str, Any]:
+    """A key that has to be there cannot be null."""
+    if not has_to_be:
+        return dict(schema)
+    rest = {k: v for k, v in schema.items() if k not in ("anyOf", "default")}
+    (real,) = [each for each in schema["anyOf"] if each.get("type") != "null"]
+    return {**real, **rest}
+
+
+class Unload(OneOf, Wish):
+    FORMS = {"models": "force wait background", "all": "force wait background"}
+
+    models: Names | None = Field(None, description="by name")
+    all: Literal[True] | None = Field(None, description="every model that may go")
+    force: bool = Field(False, description="at once, though its requests fail")
+    wait: bool = Field(True, description="those in use leave when they no longer are")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self._one_of("models", "all", "free")
+        self._one_of()
+        return self
+
+
+class Evict(Unload):
+    FORMS = {**Unload.FORMS, "free": "pool wait background"}
+
+    free: Size | None = None
+    pool: Name | None = Field(None, description=WHOSE)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._one_of()
         if self.force and self.free is not None:
             raise ValueError("force does not go with free: room is made of idle models")
         return self
 
 
 class Plan(OneOf):
-    load: Name | None = None
+    FORMS = {"load": "", "free": "pool", "evict": "force"}
+
+    load: Name | None = Field(None, description="a model")
     free: Size | None = None
-    pool: Name | None = None
-    evict: Names | None = None
-    force: bool = False
+    pool: Name | None = Field(None, description=WHOSE)
+    evict: Names | None = Field(None, description="models by name")
+    force: bool = Field(False, description="also those at work")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self._one_of("load", "free", "evict")
+        self._one_of()
         if self.force and self.evict is None:
             raise ValueError("force goes with evict alone")
         return self
 
 
-class Setting(Body):
+class NewValue(Body):
     """`value` as it may be written in the file, or as a text."""
 
     value: str | bool | int | float | list[str]
@@ -91,18 +193,30 @@ class Setting(Body):
         return ",".join(self.value) if isinstance(self.value, list) else str(self.value)
 
 
-class Load(Body):
+class Load(Wish):
     model: Name
-    client: Name | None = None
-    wait: bool = True
+    client: Name | None = Field(None, description="who asks; what it used before may leave")
+    wait: bool = Field(True, description="for busy models that are in the way")
+
+
+class Sleep(Wish):
+    models: Names
+    wait: bool = Field(True, description="for their requests, for a while")
+
+
+class Wake(Wish):
+    model: Name
+    wait: bool = Field(True, description="for busy models that are in the way")
 
 
 class Pin(Body):
     """`for`: how long; `until`: Unix time. Neither: until it is unpinned."""
 
+    model_config = ConfigDict(json_schema_extra={"not": present("for", "until")})
+
     model: Name
     period: Annotated[Long | None, Field(alias="for")] = None
-    until: float | None = None
+    until: Annotated[float, Field(ge=0, le=YEAR_9999)] | None = Field(None, description=UNIX)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -115,7 +229,7 @@ class Unpin(Body):
     model: Name
 
 
-class Lease(Body):
+class Leasing(Wish):
     model: Name
     client: Name = "unnamed"
     ttl: Ttl = LEASE
@@ -126,9 +240,9 @@ class Renewal(Body):
     ttl: Ttl | None = None
 
 
-class Reserve(Body):
-    size: Size
-    pool: Name | None = None
+class Reserve(Wish):
+    size: Some
+    pool: Name | None = Field(None, description=WHOSE)
     client: Name = "unnamed"
     period: Annotated[Ttl, Field(alias="for")] = RESERVATION
     pids: Pids = Field(default_factory=list)
@@ -148,8 +262,30 @@ class Extension(Body):
     pids: Pids | None = None
 
 
+_KEEP = present("keep_alive")
+_RETENTIONS = {"retention": {"enum": [Retention.KEEP_ALIVE.value, None]}}
+_SAID: list[Any] = [
+    {**present("retention"), "allOf": [absent("keep_alive")]},
+    {**_KEEP, "properties": _KEEP["properties"] | _RETENTIONS},
+]
+
+
 class Retain(Body):
     """What is said of a model, an engine, or, without either, the host. `reset`: as configured."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"properties": {"reset": {"const": False}}, "anyOf": _SAID},
+                {
+                    "required": ["reset"],
+                    "properties": {"reset": {"const": True}},
+                    "allOf": [absent("retention", "keep_alive")],
+                },
+            ],
+            "not": present("model", "engine"),
+        }
+    )
 
     model: Name | None = None
     engine: Name | None = None
@@ -187,6 +323,8 @@ def mistakes(error: ValidationError, body: type[BaseModel]) -> list[str]:
         if each["type"] == "extra_forbidden":
             near = get_close_matches(at, keys, 1, 0.5)
             text = f"there is no such key; did you mean {near[0]}?" if near else _choices(keys)
+        elif each["type"] == "missing":
+            text = "is missing"
         found.append(f"{at}: {text}" if at else text)
     return found
 

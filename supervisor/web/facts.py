@@ -38,8 +38,11 @@ def facts(site: Site, most: int = MOST_MODELS) -> Iterator[Fact]:
     loop = site.loop
     yield "build_info", (site.version, platform.python_version()), 1
     yield from _process(loop)
+    yield "event_readers", (), len(site.feed.readers)
     yield from _sources(loop)
     yield from ages(loop)
+    if site.reloading is not None:
+        yield from site.reloading.facts
     snapshot = loop.snapshot
     if site.gateway is not None:
         yield from site.gateway.facts(() if snapshot is None else [e.id for e in snapshot.engines])
@@ -50,6 +53,8 @@ def facts(site: Site, most: int = MOST_MODELS) -> Iterator[Fact]:
     yield from hardware(loop, snapshot)
     for engine in snapshot.engines:
         yield "engine_up", (engine.id,), engine.up
+        drained = loop.keeping.pausing.drain_of(engine.id)
+        yield "engine_drained", (engine.id,), drained is not None
     yield from _models(loop, snapshot, most)
     yield from _actions(loop, {e.id for e in snapshot.engines})
 
@@ -71,6 +76,7 @@ def _process(loop: Loop) -> Iterator[Fact]:
     yield "journal_lag", (), loop.journal.lag
     yield "journal_write_failures_total", (), loop.journal.failures
     yield "journal_writes_dropped_total", (), loop.journal.dropped
+    yield "paused", (), loop.keeping.pausing.pause is not None
     yield "pins", (), len(loop.keeping.pins.names)
     yield "leases", (), len(loop.keeping.leases.all)
     yield "job_reservations", (), len(loop.keeping.reserved.all)

@@ -26,7 +26,10 @@ from .problems import ProblemResponse, problem
 log = logging.getLogger("ullage.web")
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-FREE = frozenset({"/healthz", "/readyz"})  # need no token: they say nothing of the machine
+# These need no token: they say nothing of the machine.
+FREE = frozenset({"/healthz", "/readyz", "/"})
+ASSETS = "/assets/"  # what lies there is the same on every machine
+STREAM = "text/event-stream"
 LARGEST_BODY = 1024**2  # bytes; the largest honest one is a list of models
 BODY_TIMEOUT = 10.0  # seconds
 LITTLE = 64 * 1024  # bytes of a refused body that are read off
@@ -122,8 +125,11 @@ def refuse(scope: Scope, rules: Rules) -> ProblemResponse | None:
     if host_of(hosts[0]) not in rules.hosts:
         text = f"this server is not called {hosts[0]!r}; if it is, add it to listen.allowed_hosts"
         return problem(421, text, headers=CLOSE)
-    if unsafe and (site := _foreign_site(headers, hosts[0])):
-        return problem(403, f"a page of {site} may change nothing here", headers=CLOSE)
+    if site := _foreign_site(headers, hosts[0]):
+        if unsafe:
+            return problem(403, f"a page of {site} may change nothing here", headers=CLOSE)
+        if STREAM in headers.get("accept", ""):  # which stays open, and takes somebody's place
+            return problem(403, f"a page of {site} may not listen here", headers=CLOSE)
     return _authorize(scope, rules, headers) or (
         _check_body(scope, headers, rules) if unsafe else _no_body(headers)
     )
@@ -139,7 +145,7 @@ def _foreign_site(headers: Headers, host: str) -> str | None:
 
 
 def _authorize(scope: Scope, rules: Rules, headers: Headers) -> ProblemResponse | None:
-    if scope["path"] in FREE or is_local_socket(scope):
+    if _is_free(scope["path"]) or is_local_socket(scope):
         return None
     if rules.token is not None:
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -153,6 +159,10 @@ def _authorize(scope: Scope, rules: Rules, headers: Headers) -> ProblemResponse 
         return None
     text = f"without a token only this machine may change things; {HOW_TO_TOKEN}"
     return problem(403, text, headers=CLOSE)
+
+
+def _is_free(path: str) -> bool:
+    return path in FREE or (path.startswith(ASSETS) and "/" not in path[len(ASSETS) :])
 
 
 def is_local_socket(scope: Scope) -> bool:

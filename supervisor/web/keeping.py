@@ -1,150 +1,216 @@
-"""The routes of what clients hold: leases, bytes for their own jobs, retentions; and how these
+"""What clients hold: leases, bytes for their own jobs, retentions; and how these
 look in JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from supervisor.claims import Claims, Leased
+from supervisor.claims import Claims, Granted, Leased
 from supervisor.core import explain
 from supervisor.core.headroom import taken
 from supervisor.core.lease import Lease
 from supervisor.core.policy import Retention
 from supervisor.core.snapshot import ModelRef
-from supervisor.door import Unknown
+from supervisor.door import Door, Unknown
 from supervisor.loop import Loop
 from supervisor.reserved import Job
 from supervisor.retentions import Wish
 
-from . import bodies
-from .problems import Json, problem
-from .requests import GONE, body_of, queried, told, while_there
+from . import answers, bodies, queries
+from .background import Errands
+from .operations import API, Call, Endpoint, Operation
+from .problems import Json
+from .queries import Query
+from .requests import told
 from .site import Site
 
 Row = dict[str, Any]
 
 
-def routes(site: Site) -> list[Route]:
-    at, api = Holds(site), "/api/v1"
-    writes = ["PUT", "POST"]
+def operations(site: Site, errands: Errands) -> list[Operation]:
+    at = Holds(site, errands)
+    leases, reservations = f"{API}/leases", f"{API}/reservations"
+    lease, reservation = f"{leases}/{{id}}", f"{reservations}/{{id}}"
+    made, gone, asked = (200, 201), (404,), (404, 409, 503)
     return [
-        Route(f"{api}/leases", at.leases),
-        Route(f"{api}/leases", at.lease, methods=["POST"]),
-        Route(f"{api}/leases/{{id}}", at.one_lease),
-        Route(f"{api}/leases/{{id}}", at.close_lease, methods=["DELETE"]),
-        Route(f"{api}/leases/{{id}}/renew", at.renew_lease, methods=writes),
-        Route(f"{api}/reservations", at.reservations),
-        Route(f"{api}/reservations", at.reserve, methods=["POST"]),
-        Route(f"{api}/reservations/{{id}}", at.one_reservation),
-        Route(f"{api}/reservations/{{id}}", at.close_reservation, methods=["DELETE"]),
-        Route(f"{api}/reservations/{{id}}/renew", at.renew_reservation, methods=writes),
-        Route(f"{api}/retention", at.retentions),
-        Route(f"{api}/retention", at.retain, methods=["POST"]),
+        Operation(
+            "GET", leases, at.leases, "Every lease", answers.Leases, queries.OfModel, problems=asked
+        ),
+        Operation(
+            "POST",
+            leases,
+            at.lease,
+            "Hold a model for a client; it is loaded first",
+            answers.Leased,
+            body=bodies.Leasing,
+            statuses=made,
+            problems=asked,
+        ),
+        Operation("GET", lease, at.one_lease, "One lease", answers.OneLease, problems=asked),
+        Operation(
+            "DELETE", lease, at.close_lease, "Give it back", answers.LeaseClosed, problems=gone
+        ),
+        *_twice(f"{lease}/renew", at.renew_lease, answers.OneLease, bodies.Renewal, problems=asked),
+        Operation("GET", reservations, at.reservations, "Bytes kept free", answers.Reservations),
+        Operation(
+            "POST",
+            reservations,
+            at.reserve,
+            "Keep bytes free for another program; room is made first",
+            answers.Reserved,
+            body=bodies.Reserve,
+            statuses=made,
+            problems=asked,
+        ),
+        Operation(
+            "GET",
+            reservation,
+            at.one_reservation,
+            "One reservation",
+            answers.OneReservation,
+            problems=gone,
+        ),
+        Operation(
+            "DELETE",
+            reservation,
+            at.close_reservation,
+            "Give it back",
+            answers.ReservationClosed,
+            problems=gone,
+        ),
+        *_twice(
+            f"{reservation}/renew",
+            at.renew_reservation,
+            answers.OneReservation,
+            bodies.Extension,
+            problems=gone,
+        ),
+        Operation(
+            "GET",
+            f"{API}/retention",
+            at.retentions,
+            "Retentions that were set while running",
+            answers.Retentions,
+        ),
+        Operation(
+            "POST",
+            f"{API}/retention",
+            at.retain,
+            "Set how long a model stays, those of an engine, or all; or reset that",
+            answers.Retained,
+            body=bodies.Retain,
+            problems=asked,
+        ),
+    ]
+
+
+def _twice(
+    path: str, endpoint: Endpoint, answer: Any, body: type[bodies.Body], problems: tuple[int, ...]
+) -> list[Operation]:
+    about = "Its time begins anew"
+    return [
+        Operation(m, path, endpoint, about, answer, body=body, problems=problems)
+        for m in ("POST", "PUT")
     ]
 
 
 class Holds:
-    def __init__(self, site: Site) -> None:
-        self._site, self._claims = site, Claims(site.door)
+    def __init__(self, site: Site, errands: Errands) -> None:
+        self._site, self._claims, self._errands = site, Claims(site.door), errands
 
     # -- leases
 
-    @queried("model")
-    async def leases(self, request: Request) -> Response:
-        loop, name = self._site.loop, request.query_params.get("model")
+    async def leases(self, call: Call[queries.OfModel, None]) -> Response:
+        loop, name = self._site.loop, call.query.model
         ref = None if name is None else self._site.door.resolve(name)
         found = [e for e in loop.keeping.leases.all if ref in (None, e.ref)]
         return Json({"leases": [lease_row(e, loop) for e in found]})
 
-    @queried()
-    async def one_lease(self, request: Request) -> Response:
-        id = request.path_params["id"]
+    async def one_lease(self, call: Call[Query, None]) -> Response:
+        id = call.named()
         if (lease := self._site.loop.keeping.leases.get(id)) is None:
             raise Unknown("lease", id, ())
         return Json({"lease": self._with_status(lease)})
 
-    @queried()
-    async def lease(self, request: Request) -> Response:
-        body = await body_of(request, bodies.Lease)
-        wish = self._claims.lease(body.model, body.client, body.ttl, wait=body.wait)
-        leased = await while_there(request, wish)
-        return problem(503, GONE) if leased is None else self._leased(leased)
+    async def lease(self, call: Call[Query, bodies.Leasing]) -> Response:
+        body = call.body
 
-    def _leased(self, leased: Leased) -> Response:
+        def ask(door: Door) -> Coroutine[Any, Any, Leased]:
+            claims = replace(self._claims, door=door)
+            return claims.lease(body.model, body.client, body.ttl, wait=body.wait)
+
+        return await self._errands.answer(call.request, body.background, ask, self._leased)
+
+    def _leased(self, leased: Leased) -> tuple[Row, int]:
         carried, lease = leased.carried, leased.lease
         row: Row = {"lease": None if lease is None else self._with_status(lease)}
         row |= {} if carried is None else told(carried)
         row.setdefault("sentences", [])
-        return Json({**row, "ok": lease is not None}, 200 if lease is None else 201)
+        return {**row, "ok": lease is not None}, 200 if lease is None else 201
 
     def _with_status(self, lease: Lease) -> Row:
         loop = self._site.loop
         return lease_row(lease, loop) | {"status": self._claims.standing(lease.ref).status.value}
 
-    @queried()
-    async def renew_lease(self, request: Request) -> Response:
-        body = await body_of(request, bodies.Renewal)
-        leased = self._claims.renew_lease(request.path_params["id"], body.ttl)
+    async def renew_lease(self, call: Call[Query, bodies.Renewal]) -> Response:
+        body = call.body
+        leased = self._claims.renew_lease(call.named(), body.ttl)
         assert leased.lease is not None
         return Json({"lease": self._with_status(leased.lease)})
 
-    @queried()
-    async def close_lease(self, request: Request) -> Response:
-        lease = self._claims.close_lease(request.path_params["id"])
+    async def close_lease(self, call: Call[Query, None]) -> Response:
+        lease = self._claims.close_lease(call.named())
         return Json({"closed": lease.id, "model": str(lease.ref)})
 
     # -- reservations
 
-    @queried()
-    async def reservations(self, request: Request) -> Response:
+    async def reservations(self, call: Call[Query, None]) -> Response:
         return Json({"reservations": reservations(self._site.loop)})
 
-    @queried()
-    async def one_reservation(self, request: Request) -> Response:
-        id = request.path_params["id"]
+    async def one_reservation(self, call: Call[Query, None]) -> Response:
+        id = call.named()
         if (job := self._site.loop.keeping.reserved.get(id)) is None:
             raise Unknown("reservation", id, ())
         return Json({"reservation": job_row(job, self._site.loop)})
 
-    @queried()
-    async def reserve(self, request: Request) -> Response:
-        body = await body_of(request, bodies.Reserve)
+    async def reserve(self, call: Call[Query, bodies.Reserve]) -> Response:
+        body = call.body
         pool = self._site.door.pool(body.pool)
-        wish = self._claims.reserve(
-            body.size, pool, body.client, body.period, body.pids, wait=body.wait
-        )
-        granted = await while_there(request, wish)
-        if granted is None:
-            return problem(503, GONE)
+
+        def ask(door: Door) -> Coroutine[Any, Any, Granted]:
+            claims = replace(self._claims, door=door)
+            return claims.reserve(
+                body.size, pool, body.client, body.period, body.pids, wait=body.wait
+            )
+
+        return await self._errands.answer(call.request, body.background, ask, self._reserved)
+
+    def _reserved(self, granted: Granted) -> tuple[Row, int]:
         job = granted.job
         row = None if job is None else job_row(job, self._site.loop)
         found = told(granted.carried) | {"reservation": row, "ok": job is not None}
-        return Json(found, 200 if job is None else 201)
+        return found, 200 if job is None else 201
 
-    @queried()
-    async def renew_reservation(self, request: Request) -> Response:
-        body = await body_of(request, bodies.Extension)
-        job = self._claims.renew_reservation(request.path_params["id"], body.period, body.pids)
+    async def renew_reservation(self, call: Call[Query, bodies.Extension]) -> Response:
+        body = call.body
+        job = self._claims.renew_reservation(call.named(), body.period, body.pids)
         return Json({"reservation": job_row(job, self._site.loop)})
 
-    @queried()
-    async def close_reservation(self, request: Request) -> Response:
-        job = self._claims.close_reservation(request.path_params["id"])
+    async def close_reservation(self, call: Call[Query, None]) -> Response:
+        job = self._claims.close_reservation(call.named())
         return Json({"closed": job.id})
 
     # -- retentions
 
-    @queried()
-    async def retentions(self, request: Request) -> Response:
+    async def retentions(self, call: Call[Query, None]) -> Response:
         return Json({"retention": retentions(self._site.loop)})
 
-    @queried()
-    async def retain(self, request: Request) -> Response:
-        body = await body_of(request, bodies.Retain)
+    async def retain(self, call: Call[Query, bodies.Retain]) -> Response:
+        body = call.body
         scope = self._claims.scope(body.model, body.engine)
         if body.reset:
             return Json({"scope": scope, "reset": self._claims.reset_retention(scope)})

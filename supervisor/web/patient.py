@@ -12,14 +12,18 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_TIMEOUT = 10.0  # seconds for a request's first line and headers
+READ_TIMEOUT = 30.0  # seconds in which a client reads some of what it was sent
 LARGEST_HEAD = 64 * 1024  # bytes
 
 
 class Patient(HttpToolsProtocol):
-    """Closes connections that are silent, dribble their headers, or send too many of them."""
+    """Closes connections that are silent, dribble their headers, send too many of them, or do not
+    read what they asked for."""
 
     head_timeout = HEAD_TIMEOUT
+    read_timeout = READ_TIMEOUT
     _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _head = 0
 
     def connection_made(self, transport: Any) -> None:
@@ -28,7 +32,22 @@ class Patient(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.read_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def data_received(self, data: bytes) -> None:
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):

@@ -8,6 +8,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
+from supervisor.door import DoorError, NotReady, Unknown
+
 LONGEST = 1000  # characters of a detail
 
 
@@ -31,3 +33,13 @@ def problem(
         detail = detail[:LONGEST] + "…"
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     return ProblemResponse({**content, **members}, status, headers)
+
+
+def of_door(error: DoorError) -> ProblemResponse:
+    """Of what was asked at the door and cannot be."""
+    text = str(error)
+    if isinstance(error, Unknown):
+        return problem(404, text, what=error.what, closest=list(error.closest))
+    if isinstance(error, NotReady):
+        return problem(503, text, headers={"retry-after": "1"})
+    return problem(409, text)

@@ -4,13 +4,12 @@ to a wish."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import wraps
+from collections.abc import Coroutine
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
-from starlette.responses import Response
 
 from supervisor.core import explain
 from supervisor.core.plan import Load, Trigger, Why
@@ -22,12 +21,17 @@ from . import bodies, view
 
 T = TypeVar("T")
 B = TypeVar("B", bound=BaseModel)
+Q = TypeVar("Q", bound=BaseModel)
 
 GONE = "whoever asked has hung up"
 
 
 class BadQuery(Exception):
-    """The query string is wrong; the message has every mistake."""
+    """The query string is wrong; the message has every mistake, and so has `mistakes`."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = list(mistakes)
 
 
 class BadBody(Exception):
@@ -38,29 +42,36 @@ class BadBody(Exception):
         self.mistakes = mistakes
 
 
-def queried(*known: str) -> Callable[[Callable[..., Awaitable[Response]]], Any]:
-    """Refuses query parameters that are not `known`, or given twice: a typo must not pass
-    for an answer."""
+def query_of(request: Request, kind: type[Q]) -> Q:
+    """What was asked. A typo must not pass for an answer: raises BadQuery with every mistake."""
+    items, known = request.query_params.multi_items(), list(kind.model_fields)
+    given = [key for key, _ in items]
+    wrong = [_no_such(key, known) for key in dict.fromkeys(given) if key not in known]
+    wrong += [f"{key} is given twice" for key in known if given.count(key) > 1]
+    try:
+        query = kind.model_validate({key: value for key, value in items if key in known})
+    except ValidationError as error:
+        wrong += bodies.mistakes(error, kind)
+    if wrong:
+        raise BadQuery(*wrong)
+    return query
 
-    def around(endpoint: Callable[..., Awaitable[Response]]) -> Any:
-        @wraps(endpoint)
-        async def checked(self: Any, request: Request) -> Response:
-            given = [key for key, _ in request.query_params.multi_items()]
-            wrong = [f"no parameter is called {k!r}" for k in given if k not in known]
-            wrong += [f"{k} is given twice" for k in known if given.count(k) > 1]
-            if wrong:
-                takes = f"it takes {', '.join(known)}" if known else "it takes none"
-                raise BadQuery(f"{'; '.join(dict.fromkeys(wrong))}; {takes}")
-            return await endpoint(self, request)
 
-        return checked
+def _no_such(key: str, known: list[str]) -> str:
+    near = get_close_matches(key, known, 1, 0.5)
+    takes = f"it takes {', '.join(known)}" if known else "it takes none"
+    return f"no parameter is called {key!r}; " + (f"did you mean {near[0]}?" if near else takes)
 
-    return around
+
+async def nothing_in(request: Request) -> None:
+    """Raises BadBody where something was sent with a request that takes nothing."""
+    if request.method not in ("GET", "HEAD") and await request.body():
+        raise BadBody(["this takes no body"])
 
 
 async def body_of(request: Request, kind: type[B]) -> B:
     try:
-        return kind.model_validate_json(await request.body())
+        return kind.model_validate_json(await request.body() or b"{}")
     except ValidationError as error:
         raise BadBody(bodies.mistakes(error, kind)) from error
 

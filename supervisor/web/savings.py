@@ -1,32 +1,38 @@
-"""The route of the savings: what was spent on reloads, and what would have been."""
+"""The savings: what was spent on reloads, and what would have been."""
 
 from __future__ import annotations
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from supervisor.replay.savings import Savings, tell
 
+from . import answers, queries
+from .operations import API, Call, Operation
 from .problems import Json
-from .requests import BadQuery, queried
 from .site import Site
 
-PATH = "/api/v1/savings"
-USUAL, MOST = 7.0, 30.0  # days: what the journal keeps
 
-
-def routes(site: Site) -> list[Route]:
-    return [Route(PATH, _Spent(site).savings)]
+def operations(site: Site) -> list[Operation]:
+    about = "What was spent on reloads, and what other rankings would have spent"
+    return [
+        Operation(
+            "GET",
+            f"{API}/savings",
+            _Spent(site).savings,
+            about,
+            answers.Savings,
+            queries.Days,
+            problems=(409, 503),
+        )
+    ]
 
 
 class _Spent:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @queried("days")
-    async def savings(self, request: Request) -> Response:
-        found = await self._site.door.savings(_days(request.query_params.get("days")))
+    async def savings(self, call: Call[queries.Days, None]) -> Response:
+        found = await self._site.door.savings(call.query.days)
         return Json(row(found) | {"sentences": tell(found)})
 
 
@@ -44,13 +50,3 @@ def row(found: Savings) -> dict[str, object]:
         "ghosts": {name: round(ghost.all, 3) for name, ghost in found.ghosts.items()},
         "optimum_s": round(found.optimum, 3),
     }
-
-
-def _days(given: str | None) -> float:
-    try:
-        days = USUAL if given is None else float(given)
-    except ValueError:
-        days = 0.0
-    if not 0 < days <= MOST:
-        raise BadQuery(f"days is a number up to {MOST:g}, not {given!r}")
-    return days

@@ -16,15 +16,14 @@ from starlette.middleware import Middleware
 from supervisor import listen
 from supervisor.listen import ListenError
 
-from . import keeping, savings, settings
-from .admin import ERRORS, routes
+from . import shell, table
+from .errors import ERRORS
 from .guard import Guard, rules
 from .patient import Patient
 from .site import Site
 
 __all__ = ["ListenError", "Server", "Site", "application"]
 
-MORE = (keeping.routes, settings.routes, savings.routes)
 MOST_CONNECTIONS = 128  # a Prometheus, a page, a few commands; beyond that comes a 503
 GRACE = 1  # seconds for answers under way when we stop
 STOP = 2.5  # seconds after which the rest is not waited for
@@ -34,7 +33,7 @@ def application(site: Site) -> Starlette:
     """Every route behind the guard."""
     allowed = rules(site.bound_host, site.allowed_hosts, site.token)
     app = Starlette(
-        routes=[r for found in (routes, *MORE) for r in found(site)],
+        routes=[*shell.routes(site), *table.routes(site)],
         exception_handlers=ERRORS,
         middleware=[Middleware(Guard, rules=allowed)],
     )

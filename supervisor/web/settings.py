@@ -1,33 +1,53 @@
-"""The routes of the settings: what is in force, changed while running, and taken back."""
+"""The settings: what is in force, changed while running, and taken back."""
 
 from __future__ import annotations
 
-from urllib.parse import unquote
-
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from supervisor.core.snapshot import ModelRef
 from supervisor.door import DoorError, Unknown
 from supervisor.given import ConfigError
 from supervisor.overrides import Change, Overrides
 
-from . import bodies
+from . import answers, bodies, queries, rows
+from .operations import API, Call, Operation
 from .problems import Json, problem
-from .requests import BadQuery, body_of, queried
+from .queries import Query
 from .site import Site
 
-API = "/api/v1/settings"
+PATH = f"{API}/settings"
 
 
-def routes(site: Site) -> list[Route]:
-    own = Settings(site)
+def operations(site: Site) -> list[Operation]:
+    at, one = Settings(site), f"{PATH}/{{key:path}}"
     return [
-        Route(API, own.all),
-        Route(f"{API}/{{key:path}}", own.get, methods=["GET"]),
-        Route(f"{API}/{{key:path}}", own.put, methods=["PUT"]),
-        Route(f"{API}/{{key:path}}", own.delete, methods=["DELETE"]),
+        Operation(
+            "GET",
+            PATH,
+            at.all,
+            "Every setting, whence it is, and whether it can be set",
+            answers.Settings,
+            problems=(409,),
+        ),
+        Operation("GET", one, at.get, "One setting", rows.Setting, problems=(404, 409)),
+        Operation(
+            "PUT",
+            one,
+            at.put,
+            "Set it while running, or only tell what that would do",
+            answers.Changed,
+            body=bodies.NewValue,
+            problems=(409,),
+        ),
+        Operation(
+            "DELETE",
+            one,
+            at.delete,
+            "Take back what was set: it is as it is configured again",
+            answers.Changed,
+            queries.Unsetting,
+            problems=(404, 409),
+        ),
     ]
 
 
@@ -35,33 +55,29 @@ class Settings:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @queried()
-    async def all(self, request: Request) -> Response:
+    async def all(self, call: Call[Query, None]) -> Response:
         return Json({"settings": self._rows(), "set_aside": self._overrides.set_aside})
 
-    @queried()
-    async def get(self, request: Request) -> Response:
-        key = _key(request)
+    async def get(self, call: Call[Query, None]) -> Response:
+        key = call.named("key")
         found = [row for row in self._rows() if row["key"] == key]
         if not found:
             raise Unknown("setting", key, ())
         return Json(found[0])
 
-    @queried()
-    async def put(self, request: Request) -> Response:
-        body = await body_of(request, bodies.Setting)
+    async def put(self, call: Call[Query, bodies.NewValue]) -> Response:
+        body = call.body
         try:
             change = await self._overrides.set(
-                _key(request), body.text, apply_now=body.apply_now, dry_run=body.dry_run
+                call.named("key"), body.text, apply_now=body.apply_now, dry_run=body.dry_run
             )
         except ConfigError as error:
             return _refused(error)
         return Json(_row(change) | {"dry_run": body.dry_run})
 
-    @queried("apply_now", "dry_run")
-    async def delete(self, request: Request) -> Response:
-        apply_now, dry_run = (_flag(request, name) for name in ("apply_now", "dry_run"))
-        key = _key(request)
+    async def delete(self, call: Call[queries.Unsetting, None]) -> Response:
+        apply_now, dry_run = call.query.apply_now, call.query.dry_run
+        key = call.named("key")
         try:
             change = await self._overrides.unset(key, apply_now=apply_now, dry_run=dry_run)
         except KeyError:
@@ -78,17 +94,6 @@ class Settings:
 
     def _rows(self) -> list[dict[str, object]]:
         return [row._asdict() for row in self._overrides.rows()]
-
-
-def _key(request: Request) -> str:
-    return unquote(str(request.path_params["key"]))
-
-
-def _flag(request: Request, name: str) -> bool:
-    given = request.query_params.get(name, "false")
-    if given not in ("true", "false"):
-        raise BadQuery(f"{name} is true or false, not {given!r}")
-    return given == "true"
 
 
 def _refused(error: ConfigError) -> Response:

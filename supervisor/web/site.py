@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from supervisor.core.snapshot import Snapshot
 from supervisor.doctor import Advice
 from supervisor.door import Door
+from supervisor.feed import Feed
 from supervisor.loop import Loop
 from supervisor.overrides import Overrides
+from supervisor.reloading import Reloading
 from supervisor.tally import Durations
+from supervisor.timeline import Timeline
 
 Fact = tuple[str, tuple[str, ...], float | Durations]
 
@@ -45,7 +48,10 @@ class Site:
     allowed_hosts: frozenset[str] = frozenset()
     bound_host: str = "127.0.0.1"
     overrides: Overrides | None = None
+    reloading: Reloading | None = None
     gateway: Gateway | None = None
+    feed: Feed = field(default_factory=Feed)
+    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def loop(self) -> Loop:

@@ -25,7 +25,7 @@ from supervisor.core.limits import Traits
 from supervisor.core.plan import Plan
 from supervisor.core.policy import Policy
 from supervisor.core.rows import plan_row
-from supervisor.core.snapshot import Resident, Snapshot, Source
+from supervisor.core.snapshot import EngineState, Resident, Snapshot, Source
 from supervisor.core.status import Standing, Standings
 from supervisor.core.watch import Finding
 from supervisor.journal import Journal
@@ -35,34 +35,11 @@ Json = dict[str, Any]
 
 def of_snapshot(snapshot: Snapshot, policy: Policy) -> Json:
     """The part of the state that a snapshot tells: pools, models, engines, foreign processes."""
-    standings = Standings(snapshot, policy)
     return {
         "pools": pools(snapshot, policy),
         "models": models(snapshot, policy),
-        "installed": [
-            {
-                "name": str(i.ref),
-                "engine": i.ref.engine,
-                "model": i.ref.model,
-                "size": i.size,
-                "trouble": i.trouble,
-                "status": standings.of(i.ref).status.value,
-            }
-            for i in sorted(snapshot.installed, key=lambda i: i.ref)
-        ],
-        "engines": [
-            {
-                "id": e.id,
-                "kind": e.kind,
-                "url": e.url,
-                "up": e.up,
-                "fault": e.fault,
-                "degraded": e.degraded,
-                "version": e.version,
-                "abilities": sorted(a.value for a in e.abilities),
-            }
-            for e in snapshot.engines
-        ],
+        "installed": installed(snapshot, policy),
+        "engines": [engine(e) for e in snapshot.engines],
         "foreign": foreign(snapshot),
         "devices": [device(d, snapshot.health.get(d.uuid)) for d in snapshot.devices],
         "host": None if snapshot.host is None else host(snapshot.host),
@@ -78,6 +55,36 @@ NOTHING: Json = {
     "devices": [],
     "host": None,
 }
+
+
+def installed(snapshot: Snapshot, policy: Policy) -> list[Json]:
+    """Every model that an engine could load, by name."""
+    standings = Standings(snapshot, policy)
+    return [
+        {
+            "name": str(i.ref),
+            "engine": i.ref.engine,
+            "model": i.ref.model,
+            "size": i.size,
+            "trouble": i.trouble,
+            "status": standings.of(i.ref).status.value,
+        }
+        for i in sorted(snapshot.installed, key=lambda i: i.ref)
+    ]
+
+
+def engine(state: EngineState) -> Json:
+    return {
+        "id": state.id,
+        "kind": state.kind,
+        "url": state.url,
+        "up": state.up,
+        "fault": state.fault,
+        "degraded": state.degraded,
+        "version": state.version,
+        "abilities": sorted(a.value for a in state.abilities),
+    }
+
 
 # A machine has hundreds of processes: of each pool the largest are named, the others counted.
 NAMED = 8

@@ -52,6 +52,8 @@ from supervisor.sources import SourceHealth
 from supervisor.web.server import Site, application
 from tests.builders import engine, ref, resident
 
+from .checked import Checked
+
 NOW, EPOCH = 1000.0, 1_790_000_000.0
 GPU = "GPU-5a1e"
 URL = "http://127.0.0.1:8552"
@@ -66,6 +68,9 @@ class FakeEngine:
     async def unload(self, model: str) -> None:
         if not self.world.deaf:
             self.world.leave(ref(model, self.id))
+
+    async def logs(self, model: str, lines: int) -> tuple[str, ...]:
+        return ("it was loaded",)
 
     async def load(self, model: str, devices: object = ()) -> None:
         self.world.residents.append(resident(model, 4, pool=GPU, engine=self.id))
@@ -97,6 +102,9 @@ class World:
             "engine llamacpp": SourceHealth(None, Seconds(2), "no answer", 7),
         }
         self.machine = SimpleNamespace(notes=("no AMD driver on this machine",))
+
+    def engine(self, id: str) -> FakeEngine:
+        return FakeEngine(self, id)
 
     def leave(self, gone: ModelRef) -> None:
         self.residents = [r for r in self.residents if r.ref != gone]
@@ -235,7 +243,7 @@ async def at_once(_: float) -> None:
 
 def site(world: World, mode: Mode = Mode.ENFORCE, **rest: Any) -> Site:
     """The real loop and door over `world`; nothing runs yet."""
-    engines: Any = {e.id: FakeEngine(world, e.id) for e in world.engines}
+    engines: Any = {e.id: world.engine(e.id) for e in world.engines}
     sampler: Any = world
     executor = Executor(world.sample, engines, mode, sleep=at_once, clock=lambda: NOW)
     executor.settle = Seconds(-1)  # one look is enough: here memory comes back at once
@@ -254,7 +262,7 @@ def site(world: World, mode: Mode = Mode.ENFORCE, **rest: Any) -> Site:
 
 
 def client(of: Site, peer: tuple[str, int] = ("127.0.0.1", 5), url: str = URL) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(application(of), client=peer)
+    transport = Checked(httpx.ASGITransport(application(of), client=peer), of)
     return httpx.AsyncClient(transport=transport, base_url=url)
 
 

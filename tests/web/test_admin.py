@@ -139,7 +139,7 @@ def test_a_name_that_is_no_text_does_not_cost_us_the_answer():
     world.hold(resident("\ud800<b>", 1, pool=GPU))
 
     async def story(http: httpx.AsyncClient) -> Any:
-        return await http.get(f"{API}/state"), await http.get("/")
+        return await http.get(f"{API}/state"), await http.get("/plain")
 
     state, page = play(story, world)
     assert state.json()["models"][0]["model"] == "\ud800<b>"
@@ -179,7 +179,7 @@ def test_the_page_shows_pools_and_models_and_runs_no_script():
     world.engines = (engine("ollama", fault="<script>alert(1)</script>"),)
     world.installed.clear()
     world.hold(resident("<img src=x>", 3, pool=GPU, idle=90))
-    reply = get("/", world)
+    reply = get("/plain", world)
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
     for text in ("RTX 4090", "3 GiB", "idle for 1m30s", "&lt;img src=x&gt;", 'href="/metrics"'):
         assert text in reply.text
@@ -191,14 +191,14 @@ def test_the_page_shows_pools_and_models_and_runs_no_script():
 def test_the_page_tells_an_engine_that_answers_nonsense_from_one_that_is_down(degraded, word):
     world = World()
     world.engines = (replace(engine("ollama", fault="no"), degraded=degraded),)
-    assert f"<td>{word}no</td>" in get("/", world).text
+    assert f"<td>{word}no</td>" in get("/plain", world).text
 
 
 def test_the_pages_policy_allows_its_own_style_and_nothing_else():
     import base64
     import hashlib
 
-    reply = get("/")
+    reply = get("/plain")
     style = reply.text.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = reply.headers["content-security-policy"]
@@ -370,7 +370,9 @@ def test_a_wrong_query_is_a_mistake_and_not_a_default(query):
     assert "limit" in reply.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", f"{API}/state", f"{API}/version"])
+@pytest.mark.parametrize(
+    "path", ["/plain", "/healthz", "/metrics", f"{API}/state", f"{API}/version"]
+)
 def test_no_parameter_is_ignored(path):
     reply = get(f"{path}?verbose=1")
     assert reply.status_code == 422
@@ -379,7 +381,7 @@ def test_no_parameter_is_ignored(path):
 
 def test_a_model_that_nobody_knows_has_no_past():
     assert get(f"{API}/decisions?model=qwen3:8").json()["closest"][0] == "qwen3:8b"
-    assert get(f"{API}/decisions?model=qwen3:8b").json() == {"decisions": []}
+    assert get(f"{API}/decisions?model=qwen3:8b").json() == {"decisions": [], "next": None}
 
 
 def test_why_wants_a_name():

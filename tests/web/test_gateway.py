@@ -21,7 +21,7 @@ def engines_without_habits(monkeypatch):
 
 def test_the_gateway_is_told_of_where_there_is_one():
     async def story(http):
-        return (await http.get(f"{API}/state")).json(), (await http.get("/")).text
+        return (await http.get(f"{API}/state")).json(), (await http.get("/plain")).text
 
     assert play(story)[0]["gateway"] is None
 
@@ -44,7 +44,7 @@ def test_a_gateway_without_a_port_says_why_on_the_page_too():
 
     async def run():
         async with running(site(World(), gateway=gateway(live))) as http:
-            return (await http.get("/")).text, (await http.get(f"{API}/doctor")).json()
+            return (await http.get("/plain")).text, (await http.get(f"{API}/doctor")).json()
 
     page, doctor = asyncio.run(run())
     assert "<p>Gateway: does not listen, 127.0.0.1:8553 is &lt;in&gt; use.</p>" in page

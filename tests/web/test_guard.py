@@ -176,7 +176,7 @@ def test_every_method_that_is_not_known_to_be_harmless_counts_as_a_change(method
     ],
 )
 def test_where_there_is_a_token_everything_needs_it(headers, status):
-    for client, path in product([US, STRANGER], ["/api/v1/state", "/metrics", "/"]):
+    for client, path in product([US, STRANGER], ["/api/v1/state", "/metrics", "/plain"]):
         reply = ask(path=path, headers=headers, client=client, rules=Rules(token=TOKEN))
         assert reply.status == status, (client, path)
         assert ("www-authenticate" in reply.headers) == (status == 401), (client, path)

@@ -187,7 +187,7 @@ def test_a_retention_is_set_shown_and_reset() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "error"),
     [
-        ("leases", {}, "model: Field required"),
+        ("leases", {}, "model: is missing"),
         ("leases", {"model": "a", "ttl": 0}, "ttl: Input should be greater than or equal to 1"),
         ("leases", {"model": "a", "tll": 5}, "tll: there is no such key; did you mean ttl?"),
         ("reservations", {"size": 0}, "size: there is nothing to keep free"),

@@ -17,11 +17,14 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from collectors.reading import Health, Seconds, gib
+from supervisor.config import load as read
 from supervisor.core.plan import Evict, Load, Trigger, Why
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import Reservation, State
 from supervisor.core.verdict import Judgement, Verdict
 from supervisor.core.watch import Kind, Severity, watch
+from supervisor.overrides import Overrides
+from supervisor.reloading import Reloading
 from supervisor.web.hardware import READINGS
 from supervisor.web.metrics import NAMES, OPENMETRICS, PREFIX, Page, markdown_table
 from supervisor.web.server import Site
@@ -37,6 +40,9 @@ def seen(world: World) -> Site:
     """A site whose loop has seen `world`, and done a little."""
     of = site(world, gateway=gateway())
     loop = of.loop
+    config = read(None, {}, {}, kinds=frozenset(), places=[])
+    overrides = Overrides(config, loop, loop.journal.shelves["overrides"])
+    of = replace(of, reloading=Reloading(overrides, wall=lambda: EPOCH))
     loop.reservations = (Reservation(ref("gemma3:4b"), (share(3, GPU),)),)
     loop.snapshot = world.snapshot(reservations=loop.reservations)
     loop.findings = watch(loop.snapshot, loop.policy)

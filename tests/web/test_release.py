@@ -88,11 +88,11 @@ def test_a_period_that_is_none_is_a_mistake_and_nothing_is_let_go_of(
 @pytest.mark.parametrize(
     ("path", "body", "errors"),
     [
-        ("/release", {}, ["period: Field required"]),
+        ("/release", {}, ["period: is missing"]),
         (
             "/release",
             {"priod": "5m"},
-            ["period: Field required", "priod: there is no such key; did you mean period?"],
+            ["period: is missing", "priod: there is no such key; did you mean period?"],
         ),
         (
             "/release",

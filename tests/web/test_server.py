@@ -298,3 +298,9 @@ def test_the_end_waits_for_nobody():
 
 def test_stopping_what_was_never_started_is_harmless():
     asyncio.run(Server(site(World()), "127.0.0.1", 0).stop())
+
+
+def test_an_answer_does_not_wait_for_the_client_to_have_seen_the_last_one() -> None:
+    """asyncio sends at once on sockets of which it knows that they speak TCP."""
+    with listen.tcp("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP

@@ -73,8 +73,8 @@ def test_a_limit_is_set_with_what_it_would_do_and_taken_back() -> None:
             "next_load": {"ollama": ["ollama/a", "ollama/b"]},
             "sentences": [
                 "single_model_mode = true (it was false)",
-                "ollama/a would leave at once with apply_now",
-                "before another model of ollama loads: ollama/a, ollama/b leaves",
+                "who is loaded stays for now; applied at once, ollama/a would leave",
+                "before another model of ollama loads, ollama/a and ollama/b leave",
             ],
             "dry_run": True,
         }

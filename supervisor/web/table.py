@@ -1,0 +1,56 @@
+"""All operations of the API, and the one that describes them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from . import admin, config, events, inventory, keeping, pausing, savings, settings, wishes
+from .background import Errands
+from .openapi import Json as Document
+from .openapi import document
+from .operations import API, Call, Operation, routes_of
+from .problems import Json
+from .queries import Query
+from .site import Site
+
+PATH = f"{API}/openapi.json"
+
+
+def operations(site: Site) -> list[Operation]:
+    """Every operation, in the order in which they are described."""
+    errands = Errands(site.door)
+    found = [
+        *admin.operations(site),
+        *inventory.operations(site),
+        *events.operations(site),
+        *wishes.operations(site, errands),
+        *keeping.operations(site, errands),
+        *pausing.operations(site),
+        *settings.operations(site),
+        *config.operations(site),
+        *savings.operations(site),
+    ]
+    described = _Described(found, site.version)
+    found.append(Operation("GET", PATH, described.answer, "This description", dict[str, Any]))
+    return found
+
+
+def routes(site: Site) -> list[Route]:
+    return routes_of(operations(site))
+
+
+class _Described:
+    """Made when it is first asked for: it takes some tens of milliseconds."""
+
+    def __init__(self, operations: list[Operation], version: str) -> None:
+        self._operations, self._version = operations, version
+        self._document: Document | None = None
+
+    async def answer(self, call: Call[Query, None]) -> Response:
+        if self._document is None:
+            self._document = await asyncio.to_thread(document, self._operations, self._version)
+        return Json(self._document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -12,23 +13,18 @@ from typing import IO, Any
 import click
 from click.shell_completion import CompletionItem
 
-from .client import (
-    TIMEOUT,
-    BadAddress,
-    Client,
-    ClientError,
-    NoDaemon,
-    Refused,
-    Timeout,
-    printable,
-)
+from .client import TIMEOUT, Answer, Client, printable
 
-FAILED, WRONG, NO_DAEMON, REFUSED, LATE = 1, 2, 4, 5, 7  # exit codes
+# Exit codes: failed, wrong usage, configuration invalid, no daemon, refused by policy, not found,
+# no answer in time, something is to be done (`ullage doctor`).
+FAILED, WRONG, INVALID, NO_DAEMON, REFUSED, UNKNOWN, LATE, DEGRADED = range(1, 9)
 
 # Who is busy is waited for, and memory takes its time to come back; a load may take minutes.
 EVICT_TIMEOUT = 300.0
 LOAD_TIMEOUT = 900.0
 COMPLETION_TIMEOUT = 0.3
+
+_UUID = re.compile(r"\b((?:GPU|MIG)-[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 class Trouble(click.ClickException):
@@ -42,31 +38,37 @@ class Trouble(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         colour = False if os.environ.get("NO_COLOR") else None
         click.secho("error: ", err=True, nl=False, fg="red", bold=True, color=colour)
-        click.echo(printable(self.message), err=True)
+        click.echo(said(self.message), err=True)
         for i, line in enumerate(self.why):
-            click.echo(f"  {'     ' if i else 'why: '}{printable(line)}", err=True)
+            click.echo(f"  {'     ' if i else 'why: '}{said(line)}", err=True)
         if self.try_:
-            click.echo(f"  try: {printable(self.try_)}", err=True)
+            click.echo(f"  try: {said(self.try_)}", err=True)
 
 
-class Commands(click.Group):
-    """Turns what the client raises into trouble with the right exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ClientError as error:
-            try_ = error.try_
-            if isinstance(error, Refused) and error.problem.get("what") == "model":
-                try_ = "ullage models"
-            raise Trouble(_code(error), error.what, [error.why], try_) from None
+def said(text: object) -> str:
+    """What the daemon says, safe for a terminal. Of a GPU's id the beginning: any command takes
+    that for the whole."""
+    return _UUID.sub(r"\1", printable(text))
 
 
-def _code(error: ClientError) -> int:
-    if isinstance(error, Refused):
-        return WRONG if error.status == 422 else FAILED
-    codes = {NoDaemon: NO_DAEMON, Timeout: LATE, BadAddress: WRONG}
-    return codes.get(type(error), FAILED)
+def draw(text: str) -> None:
+    """A page: whether it has colours was decided when it was drawn."""
+    click.echo(text, nl=False, color=True)
+
+
+def tell(answer: Answer, as_json: bool, nothing: str = "nothing would have to be done") -> None:
+    """An answer's sentences, one a line, or the answer as it is."""
+    lines = [answer.text] if as_json else [said(s) for s in answer.document["sentences"]]
+    click.echo("\n".join(lines or [nothing]))
+
+
+def only_one(given: dict[str, object], pool: str | None = None, free: str | None = None) -> None:
+    """Refuses a wish that says nothing, or two things."""
+    named = [name for name, value in given.items() if value]
+    if len(named) != 1:
+        raise click.UsageError(f"say one of {', '.join(given)}")
+    if pool and not free:
+        raise click.UsageError("--pool goes with --free")
 
 
 def examples(*lines: str) -> str:
@@ -152,7 +154,8 @@ def _client(ctx: click.Context, own: dict[str, str | None], timeout: float) -> C
 
 
 def names(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Completes names of models: "models" are loaded, "installed" could be, "pins" are pinned."""
+    """Completes names of models: "models" are loaded, "installed" could be, "pins" are pinned; or
+    of "engines"."""
 
     def complete(
         ctx: click.Context, param: click.Parameter, incomplete: str
@@ -160,7 +163,8 @@ def names(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Com
         try:
             own = {k: ctx.params.get(k) for k in ("url", "socket", "token_file", "timeout")}
             answer = _client(ctx, own, COMPLETION_TIMEOUT).get("/api/v1/state").document
-            rows = [r if isinstance(r, str) else r["name"] for r in answer[kind]]
+            key = "id" if kind == "engines" else "name"
+            rows = [r if isinstance(r, str) else r[key] for r in answer[kind]]
         except Exception:  # whoever presses TAB wants names or silence
             return []
         short = [n.partition("/")[2] for n in rows]

@@ -96,6 +96,7 @@ class Client:
         token: str | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
+        self.given = bool(socket or url or os.environ.get("ULLAGE_URL"))  # or is it a guess?
         url = f"unix:{socket}" if socket else url or os.environ.get("ULLAGE_URL") or DEFAULT_URL
         self.address = url
         self.token = token or os.environ.get("ULLAGE_TOKEN") or None
@@ -104,14 +105,19 @@ class Client:
         if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
             raise BadAddress("the token cannot be sent", "it is not one line of ASCII characters")
 
+    @property
+    def port(self) -> int | None:
+        """None: it is a socket."""
+        return self._port if self._path is None else None
+
+    @property
+    def is_here(self) -> bool:
+        """Is the daemon on this machine, as far as its address tells?"""
+        return self._path is not None or self._host in ("127.0.0.1", "localhost", "::1")
+
     def get(self, path: str, **query: object) -> Answer:
         """Ask. What is None is left out of the query. Raises ClientError."""
-        from urllib.parse import urlencode
-
-        given = {k: v for k, v in query.items() if v is not None}
-        # A name that is no text comes from the shell as surrogates, and goes on as its bytes.
-        text = urlencode(given, errors="surrogateescape")
-        return self._ask("GET", f"{path}?{text}" if text else path, None)
+        return self._ask("GET", _target(path, query), None)
 
     def post(self, path: str, **body: object) -> Answer:
         """Have something done. What is None is left out of the body. Raises ClientError."""
@@ -123,14 +129,38 @@ class Client:
         return self._ask("PUT", path, json.dumps(body).encode())
 
     def delete(self, path: str, **query: object) -> Answer:
-        """Have something taken back. Raises ClientError."""
-        text = "&".join(f"{k}={v}" for k, v in query.items())
-        return self._ask("DELETE", f"{path}?{text}" if text else path, None)
+        """Have something taken back. What is None is left out. Raises ClientError."""
+        return self._ask("DELETE", _target(path, query), None)
 
-    def _ask(self, method: str, target: str, body: bytes | None) -> Answer:
+    @contextmanager
+    def stream(
+        self, path: str, silence: float, query: Mapping[str, object], headers: Mapping[str, str]
+    ) -> Iterator[Iterator[bytes]]:
+        """An answer that goes on, line by line, until it ends or nothing comes for `silence`
+        seconds. Raises ClientError before the first line, OSError or HTTPException later."""
+        connection = self._connect()
+        sock = connection.sock  # which the connection gives away to an answer that ends with it
+        try:
+            connection.request("GET", _target(path, query), None, {**self._headers(), **headers})
+            response = connection.getresponse()
+            if response.status != 200:
+                document = _object(response.read(MOST))
+                why = {"detail": f"{self.address} answered {response.status}"}
+                raise Refused(response.status, document or why)
+            sock.settimeout(silence)
+            yield iter(lambda: response.readline(MOST), b"")
+        finally:
+            connection.close()
+            sock.close()
+
+    def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "Connection": "close"}
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
+        return headers
+
+    def _ask(self, method: str, target: str, body: bytes | None) -> Answer:
+        headers = self._headers()
         if body is not None:
             headers["Content-Type"] = "application/json"
         connection = self._connect()
@@ -222,6 +252,15 @@ class Client:
             "the daemon is busy, or what was asked for takes longer; it may still happen",
             "ullage decisions · wait longer with --timeout 5m",
         )
+
+
+def _target(path: str, query: Mapping[str, object]) -> str:
+    from urllib.parse import urlencode
+
+    given = {k: v for k, v in query.items() if v is not None}
+    # A name that is no text comes from the shell as surrogates, and goes on as its bytes.
+    text = urlencode(given, errors="surrogateescape")
+    return f"{path}?{text}" if text else path
 
 
 def _where(url: str) -> tuple[str | None, str, int]:

@@ -44,12 +44,13 @@ async def examine(engines: Iterable[Engine], snapshot: Snapshot) -> tuple[Advice
         if i.trouble is not None
     ]
     up = [e for e in engines if e.id in states and states[e.id].up]
-    for habits in await asyncio.gather(*(_habits(e) for e in up)):
+    for habits in await asyncio.gather(*(habits_of(e) for e in up)):
         found += habits
     return tuple(sorted(found, key=lambda a: (a.about, a.what)))
 
 
-async def _habits(engine: Engine) -> list[Advice]:
+async def habits_of(engine: Engine) -> list[Advice]:
+    """What one engine does of its own accord, within the deadline."""
     try:
         async with asyncio.timeout(DEADLINE):
             return [_advice(engine.id, habit) for habit in await engine.habits()]

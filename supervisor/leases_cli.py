@@ -11,8 +11,18 @@ from typing import Any
 import click
 
 from . import holding
-from .asking import LOAD_TIMEOUT, REFUSED, WRONG, Trouble, asks, examples, names, word
+from .asking import (
+    LOAD_TIMEOUT,
+    REFUSED,
+    WRONG,
+    Trouble,
+    asks,
+    examples,
+    names,
+    tell,
+)
 from .client import Answer, Client, printable
+from .refused import refusal
 from .units import UnitError, format_bytes, format_seconds, parse_duration
 
 TTL = 60.0  # seconds; whoever runs a command renews three times in it
@@ -56,9 +66,7 @@ class _Lease:
             "/api/v1/leases", model=self.model, client=self.name, ttl=self.ttl, wait=wait
         )
         if not answer.document["ok"]:
-            why = answer.document["sentences"]
-            try_ = f"ullage plan --load {word(self.model)}"
-            raise Trouble(REFUSED, f"{self.model} is not loaded, and cannot be", why, try_)
+            raise refusal(answer, f"{self.model} is not loaded, and cannot be", self.model)
         self.id = answer.document["lease"]["id"]
         return answer
 
@@ -144,9 +152,7 @@ class _Reservation:
             "/api/v1/reservations", **body, **{"for": self.ttl}, pids=list(self.pids)
         )
         if not answer.document["ok"]:
-            why = answer.document["sentences"]
-            try_ = f"ullage plan --free {word(self.size)}"
-            raise Trouble(REFUSED, f"{self.size} cannot be kept free", why, try_)
+            raise refusal(answer, f"{self.size} cannot be kept free")
         self.id = answer.document["reservation"]["id"]
         return answer
 
@@ -191,6 +197,7 @@ class _Reservation:
 @click.option("--client", "name", metavar="NAME", help="For whom; usually you, in this shell.")
 @click.option("--list", "listed", is_flag=True, help="Show the reservations there are.")
 @click.option("--close", "closed", metavar="ID", help="Give one back.")
+@click.option("--dry-run", is_flag=True, help="Only say who would have to go for it.")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is.")
 @asks(LOAD_TIMEOUT)
 def reserve(
@@ -202,6 +209,7 @@ def reserve(
     name: str | None,
     listed: bool,
     closed: str | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Make room for a program of your own, and keep it free: while COMMAND runs, or for a time.
@@ -215,6 +223,10 @@ def reserve(
         answer = client.delete(f"/api/v1/reservations/{closed}")
         return click.echo(answer.text if as_json else f"closed: {printable(closed)}")
     assert size is not None
+    if dry_run:
+        answer = client.post("/api/v1/plan", free=size, pool=pool)
+        tell(answer, as_json, "it would be kept free at once: nobody has to go")
+        click.get_current_context().exit(0 if answer.document["works"] else REFUSED)
     seconds = _seconds("--for", period, RESERVED)
     ttl, until = seconds, None
     if command:

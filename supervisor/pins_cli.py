@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .asking import asks, examples, names, word
+from .asking import asks, examples, names, said, word
 from .client import Client, printable
 from .units import format_seconds
 
@@ -20,10 +20,20 @@ from .units import format_seconds
 )
 @click.argument("model", shell_complete=names("installed"))
 @click.option("--for", "period", metavar="TIME", help="Until then it stays; usually for ever.")
+@click.option("--dry-run", is_flag=True, help="Only say which model that is, and how it stands.")
+@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is.")
 @asks()
-def pin(client: Client, model: str, period: str | None) -> None:
+def pin(client: Client, model: str, period: str | None, dry_run: bool, as_json: bool) -> None:
     """Never evict this model, until it is unpinned. One that is leaving stays."""
-    found = client.post("/api/v1/pin", model=model, **{"for": period}).document
+    if dry_run:
+        answer = client.get("/api/v1/why", model=model)
+        text = f"{answer.document['model']} would be pinned, and nobody would make it go"
+        lines = (text, *answer.document["sentences"][:1])
+        return click.echo(answer.text if as_json else "\n".join(map(said, lines)))
+    answer = client.post("/api/v1/pin", model=model, **{"for": period})
+    if as_json:
+        return click.echo(answer.text)
+    found = answer.document
     name, until = printable(found.get("pinned", model)), found.get("until")
     if until is None:
         return click.echo(f"{name} is pinned: it stays until `ullage unpin {word(name)}`")
@@ -33,11 +43,15 @@ def pin(client: Client, model: str, period: str | None) -> None:
 
 @click.command(epilog=examples("ullage unpin qwen3:8b"))
 @click.argument("model", shell_complete=names("pins"))
+@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is.")
 @asks()
-def unpin(client: Client, model: str) -> None:
+def unpin(client: Client, model: str, as_json: bool) -> None:
     """Take a pin back."""
-    name = client.post("/api/v1/unpin", model=model).document.get("unpinned", model)
-    click.echo(f"{printable(name)} is no longer pinned")
+    answer = client.post("/api/v1/unpin", model=model)
+    if as_json:
+        return click.echo(answer.text)
+    name = answer.document.get("unpinned", model)
+    return click.echo(f"{printable(name)} is no longer pinned")
 
 
 @click.command(

@@ -36,7 +36,7 @@ def status(state: Row, on: Screen, *, wide: bool = False) -> str:
     parts: list[RenderableType] = [_header(state), ""]
     if state["sample_age"] is None:
         parts.append("The first sample is not in yet; ask again in a second.")
-        return _drawn(parts, on)
+        return drawn(parts, on)
     for pool in pools(state, on):
         parts += [pool, ""]
     if wide:
@@ -48,7 +48,7 @@ def status(state: Row, on: Screen, *, wide: bool = False) -> str:
     parts.append(_wrong(state, label))
     parts += gateway(state.get("gateway"))  # an older daemon has none
     parts += _rest(state)
-    return _drawn(parts, on)
+    return drawn(parts, on)
 
 
 def _wide(state: Row, label: Mapping[str, str], on: Screen) -> Iterable[RenderableType]:
@@ -74,12 +74,12 @@ def models(answer: Row, on: Screen) -> str:
         parts.append(_nothing_loaded(answer["installed"]))
     others = [m for m in answer["installed"] if m["name"] not in loaded]
     if others:
-        table = _table("INSTALLED, NOT LOADED", ">FILE", "STATUS")
+        table = table_of("INSTALLED, NOT LOADED", ">FILE", "STATUS")
         for model in others:
             size = "not known" if model["size"] is None else format_bytes(model["size"])
             table.add_row(_name(model["name"]), size, printable(model.get("status", "local")))
         parts += ["", table]
-    return _drawn(parts, on)
+    return drawn(parts, on)
 
 
 def decisions(rows: Sequence[Row], on: Screen, zone: tzinfo | None = None) -> str:
@@ -95,7 +95,7 @@ def decisions(rows: Sequence[Row], on: Screen, zone: tzinfo | None = None) -> st
         )
         lines = [printable(row["cause"]), *_became(row)]
         parts += [head, *(Padding(Text(line), (0, 0, 0, 2)) for line in lines)]
-    return _drawn(parts, on)
+    return drawn(parts, on)
 
 
 def _became(row: Row) -> Iterable[str]:
@@ -179,7 +179,7 @@ def _header(state: Row) -> Text:
 
 def _models(rows: Iterable[Row], label: Mapping[str, str]) -> Table:
     """A line a model, and one for every further pool that it holds memory of."""
-    table = _table("MODEL", ">SIZE", "FROM", "POOL", "STATE")
+    table = table_of("MODEL", ">SIZE", "FROM", "POOL", "STATE")
     for model in rows:
         first = [(format_bytes(model["size"]), "", "")]
         shares = [
@@ -272,12 +272,43 @@ def gateway(row: Row | None) -> Iterable[RenderableType]:
         yield Text(printable(f"  {held['model']}: {count}, {longest}"), COLOURS["warning"])
 
 
+def configuration(row: Row | None) -> Iterable[RenderableType]:
+    """What is wrong with the file, and what waits; nothing where it is in force as it is."""
+    if row is None:
+        return
+    if count := len(row["mistakes"]):
+        mistakes = "1 mistake" if count == 1 else f"{count} mistakes"
+        text = f"{row['file']} is refused for {mistakes}; what was in force before stays in force"
+        yield Text(printable(f"{text} (`ullage config check`)"), COLOURS["warning"])
+    if row["restart"]:
+        text = f"in force when the daemon is started anew: {', '.join(row['restart'])}"
+        yield Text(printable(text))
+
+
 def _severity(finding: Row) -> int:
     names = list(COLOURS)
     return names.index(finding["severity"]) if finding["severity"] in names else len(names)
 
 
+def _resting(state: Row) -> Iterable[RenderableType]:
+    """What the operator has told to rest."""
+    if (pause := state.get("paused")) is not None:
+        text = f"paused{_left(pause, state)}: only what is asked for is done (`ullage continue`)"
+        yield Text(text, COLOURS["warning"])
+    for drain in state.get("drained", ()):
+        who = drain["engine"] or "every engine"
+        text = f"{who} is drained{_left(drain, state)}: {drain['in_flight']} in flight"
+        yield Text(printable(f"{text} (`ullage undrain`)"), COLOURS["warning"])
+
+
+def _left(row: Row, state: Row) -> str:
+    until = row["until"]
+    return "" if until is None else f" for {format_seconds(max(0.0, until - state['now']))}"
+
+
 def _rest(state: Row) -> Iterable[RenderableType]:
+    yield from _resting(state)
+    yield from configuration(state.get("config"))
     for lease in state.get("leases", ()):
         left = format_seconds(lease["left"])
         text = f"lease {lease['id']}: {lease['client']} on {lease['model']}, {left} left"
@@ -300,7 +331,7 @@ def _rest(state: Row) -> Iterable[RenderableType]:
 # -- the means
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
     """A grid with a head. ">" before a column's name: to the right. The first one may fold."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     for i, name in enumerate(columns):
@@ -317,7 +348,7 @@ def _name(name: str) -> Text:
     return Text(printable(name))
 
 
-def _drawn(parts: Iterable[RenderableType], on: Screen) -> str:
+def drawn(parts: Iterable[RenderableType], on: Screen) -> str:
     out = StringIO()
     console = Console(
         file=out,

@@ -11,9 +11,12 @@ import math
 import re
 from decimal import Decimal
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from collectors.reading import Bytes, Seconds
-from supervisor.core.policy import Amount
+
+if TYPE_CHECKING:
+    from supervisor.core.policy import Amount
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _UNITS: dict[str, int] = {"": 1, **{u.lower(): 1024**i for i, u in enumerate(_BINARY)}} | {
@@ -86,6 +89,8 @@ def parse_size(value: object, right: str = _A_SIZE) -> Bytes:
 
 def parse_amount(value: object) -> Amount:
     """A size, or a share of the pool from "0%" to "100%"."""
+    from supervisor.core.policy import Amount  # all of policy: no command that only shows needs it
+
     match = None
     if isinstance(value, str):
         match = _SHARE.fullmatch(_short(value, "size", _AN_AMOUNT))

@@ -63,7 +63,7 @@ def test_where_there_is_nothing_to_let_go_of_it_fails_with_the_reason(daemon: Da
     detail = "no device is held open here: there is nothing to let go of"
     daemon.say("/api/v1/release", {"detail": detail}, 409)
     result = ullage("release")
-    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {detail}\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (5, "", f"error: {detail}\n")
 
 
 def test_a_period_that_is_none_is_wrong_usage(daemon: Daemon) -> None:

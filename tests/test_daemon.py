@@ -70,7 +70,7 @@ def test_where_there_is_nothing_to_look_after_it_points_to_the_demo_once(tmp_pat
     run(story())
 
 
-def test_every_mistake_of_the_configuration_is_said_with_its_line_and_exit_code_2(
+def test_every_mistake_of_the_configuration_is_said_with_its_line_and_exit_code_3(
     tmp_path: Path,
 ) -> None:
     async def story() -> None:
@@ -79,7 +79,7 @@ def test_every_mistake_of_the_configuration_is_said_with_its_line_and_exit_code_
         daemon = Daemon(tmp_path / "s", text, env={"ULLAGE_LISTEN_PROT": "1"})
         daemon.flags = ("--set", "watchdog.idel=true", "--log-level", "loud")
         code, said = await daemon.fails()
-        assert code == 2
+        assert code == 3
         for line in (1, 2, 4, 6, 7):
             assert f"ullage.toml:{line})" in said, said
         for words in ("did you mean mode", "ULLAGE_LISTEN_PROT", "did you mean ULLAGE_LISTEN_PORT",
@@ -277,7 +277,7 @@ def test_no_name_of_a_model_breaks_a_command_or_reaches_the_terminal_raw(tmp_pat
                 _, out, _ = await daemon.cli("status")
                 assert re.search(r"engine degraded +sick at .* expected a name", out)
                 assert (await daemon.client.get("/metrics")).status_code == 200
-                assert (await daemon.client.get("/")).status_code == 200
+                assert (await daemon.client.get("/plain")).status_code == 200
             assert all(c.isprintable() or c == "\u202e" for c in daemon.log.replace("\n", ""))
 
     run(story())

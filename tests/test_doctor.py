@@ -13,7 +13,6 @@ from supervisor.core.snapshot import EngineId, Installed, ModelId, Snapshot
 from supervisor.doctor import Advice, examine
 from supervisor.engines.base import EngineConfused, Habit
 from tests.builders import engine, machine, ref
-from tests.canned import running, ullage
 
 
 class Engine:
@@ -76,23 +75,3 @@ def test_a_model_that_ended_by_itself_is_named_with_its_log() -> None:
     found = asyncio.run(examine((), replace(world("a"), installed=(crashed,))))
     assert [(a.about, a.what) for a in found] == [("a/m", "ended with exit code 1")]
     assert "ullage logs a/m" in found[0].remedy
-
-
-ADVICE = {"about": "ollama", "what": "it unloads\x1b[2J after 5 min", "remedy": "set KEEP=-1"}
-
-
-def test_the_command_says_what_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with running() as daemon:
-        monkeypatch.setenv("ULLAGE_URL", daemon.address)
-        daemon.say("/api/v1/doctor", {"advice": [ADVICE]})
-        result = ullage("doctor")
-        assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout.splitlines() == [
-            "ollama",
-            "  what:  it unloads\\x1b[2J after 5 min",
-            "  to do: set KEEP=-1",
-            "1 thing to look at",
-        ]
-        assert '"remedy"' in ullage("doctor", "--json").stdout
-        daemon.say("/api/v1/doctor", {"advice": []})
-        assert ullage("doctor").stdout == "all is well: no engine works against us\n"

@@ -114,7 +114,7 @@ def row(name: str, health: Health | None, **others: Any) -> dict[str, Any]:
 
 def table(*rows: dict[str, Any], on: Screen = Screen(120)) -> list[str]:  # noqa: B008
     shown = wide.devices(rows, {r["uuid"]: r["uuid"] for r in rows}, on)
-    return [line.rstrip() for line in show._drawn([shown], on).splitlines()[1:]]
+    return [line.rstrip() for line in show.drawn([shown], on).splitlines()[1:]]
 
 
 @pytest.mark.parametrize(

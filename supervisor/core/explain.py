@@ -7,17 +7,21 @@ from typing import Any
 
 from collectors.reading import Seconds
 
+from .halt import Halt
 from .headroom import Room, rooms
-from .ladder import Rung
+from .ladder import ASLEEP, Rung
 from .lines import Lines
 from .plan import Plan, Trigger, Why
 from .policy import Policy, Retention
 from .rank import RANKINGS, VALUE
+from .refusal import of_change, of_limit, of_short
 from .retention import idle_for
 from .rows import plan_row
 from .snapshot import ModelRef, Resident, Snapshot, State
 from .status import Hold, Keeper, Status, standing
 from .watch import Finding, Kind
+from .wording import duration as duration
+from .wording import size as size
 
 _SENTENCES = {
     Why.MAKES_ROOM: "{} was chosen to go: it makes room",
@@ -46,8 +50,14 @@ _SENTENCES = {
     Why.TOGETHER: "{} was chosen to go: it is always together with one that goes",
     Why.STAYS_TOGETHER: "{} stayed: it is always together with one that may not go",
     Why.SWITCHED: "{} was chosen to go: its client has moved on to another model",
+    Why.PAUSED: "{} was left alone: it is a pause, in which only what is asked for is done",
+    Why.DRAINED: "{} was not loaded: its engine is drained",
 }
 
+
+# For whom nothing was done, and for reasons that may hold for long.
+_STAYED = frozenset(Why) - {Why.MAKES_ROOM, Why.WANTED, Why.ASKED, Why.IDLE, Why.STUCK, Why.UNUSED,
+                            Why.TOGETHER, Why.SWITCHED, Why.BARRED, Why.BRAKED}  # fmt: skip
 
 _VERBS = {
     Rung.SLEEP: "let sleep",
@@ -62,27 +72,6 @@ _VERBS = {
 
 def sentence(why: Why, name: str) -> str:
     return _SENTENCES[why].format(name)
-
-
-def size(n: float) -> str:
-    """Bytes for people: "5.6 GiB"."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(n) < 1024 or unit == "GiB":
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1024
-    raise AssertionError("unreachable")
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: "0.8 s", "41 s", "12 min", "3 h 20 min"."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def of_plan(plan: Plan) -> list[str]:
@@ -116,12 +105,17 @@ def tell(decision: Mapping[str, Any]) -> list[str]:
 def _told(row: Mapping[str, Any]) -> list[str]:
     lines = []
     frees = {a["model"]: a["shares"] for a in row["actions"]}
+    to_sleep = {a["model"] for a in row["actions"] if _only_sleeps(a)}
     for note in row["notes"]:
         text = sentence(Why(note["why"]), note["model"])
+        if note["model"] in to_sleep:
+            text = text.replace("was chosen to go", "was chosen to sleep", 1)
         if note["model"] in frees:
             verb = "needs" if Why(note["why"]) is Why.WANTED else "frees"
             text += f" ({verb} {_amounts(frees[note['model']])})"
         lines.append(text + _weighed(note, row.get("ranking")))
+    for short in row.get("short", ()):  # an older journal does not say
+        lines += of_short(short)
     if row["unmet"]:
         lines.append(f"still missing: {_amounts(row['unmet'])}")
     for blind in row.get("blind", ()):  # an older journal does not say
@@ -129,10 +123,15 @@ def _told(row: Mapping[str, Any]) -> list[str]:
     lines += [f"{barred['pool']}: {barred['why']}" for barred in row.get("barred", ())]
     if row["full"]:
         limits = ", ".join(dict.fromkeys(row["full"]))
-        lines.append(f"{len(row['full'])} more active than allowed: {limits}")
+        lines.append(f"{len(row['full'])} too many would be active: the limit of {limits}")
     if row["trigger"] == Trigger.DEMAND.value and (row["unmet"] or row["full"]):
         lines.append("nobody was unloaded: a plan that cannot succeed evicts nobody")
     return lines
+
+
+def _only_sleeps(action: Mapping[str, Any]) -> bool:
+    rungs = action.get("ladder") or ()
+    return bool(rungs) and ASLEEP.issuperset(map(Rung, rungs))
 
 
 def _weighed(note: Mapping[str, Any], ranking: str | None) -> str:
@@ -185,31 +184,83 @@ def why(
     decisions: Sequence[Mapping[str, Any]],
     departures: Sequence[Mapping[str, Any]] = (),
     findings: Iterable[Finding] = (),
+    now: float | None = None,
 ) -> list[str]:
-    """Why `ref` is where it is, and what would have to change. `decisions`, and `departures` that
-    were not our doing, newest first; so are the lines. `findings` are what is wrong now."""
+    """Why `ref` is where it is, why it left or was refused, and what would have to change.
+    `decisions`, and `departures` that were not our doing, newest first; so are the lines.
+    `findings` are what is wrong now. `now` is Unix time; None: how long ago it was is not told."""
     resident = snapshot.resident(ref)
     lines = [_whereabouts(ref, resident, snapshot, policy)]
+    if policy.pause is not None:
+        lines.append(of_pause(policy.pause, snapshot.taken_at))
+    if (halt := policy.drain_of(ref.engine)) is not None:
+        lines.append(of_drain(ref.engine, halt, snapshot.taken_at))
     if resident is not None:
         lines += _prospects(resident, snapshot, policy)
     installed = next((i for i in snapshot.installed if i.ref == ref), None)
+    if installed is not None and resident is None and installed.trouble is None:
+        lines.append(f"a request through the gateway loads it, or `ullage load {ref}`")
     if installed is not None and installed.trouble is not None:
         lines.append(f"it has trouble: {installed.trouble}")
     odd = (Kind.NO_FIT, Kind.DRIFT)
     lines += [f"it {f.detail}" for f in findings if f.ref == ref and f.kind in odd]
     waiting = [d for d in departures if d["model"] == str(ref)]
+    told: set[str] = set()  # why it stayed, which may have been the same a hundred times
     for decision in decisions:
         while waiting and waiting[0]["at"] > decision["at"]:
             lines.append(of_departure(waiting.pop(0)))
-        mine = [o for o in decision.get("outcomes", ()) if o["model"] == str(ref)]
-        notes = [n for n in decision["notes"] if n["model"] == str(ref)]
-        if mine or notes:
-            lines.append(f"{decision['id']}: {decision['cause']}")
-            for note in notes:
-                text = sentence(Why(note["why"]), note["model"])
-                lines.append(f"  {text}{_weighed(note, decision.get('ranking'))}")
-            lines += [f"  {of_outcome(o)}" for o in mine]
+        lines += _of_one(decision, str(ref), told, now)
     return lines + [of_departure(d) for d in waiting]
+
+
+def _of_one(decision: Mapping[str, Any], name: str, told: set[str], now: float | None) -> list[str]:
+    """What a decision has to do with one model. Nothing, where it stayed for a reason that was
+    `told` already."""
+    mine = [o for o in decision.get("outcomes", ()) if o["model"] == name]
+    notes = [n for n in decision["notes"] if n["model"] == name]
+    refused = _wanted(notes) and not decision["actions"]
+    if not mine and not refused:
+        notes = [n for n in notes if n["why"] not in told]
+        told |= {n["why"] for n in notes if Why(n["why"]) in _STAYED}
+    if not mine and not notes:
+        return []
+    ago = "" if now is None else f", {duration(max(0.0, now - decision['at']))} ago"
+    lines = [f"{decision['id']}{ago}: {decision['cause']}"]
+    if refused and (decision["unmet"] or decision["full"]):
+        lines.append(f"  {name} was refused")
+        notes = []
+        for short in decision.get("short", ()):
+            lines += [f"  {line}" for line in (*of_short(short), of_change(short, name))]
+        if decision["full"]:
+            limits = ", ".join(of_limit(key) for key in dict.fromkeys(decision["full"]))
+            lines.append(f"  no more may be active at once: {limits}")
+        lines += [f"  {b['pool']} cannot be read: {b['why']}" for b in decision.get("blind", ())]
+    for note in notes:
+        text = sentence(Why(note["why"]), note["model"])
+        lines.append(f"  {text}{_weighed(note, decision.get('ranking'))}")
+    lines += [f"  {barred['pool']}: {barred['why']}" for barred in decision.get("barred", ())
+              if _wanted(notes) or refused]  # fmt: skip
+    return lines + [f"  {of_outcome(o)}" for o in mine]
+
+
+def _wanted(notes: Iterable[Mapping[str, Any]]) -> bool:
+    whys = (Why.WANTED.value, Why.BARRED.value, Why.BRAKED.value)
+    return any(n["why"] in whys for n in notes)
+
+
+def of_pause(halt: Halt, now: Seconds) -> str:
+    return f"paused{_so_long(halt, now)}: only what is asked for is done; `ullage continue` ends it"
+
+
+def of_drain(engine: str, halt: Halt, now: Seconds) -> str:
+    """`engine` is its name."""
+    text = f"{engine} is drained{_so_long(halt, now)}: it takes no requests and no loads"
+    text += ", and its models leave when nobody uses them" if halt.unload else ""
+    return f"{text}; `ullage undrain` ends it"
+
+
+def _so_long(halt: Halt, now: Seconds) -> str:
+    return "" if halt.ends is None else f" for {duration(max(0.0, halt.ends - now))} more"
 
 
 def of_farewell(name: str, contexts: int) -> str:

@@ -28,6 +28,7 @@ def plan_row(plan: Plan) -> Row:
         "full": list(plan.full),
         "blind": [{"pool": b.pool, "why": b.why} for b in plan.blind],
         "barred": [{"pool": b.pool, "why": b.why} for b in plan.barred],
+        "short": [s._asdict() | {"holders": [h._asdict() for h in s.holders]} for s in plan.short],
     }
 
 

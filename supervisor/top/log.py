@@ -1,0 +1,191 @@
+"""What happened: decisions and outcomes as the journal has them, and what changed in between."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from supervisor.client import printable
+from supervisor.units import format_bytes, format_seconds
+
+from .look import BAD, GOOD, QUIET, STRONG, WARNING, Look
+
+Row = Mapping[str, Any]
+KEPT = 300  # of what was seen here; the journal keeps the rest
+RECENT = 60.0  # seconds before the newest decision
+TIME = 9  # columns of the time
+WELL = ("done", "recovered")
+
+
+class Entry(NamedTuple):
+    """`at` in Unix time."""
+
+    at: float
+    text: str
+    style: str = ""
+
+
+class Log:
+    """Decisions are taken from the journal anew each time: their outcomes come later."""
+
+    def __init__(self) -> None:
+        self._seen: deque[Entry] = deque(maxlen=KEPT)
+        self._decided: list[Entry] = []
+        self._acted: set[tuple[str, str]] = set()  # what was done by decisions of late
+
+    def say(self, at: float, text: str, style: str = "") -> None:
+        self._seen.append(Entry(at, printable(text), style))
+
+    def changed(self, before: Row, after: Row, pools: Mapping[str, str]) -> None:
+        """What is different between two states; what was decided is told with the decision."""
+        for change in changes(before, after, pools):
+            if (change.action, change.model) not in self._acted:
+                self.say(after["now"], change.text, change.style)
+
+    def decide(self, rows: Iterable[Row]) -> None:
+        """The journal's newest decisions."""
+        rows = list(rows)
+        self._decided = [e for row in rows for e in decided(row)]
+        newest = max((row["at"] for row in rows), default=0.0)
+        late = [row for row in rows if row["at"] > newest - RECENT]
+        self._acted = {(a["action"], a["model"]) for row in late for a in row["actions"]}
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Oldest first."""
+        return sorted([*self._decided, *self._seen], key=lambda e: e.at)
+
+    def lines(self, width: int, height: int, look: Look) -> list[Text]:
+        """The newest of which all fits, at the bottom the last of them."""
+        lines: list[Text] = []
+        for entry in reversed(self.entries):
+            more = wrapped(entry, width, look)
+            if lines and len(lines) + len(more) > height:
+                break
+            lines = more + lines
+        return lines[:height]
+
+
+def wrapped(entry: Entry, width: int, look: Look) -> list[Text]:
+    """Its time, and its text in as many lines as that takes: all but the first are indented."""
+    clock = time.strftime("%H:%M:%S ", time.localtime(entry.at))
+    found: list[Text] = []
+    for line in _folded(entry.text, max(12, width - TIME)):
+        head = " " * TIME if found else clock
+        found.append(Text().append(head, QUIET).append(line, entry.style))
+    return found
+
+
+def fold(text: str, width: int) -> list[Text]:
+    """`text` in lines of at most `width` cells."""
+    return [Text(line) for line in _folded(text, width)]
+
+
+def _folded(text: str, width: int) -> Iterator[str]:
+    """At spaces where there are any; what is longer than a line is broken."""
+    line = ""
+    for word in text.split(" "):
+        while cell_len(word) > width:
+            if line:
+                yield line
+                line = ""
+            cut = next(i for i in range(len(word), 0, -1) if cell_len(word[:i]) <= width)
+            yield word[:cut]
+            word = word[cut:]
+        grown = f"{line} {word}" if line else word
+        if cell_len(grown) > width:
+            yield line
+            line = word
+        else:
+            line = grown
+    yield line
+
+
+def decided(row: Row) -> Iterator[Entry]:
+    """A decision, and each outcome at its own time."""
+    mode = "" if row["mode"] == "enforce" else f" ({row['mode']} only)"
+    goes = [a["model"] for a in row["actions"] if a["action"] == "evict"]
+    loads = [a["model"] for a in row["actions"] if a["action"] == "load"]
+    text = f"{row['id']} {row['cause']}{mode}"
+    if goes:
+        text += f": unload {', '.join(goes)}"
+    if loads:
+        text += f"{',' if goes else ':'} load {', '.join(loads)}"
+    if row["unmet"]:
+        lack = ", ".join(f"{format_bytes(s['size'])} of {s['pool']}" for s in row["unmet"])
+        text += f"; still missing {lack}"
+    if not row["actions"] and row["notes"]:
+        text += "; nobody went: " + ", ".join(
+            f"{n['model']} ({n['why']})" for n in row["notes"][:3]
+        )
+    yield Entry(row["at"], printable(text), WARNING if row["unmet"] else STRONG)
+    for outcome in row["outcomes"]:
+        yield _outcome(outcome)
+
+
+def _outcome(row: Row) -> Entry:
+    text = f"{row['action']} {row['model']}: {row['result']}"
+    good, judged = row["result"] in WELL, row["judgement"]
+    if judged is not None:
+        back = format_bytes(max(0, judged["returned"]))
+        text += f", {judged['verdict']}: {back} of {format_bytes(judged['promised'])} came back"
+        good = good and judged["verdict"] in WELL
+    if row["detail"]:
+        text += f" ({row['detail']})"
+    text += f", in {format_seconds(row['took'])}"
+    return Entry(row["at"], printable(text), "" if good else BAD)
+
+
+class Change(NamedTuple):
+    """`action` is what would have done so to `model`, had it been decided."""
+
+    text: str
+    style: str = ""
+    action: str = ""
+    model: str = ""
+
+
+def changes(before: Row, after: Row, pools: Mapping[str, str]) -> Iterator[Change]:
+    """Who came, went, or is in another state; what began to be wrong, and what no longer is."""
+    yield from _of_models(before, after)
+    ups, now_ups = ({e["id"]: e for e in s["engines"]} for s in (before, after))
+    for id, engine in sorted(now_ups.items()):
+        if engine["up"] != ups.get(id, engine)["up"]:
+            up = f"engine {id} answers again" if engine["up"] else f"engine {id}: {engine['fault']}"
+            yield Change(up, GOOD if engine["up"] else BAD)
+    wrong, now_wrong = (
+        {(f["kind"], f["subject"]): f for f in s["findings"] if f["kind"] != "engine_down"}
+        for s in (before, after)
+    )
+    for key in sorted(now_wrong.keys() - wrong.keys()):
+        yield Change(f"{pools.get(key[1], key[1])}: {now_wrong[key]['detail']}", WARNING)
+    for key in sorted(wrong.keys() - now_wrong.keys()):
+        yield Change(f"{pools.get(key[1], key[1])}: no longer: {wrong[key]['detail']}")
+    if (paused := after.get("paused")) != before.get("paused"):
+        words = "resumed" if paused is None else "paused: nothing is unloaded or loaded"
+        yield Change(words, STRONG)
+    if after["mode"] != before["mode"]:
+        yield Change(f"the mode is {after['mode']} now", STRONG)
+
+
+def _of_models(before: Row, after: Row) -> Iterator[Change]:
+    old, new = ({m["name"]: m for m in s["models"]} for s in (before, after))
+    for name in sorted(old.keys() - new.keys()):
+        text = f"{name} is gone, {format_bytes(old[name]['size'])} less"
+        yield Change(text, "", "evict", name)
+    for name, model in sorted(new.items()):
+        was, state = old.get(name), model["state"]
+        if was is None:
+            text = f"{name} is {state}, {format_bytes(model['size'])}"
+            yield Change(text, "", "load", name)
+            continue
+        if was["state"] != state:
+            action = "load" if was["state"] == "loading" else "evict"
+            yield Change(f"{name}: {was['state']}, now {state}", "", action, name)
+        if was["pinned"] != model["pinned"]:
+            yield Change(f"{name} is {'pinned' if model['pinned'] else 'no longer pinned'}")

@@ -8,9 +8,10 @@ import math
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,18 +59,22 @@ def main(
     seconds: float | None = None,
     plain: bool = False,
     model: str | None = None,
+    serve: int | None = None,
 ) -> int:
     """Run the demo until Ctrl-C, or for `seconds` on its own clock; returns the exit status.
 
     `speed` is how many of its seconds pass in one. `plain`, or a stdout that is no terminal:
-    one line of text an event. `real`: a real llama-server with `model`, a GGUF file.
+    one line of text an event. `real`: a real llama-server with `model`, a GGUF file. `serve`:
+    the port at which the demo's daemon answers, besides telling what happens; 0: any free one.
     """
     if real:
         from .real import main as real_main
 
         return real_main(model)
     seen = Seen()
-    if plain or not sys.stdout.isatty():
+    if serve is not None:
+        showing = _serve(speed, seconds, seen, serve)
+    elif plain or not sys.stdout.isatty():
         showing = _tell(speed, seconds, seen)
     else:
         showing = _show(speed, seconds, seen)
@@ -105,24 +110,48 @@ async def _stoppable(work: Coroutine[Any, Any, int]) -> int:
 async def _tell(speed: float, seconds: float | None, seen: Seen) -> int:
     """Every event as a line."""
 
-    def watch(cast: Cast) -> tuple[Coroutine[Any, Any, None], ...]:
+    def watch(cast: Cast) -> AbstractAsyncContextManager[None]:
         cast.feed.hear = tell
-        return (cast.feed.follow(),)
+        return beside(cast.feed.follow())
 
     return await _rounds(speed, seconds, seen, watch)
+
+
+async def _serve(speed: float, seconds: float | None, seen: Seen, port: int) -> int:
+    """Every event as a line; the page, the API and the commands besides. The story goes on and on
+    on one machine: what was pinned or set meanwhile stays."""
+    from .serving import TRY, ListenError, configuration, served
+
+    config = configuration()
+    clock = Clock(speed, time.time() - asyncio.get_running_loop().time() * speed)
+    ends = math.inf if seconds is None else clock() + seconds
+    cast = stage(clock, config.policy)
+    cast.feed.hear = tell
+    try:
+        async with cast.world, served(cast, config, port) as server, beside(cast.feed.follow()):
+            print(f"the demo's daemon answers at {server.addresses[0]}", TRY, sep="\n", flush=True)
+            with errors_told(cast.feed):
+                while (left := ends - clock()) > 0:
+                    await play(cast, length=min(LENGTH, left))
+    except ListenError as error:
+        print(f"error: {error}\n  try: ullage demo --serve --port 0", file=sys.stderr)
+        return 1
+    finally:
+        seen.add(cast)
+    return 0
 
 
 async def _show(speed: float, seconds: float | None, seen: Seen) -> int:
     """On the whole screen."""
     with Live(console=Console(), screen=True, auto_refresh=False) as live:
 
-        def watch(cast: Cast) -> tuple[Coroutine[Any, Any, None], ...]:
-            return cast.feed.follow(), Screen(TITLE, cast.feed).show(live)
+        def watch(cast: Cast) -> AbstractAsyncContextManager[None]:
+            return beside(cast.feed.follow(), Screen(TITLE, cast.feed).show(live))
 
         return await _rounds(speed, seconds, seen, watch)
 
 
-Watch = Callable[[Cast], tuple[Coroutine[Any, Any, None], ...]]
+Watch = Callable[[Cast], AbstractAsyncContextManager[None]]
 
 
 async def _rounds(speed: float, seconds: float | None, seen: Seen, watch: Watch) -> int:
@@ -132,7 +161,7 @@ async def _rounds(speed: float, seconds: float | None, seen: Seen, watch: Watch)
     while (left := ends - clock()) > 0:
         cast = stage(clock)
         try:
-            async with cast.world, beside(*watch(cast)):
+            async with cast.world, watch(cast):
                 with errors_told(cast.feed):
                     await play(cast, length=min(LENGTH, left))
                     cast.feed.look()

@@ -1,0 +1,72 @@
+"""`ullage demo --serve`: the demo's daemon answers over HTTP, as a real one does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from supervisor import __version__
+from supervisor.config import Config, load
+from supervisor.engines import ENGINES
+from supervisor.feed import Feed
+from supervisor.listen import ListenError
+from supervisor.overrides import Overrides
+from supervisor.timeline import Timeline
+from supervisor.watcher import Watcher
+from supervisor.web.server import Server
+from supervisor.web.site import Site
+
+from .story import POLICY, QWEN, Cast
+
+__all__ = ["PORT", "TRY", "ListenError", "configuration", "served"]
+
+HOST = "127.0.0.1"
+PORT = 8552
+TRY = "try in another terminal: ullage status · ullage top · ullage why qwen3:8b · ullage settings"
+# The story's policy as a configuration has it, so that it can be changed at run time.
+FLAGS = {
+    "pools.gpu0.reserve": "1GiB",
+    "pools.gpu1.reserve": "1GiB",
+    f'models."cellar/{QWEN}".watchdog.idle_timeout': "25s",
+    "ranking": "lru",
+}
+
+
+def configuration() -> Config:
+    """What the demo's daemon is configured by."""
+    return _hurried(load(None, {}, FLAGS, kinds=frozenset(ENGINES), places=[]))
+
+
+def _hurried(config: Config) -> Config:
+    """What no setting says, and a minute is too short for."""
+    hurry = replace(config.policy, grace=POLICY.grace, busy_while_fresh=POLICY.busy_while_fresh)
+    return replace(config, policy=hurry, again=lambda texts: _hurried(config.again(texts)))
+
+
+@asynccontextmanager
+async def served(cast: Cast, config: Config, port: int) -> AsyncIterator[Server]:
+    """While this lasts, the started world of `cast` answers at `port`. Raises ListenError."""
+    world = cast.world
+    watcher = Watcher(world.loop, Feed(wall=world.clock.wall), Timeline())
+    watcher.listen()
+    site = Site(
+        door=world.door,
+        version=__version__,
+        started_at=world.clock(),
+        overrides=Overrides(config, world.loop, world.journal.shelves["overrides"]),
+        feed=watcher.feed,
+        timeline=watcher.timeline,
+    )
+    server = Server(site, HOST, port)
+    await server.start()
+    watcher.look()
+    task = asyncio.create_task(watcher.run(), name="watcher")
+    try:
+        yield server
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        watcher.feed.close()
+        await server.stop()

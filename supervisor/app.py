@@ -7,12 +7,12 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -41,6 +41,7 @@ from .engines.launched import Told
 from .engines.wire import client as engine_client
 from .events import Reported
 from .executor import Executor
+from .feed import Feed
 from .force import Force
 from .gateway import build as gateways
 from .gateway.server import Gateway
@@ -51,11 +52,16 @@ from .journal import Journal
 from .lock import Lock, Taken
 from .loop import Loop
 from .overrides import Overrides
+from .reloading import EVERY as LOOK_EVERY
+from .reloading import Reloading
 from .sampler import Sampler
 from .scout import Scout
 from .served import Launching
+from .signals import Signals
 from .sources import PERIODS, Sources
 from .stalls import MACHINE, Stalls
+from .timeline import Timeline
+from .watcher import Watcher
 from .web.server import ListenError, Server
 from .web.site import Site
 
@@ -87,6 +93,8 @@ class App:
     lock: Lock
     stalls: Stalls
     overrides: Overrides
+    reloading: Reloading
+    watcher: Watcher
     gateway: Gateway | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _former: list[Keep] = field(default_factory=list)  # engines that are configured no more
@@ -103,7 +111,9 @@ class App:
         self.journal.open()
         self.loop.policy = self.loop.keeping.configured(self.overrides.recall())
         self.loop.policy = self.loop.keeping.recall(self.loop.policy)
+        self.watcher.listen()
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
+        self._tasks.append(asyncio.create_task(self.watcher.run(), name="watcher"))
         self._tasks.append(asyncio.create_task(self.scout.look(), name="find engines"))
         await self._end_former()
         if self.gateway is not None:
@@ -114,6 +124,8 @@ class App:
     async def stop(self) -> None:
         """Finish the action under way, write the state, let go. Bounded by END."""
         started = time.monotonic()
+        self.watcher.feed.tell("daemon", text="stopping")
+        self.watcher.feed.close()
         self.stalls.close()
         await self.jobs.stop()
         await asyncio.gather(self.loop.drain(DRAIN), self._end_gateway(), self._end_engines())
@@ -197,6 +209,9 @@ def build(
     door = Door(loop)
     overrides = Overrides(config, loop, journal.shelves["overrides"])
     gateway = gateways.build(config, loop) if config.gateway.enabled else None
+    watcher = Watcher(loop, Feed(), Timeline())
+    reloading = Reloading(overrides)
+    reloading.tell.append(partial(watcher.feed.tell, "config"))
     site = Site(
         door=door,
         version=__version__,
@@ -205,7 +220,10 @@ def build(
         allowed_hosts=frozenset(config.allowed_hosts),
         bound_host=config.listen_host,
         overrides=overrides,
+        reloading=reloading,
         gateway=None if gateway is None else gateways.shown(gateway),
+        feed=watcher.feed,
+        timeline=watcher.timeline,
     )
     server = Server(site, config.listen_host, config.listen_port, config.socket)
     loop.pace = Pace(config.sample_interval)
@@ -213,14 +231,18 @@ def build(
     jobs = Jobs(loop.post, config.sample_interval, period=lambda: loop.period)
     scout = Scout(client, config.engines, config.detect, sampler.engines, loop.post)
     if gateway is not None:
+        reloading.take.append(gateway.gate.keys.add)
         scout.ours = lambda: (gateway.port,) if gateway.addresses else ()
+    reloading.takes = scout.takes
+    reloading.take.append(scout.take)
+    jobs.every["read the configuration"] = (LOOK_EVERY, reloading.look)
     jobs.every["find engines"] = (DETECT_EVERY, scout.look)
     jobs.every["compare rankings"] = (COMPARE_EVERY, door.compare)
     if gateway is not None:
         jobs.every["listen"] = (LISTEN_EVERY, gateway.start)
     lock = Lock(config.state_dir)
     stalls = Stalls(loop.post, pressure_files())
-    parts = (server, journal, client, scout, lock, stalls, overrides, gateway)
+    parts = (server, journal, client, scout, lock, stalls, overrides, reloading, watcher, gateway)
     return App(config, loop, door, jobs, *parts)
 
 
@@ -257,10 +279,8 @@ def pressure_files() -> list[str]:
 
 async def serve(app: App) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit code."""
-    ended = asyncio.Event()
-    running = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        running.add_signal_handler(number, ended.set)
+    signals = Signals()
+    signals.listen()
     try:
         await app.start()
     except (ListenError, Taken) as error:
@@ -269,8 +289,10 @@ async def serve(app: App) -> int:
         return 1
     log.info("listening on %s (pid %d)", ", ".join(app.server.addresses), os.getpid())
     introduction = asyncio.create_task(_introduce(app.loop), name="introduction")
-    await ended.wait()
+    reads = asyncio.create_task(signals.serve(app.reloading), name="SIGHUP")
+    await signals.ended.wait()
     introduction.cancel()
+    reads.cancel()
     log.info("stopping: finishing the action under way")
     await app.stop()
     log.info("stopped")

@@ -1,8 +1,8 @@
-"""Writes the tables of the README, and the JSON Schema of the configuration file, from the code
-that they describe.
+"""Writes the tables of the README and of reference.md, and the JSON Schema of the configuration
+file, from the code that they describe.
 
-`python -m deploy.tables` brings README.md and ullage.schema.json up to date; with `--check` it
-changes nothing and ends with 1 if they are not what the code says.
+`python -m deploy.tables` brings them up to date; with `--check` it changes nothing and ends with 1
+if they are not what the code says.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -27,8 +27,11 @@ from supervisor.web.operations import Operation
 from supervisor.web.site import Site
 from supervisor.web.table import operations
 
+from .commands import commands
+
 AS_INNER = "as what answers inside"
 README = Path(__file__).parent.parent / "README.md"
+REFERENCE = Path(__file__).with_name("reference.md")
 SCHEMA = Path(__file__).with_name("ullage.schema.json")
 
 
@@ -116,9 +119,12 @@ TABLES = {
 }
 
 
-def written(text: str) -> str:
+REFERENCE_TABLES = {"commands": commands}
+
+
+def written(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
     """`text` with each table put between its markers. Raises ValueError where one is missing."""
-    for name, table in TABLES.items():
+    for name, table in tables.items():
         begin, end = (f"<!-- {name}: {edge} -->\n" for edge in ("begin", "end"))
         head, found, rest = text.partition(begin)
         _, closed, tail = rest.partition(end)
@@ -160,7 +166,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.tables", description=__doc__)
     parser.add_argument("--check", action="store_true", help="say whether they are up to date")
     check = parser.parse_args(arguments).check
-    documents = {README: written(README.read_text()), SCHEMA: schema(ENGINES)}
+    documents = {
+        README: written(README.read_text()),
+        REFERENCE: written(REFERENCE.read_text(), REFERENCE_TABLES),
+        SCHEMA: schema(ENGINES),
+    }
     stale = {p: text for p, text in documents.items() if not p.exists() or p.read_text() != text}
     for path, text in stale.items():
         if check:

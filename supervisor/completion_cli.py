@@ -12,8 +12,9 @@ from .asking import examples
     'eval "$(ullage completion bash)"        # in ~/.bashrc',
     'eval "$(ullage completion zsh)"         # in ~/.zshrc',
     "ullage completion fish > ~/.config/fish/completions/ullage.fish",
+    "ullage completion powershell | Out-String | Invoke-Expression    # in $PROFILE",
 ))  # fmt: skip
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish", "powershell"]))
 def completion(shell: str) -> None:
     """Print the script that makes TAB complete commands, options and models."""
     root, kind = click.get_current_context().find_root().command, get_completion_class(shell)

@@ -142,7 +142,7 @@ def test_every_command_that_asks_takes_the_address_too(command):
 # -- completion
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
 def test_completion_prints_a_script_for_the_shell(shell):
     result = ullage("completion", shell)
     assert result.exit_code == 0

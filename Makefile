@@ -5,6 +5,7 @@
 # make bench-policy  is the right model kept? Traces replayed, against the best that could be done
 # make bench-gateway, bench-swap   what the gateway costs, beside nginx; one model for another
 # make soak    thirty clients, three models, room for two, five minutes; a picture in soak.svg
+# make pictures   takes the README's pictures anew: the page and the dashboard
 # make docs   writes the README's tables and the dashboard from the code; ARGS=--check compares
 # Variables: PYTHON (3.11 or newer), ARGS (passed on, as in `make run ARGS="--mode advise"`)
 
@@ -25,7 +26,7 @@ CLIENTS_NPM = openai@7.57.0 ollama@0.6.4
 # the processes they start imports, takes longer than the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check lint format demo demo-real bench bench-policy bench-gateway bench-swap soak docs clean
+.PHONY: run test check lint format demo demo-real bench bench-policy bench-gateway bench-swap soak docs pictures clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
@@ -73,6 +74,9 @@ soak: .venv/.dev .venv/.real
 docs: .venv/.run
 	.venv/bin/python -m deploy.tables $(ARGS)
 	.venv/bin/python -m grafana.build $(ARGS)
+
+pictures: .venv/.dev
+	.venv/bin/python -m deploy.pictures $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

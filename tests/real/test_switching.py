@@ -59,7 +59,7 @@ def test_single_model_mode_switched_on_live_holds_for_the_next_load(tmp_path: Pa
                 router = psutil.Process(clients.router.pid)
 
                 out = await settings(daemon, "set", "single_model_mode", "true")
-                assert "with --apply-now" in out
+                assert "to apply it at once: ullage settings set --apply-now" in out
                 before = len(await daemon.decisions())
                 await daemon.wait(lambda s: s["uptime"] > 0)
                 await clients.chat(A)

@@ -3,9 +3,8 @@ Reads, and changes nothing; what may not be read is not known."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import psutil
 from collectors.process import cgroup_of, list_commands, listener, name_of
 
 from .adopt import Recipe, Seen
+from .dropins import texts
 
 UNITS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
          "usr/lib/systemd/system", "lib/systemd/system")  # fmt: skip
@@ -37,10 +37,11 @@ def look(
     group = None if pid is None else cgroup_of(pid, root)
     unit, of_user = _unit_in(group or "")
     unit = unit or _installed(recipe, root)
-    texts = [] if unit is None else list(_unit_texts(unit, root))
+    places = [f"{folder}/{unit}" for folder in UNITS if unit is not None]
+    files = list(texts(root, places))
     said = None
     if recipe.variable is not None:
-        said = _of_process(pid, recipe.variable, root) or _of_unit(texts, recipe.variable)
+        said = _of_process(pid, recipe.variable, root) or _of_unit(files, recipe.variable)
     return Seen(
         addresses=addresses,
         pid=pid,
@@ -48,7 +49,7 @@ def look(
         unit=unit,
         of_user=of_user,
         container=unit is None and bool(_CONTAINER.search(group or "")),
-        started=_started(texts),
+        started=_started(files),
         said=said,
         name=name,
         ours=ours,
@@ -87,31 +88,6 @@ def _installed(recipe: Recipe, root: Path) -> str | None:
     if recipe.unit is None:
         return None
     return recipe.unit if any((root / d / recipe.unit).is_file() for d in UNITS) else None
-
-
-def _unit_texts(unit: str, root: Path) -> Iterator[str]:
-    """The unit, then its drop-ins, in the order in which systemd reads them."""
-    for folder in UNITS:
-        if (text := _text(root / folder / unit)) is not None:
-            yield text
-            break
-    dropped: dict[str, Path] = {}
-    for folder in reversed(UNITS):
-        place = root / folder / f"{unit}.d"
-        try:
-            dropped |= {n: place / n for n in os.listdir(place) if n.endswith(".conf")}
-        except OSError:
-            continue
-    for name in sorted(dropped):
-        if (text := _text(dropped[name])) is not None:
-            yield text
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").replace("\\\n", " ")
-    except OSError:
-        return None
 
 
 def _of_process(pid: int | None, variable: str, root: Path) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from collectors.reading import Bytes, Seconds
 
+from .dropins import texts
 from .units import UnitError, parse_duration
 
 EARLYOOM, OOMD = "earlyoom", "systemd-oomd"
@@ -42,7 +43,7 @@ def killers(commands: Mapping[int, Sequence[str]], root: Path) -> tuple[Killer, 
         if name == EARLYOOM:
             found[name] = earlyoom(argv[1:])
         elif name == OOMD:
-            found[name] = oomd(_texts(root))
+            found[name] = oomd(texts(root, OOMD_FILES))
     return tuple(found.values())
 
 
@@ -80,26 +81,3 @@ def oomd(texts: Iterable[str]) -> Killer:
             except UnitError:
                 continue
     return Killer(OOMD, after=after)
-
-
-def _texts(root: Path) -> Iterator[str]:
-    for file in OOMD_FILES:
-        if (text := _text(root / file)) is not None:
-            yield text
-            break
-    dropped: dict[str, Path] = {}
-    for file in reversed(OOMD_FILES):
-        try:
-            dropped |= {p.name: p for p in (root / f"{file}.d").iterdir() if p.suffix == ".conf"}
-        except OSError:
-            continue
-    for name in sorted(dropped):
-        if (text := _text(dropped[name])) is not None:
-            yield text
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -22,6 +22,19 @@ from .asking import (
 from .client import Answer, Client
 
 DRY = "Only say what would be done; exit code 5: it would be refused."
+
+
+def _how(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of those who make models go."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is."),
+        click.option("--dry-run", is_flag=True, help=DRY),
+        click.option("--later", is_flag=True, help="Do not wait until those in use have left."),
+        click.option("--no-wait", is_flag=True, help="Those in use stay."),
+        click.option("--force", is_flag=True, help="Busy ones too. Their requests fail."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(epilog=examples(
@@ -70,11 +83,7 @@ def sleep(client: Client, models: tuple[str, ...], as_json: bool) -> None:
 ))  # fmt: skip
 @click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=names("models"))
 @click.option("--all", "every", is_flag=True, help="Every model that may go.")
-@click.option("--force", is_flag=True, help="Busy ones too. Their requests fail.")
-@click.option("--no-wait", is_flag=True, help="Those in use stay.")
-@click.option("--later", is_flag=True, help="Do not wait here until those in use have left.")
-@click.option("--dry-run", is_flag=True, help=DRY)
-@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is.")
+@_how
 @asks(EVICT_TIMEOUT)
 def unload(client: Client, models: tuple[str, ...], every: bool, **how: bool) -> None:
     """Unload models by name, or all of them. Pinned ones stay.
@@ -99,11 +108,7 @@ def unload(client: Client, models: tuple[str, ...], every: bool, **how: bool) ->
 @click.option("--all", "every", is_flag=True, help="Every model that may go.")
 @click.option("--free", metavar="SIZE", help="As many as it takes for this much headroom.")
 @click.option("--pool", metavar="POOL", help="Where to make headroom: gpu0, ram, or a pool's id.")
-@click.option("--force", is_flag=True, help="Busy ones too. Their requests fail.")
-@click.option("--no-wait", is_flag=True, help="Those in use stay.")
-@click.option("--later", is_flag=True, help="Do not wait here until those in use have left.")
-@click.option("--dry-run", is_flag=True, help=DRY)
-@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it is.")
+@_how
 @asks(EVICT_TIMEOUT)
 def evict(
     client: Client,

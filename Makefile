@@ -32,13 +32,14 @@ run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
 
 # What is installed into environments of their own is fetched side by side.
-# The slow ones mostly wait, for processes of their own: they run side by side. Beside a real
-# server nothing runs: what memory came back is measured there, and against the clock.
+# The slow ones mostly wait, for processes of their own: they run side by side, and those that share
+# a server on one worker. Beside the real ones nothing runs: what memory came back is measured there,
+# and against the clock.
 test:
 	@$(MAKE) --no-print-directory -j3 .venv/.real .venv/.other .venv/.clients
 	@$(MAKE) --no-print-directory lint
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -n auto -m "not slow and not real" $(ARGS)
-	$(PYTEST) -n auto -m "slow and not (real or gpu)" $(ARGS)
+	$(PYTEST) -n 3 --dist loadgroup -m "slow and not (real or gpu)" $(ARGS)
 	$(PYTEST) -m "real or gpu" $(ARGS)
 
 check: .venv/.dev lint

@@ -10,7 +10,7 @@ import pytest
 from tests.clients.conftest import Stage
 from tests.clients.program import Program, needs
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clients")]
 
 SCRIPTS = {"python": "with_ollama.py", "node": "with_ollama.cjs"}
 QWEN, GEMMA, OTHER = "qwen3:8b", "gemma3:4b", "a"

@@ -31,15 +31,16 @@ unexport PYTHONDONTWRITEBYTECODE
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
 
-# What is installed into environments of their own is fetched side by side.
-# The slow ones mostly wait, for processes of their own: they run side by side, and those that share
-# a server on one worker. Beside the real ones nothing runs: what memory came back is measured there,
-# and against the clock.
+# What is installed into environments of their own is fetched side by side. The slow ones mostly wait,
+# for processes of their own: they run side by side, and the gateway's clients beside them, who share
+# one server. Beside the real ones nothing runs: what memory came back is measured there, and
+# against the clock.
 test:
-	@$(MAKE) --no-print-directory -j3 .venv/.real .venv/.other .venv/.clients
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j3 lint .venv/.real .venv/.other .venv/.clients
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -n auto -m "not slow and not real" $(ARGS)
-	$(PYTEST) -n 3 --dist loadgroup -m "slow and not (real or gpu)" $(ARGS)
+	$(PYTEST) -m clients $(ARGS) >.venv/clients.out 2>&1 & clients=$$!; \
+	$(PYTEST) -n auto -m "slow and not (real or gpu or clients)" $(ARGS); slow=$$?; \
+	wait $$clients; clients=$$?; cat .venv/clients.out; exit $$((slow + clients))
 	$(PYTEST) -m "real or gpu" $(ARGS)
 
 check: .venv/.dev lint

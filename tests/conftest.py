@@ -14,7 +14,7 @@ from hypothesis import settings
 from tests.nvml.fake_nvml import build, compiler
 
 settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True)
-settings.register_profile("thorough", max_examples=300, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=250, deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.clients.conftest import Stage
 from tests.clients.program import Program, needs
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clients")]
+pytestmark = [pytest.mark.slow, pytest.mark.clients]
 
 SCRIPTS = {"python": "with_ollama.py", "node": "with_ollama.cjs"}
 QWEN, GEMMA, OTHER = "qwen3:8b", "gemma3:4b", "a"

@@ -12,7 +12,7 @@ from tests.clients.host import TOKEN
 from tests.clients.program import Program, needs
 from tests.real.test_real_engine import A, B, C
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clients")]
+pytestmark = [pytest.mark.slow, pytest.mark.clients]
 
 SCRIPTS = {"python": "with_openai.py", "node": "with_openai.cjs"}
 

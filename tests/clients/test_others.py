@@ -12,7 +12,7 @@ from tests.clients.host import TOKEN
 from tests.clients.program import CLIENTS, Program, command, environment, needs
 from tests.real.test_real_engine import A, B, C
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clients")]
+pytestmark = [pytest.mark.slow, pytest.mark.clients]
 
 LITELLM = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else it asks the network for prices
 

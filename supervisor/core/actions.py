@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from collectors.reading import Blind, Bytes, PoolId, Seconds
+from collectors.reading import NONE, Blind, Bytes, PoolId, Seconds
 
 from .ladder import Rung
 from .snapshot import ModelRef, Share
@@ -128,7 +128,8 @@ class Holder(NamedTuple):
 
 class Short(NamedTuple):
     """Why a demand does not fit into one pool, in bytes. `reclaimable` would come back if all went
-    who may; `missing` even then."""
+    who may; `missing` even then. `budget` is what models may hold of it, None: all; `held` what
+    they do."""
 
     pool: PoolId
     needs: Bytes
@@ -139,6 +140,8 @@ class Short(NamedTuple):
     reclaimable: Bytes
     missing: Bytes
     holders: tuple[Holder, ...]
+    budget: Bytes | None = None
+    held: Bytes = NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,26 @@ from .wording import size
 def of_short(row: Mapping[str, Any]) -> list[str]:
     """What a demand needs of a pool and what there is, then who has the rest."""
     aside = row["reserve"] + row["promised"]
-    text = f"it needs about {size(row['needs'])} of {row['pool']}, {size(row['free'])} is free"
-    text += f" ({size(aside)} set aside)" if aside else ""
+    text = f"it needs about {size(row['needs'])} of {row['pool']}, "
+    if _is_tighter(row):
+        of_it = f"models may hold {size(row['budget'])} of it (pools.{row['pool']}.budget)"
+        text += f"{of_it}, hold {size(row['held'])}"
+    else:
+        text += f"{size(row['free'])} is free"
+        text += f" ({size(aside)} set aside)" if aside else ""
     lines = [f"{text} and {size(row['reclaimable'])} can be reclaimed"]
     if row["holders"]:
         who = "; ".join(_holder(h) for h in row["holders"])
         lines.append(f"the rest of {row['pool']} is held: {who}")
     return lines
+
+
+def _is_tighter(row: Mapping[str, Any]) -> bool:
+    """Is it the budget that leaves the least? Older rows say nothing of it."""
+    budget: int | None = row.get("budget")
+    if budget is None:
+        return False
+    return bool(budget - row["held"] < row["free"] - row["reserve"] - row["promised"])
 
 
 def _holder(row: Mapping[str, Any]) -> str:
@@ -33,6 +46,8 @@ def of_change(row: Mapping[str, Any], name: str) -> str:
     if row["needs"] > row["total"] - row["reserve"]:
         spare = size(row["total"] - row["reserve"])
         return f"{name} can never fit: {row['pool']} has {spare} in all, besides its reserve"
+    if (budget := row.get("budget")) is not None and row["needs"] > budget:
+        return f"{name} can never fit: models may hold {size(budget)} of {row['pool']}, its budget"
     alone = [h for h in holders if h["size"] >= missing]
     if alone:
         ways = " or ".join(_gone(h) for h in alone[:3])

@@ -41,6 +41,8 @@ def shorts(
             reclaimable=frees(snapshot, could, room.pool),
             missing=missing[room.pool],
             holders=_holders(snapshot, room.pool, room.total, whys, could),
+            budget=room.budget,
+            held=room.held,
         )
         for room in rooms(snapshot, policy, missing.keys())
     )

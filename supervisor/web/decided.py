@@ -98,7 +98,7 @@ class Holder(Row):
 
 class Short(Row):
     """Why a wish does not fit into one pool. `missing` is what would lack even if all went who
-    may."""
+    may; `budget` what models may hold of it, `held` what they do."""
 
     pool: PoolName
     needs: Size
@@ -109,6 +109,8 @@ class Short(Row):
     reclaimable: Size
     missing: Size
     holders: list[Holder]
+    budget: Size | None = None
+    held: Size = 0
 
 
 class Planned(Row):

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from collectors.reading import gib
+from collectors.reading import Bytes, gib
 from supervisor.core.explain import of_plan, why
 from supervisor.core.plan import plan
-from supervisor.core.policy import Policy
+from supervisor.core.policy import Amount, Policy, PoolPolicy
 from supervisor.core.record import Decision, Mode
 from supervisor.core.refusal import of_change, of_limit, of_short
 from supervisor.core.rows import decision_row, plan_row
@@ -150,3 +150,25 @@ def test_an_older_journal_does_not_say_what_was_short() -> None:
     old = {k: v for k, v in decided(1, 13).items() if k != "short"}
     lines = why(ref("new"), world(), PINNED, [old])
     assert "  ollama/new was refused" in lines
+
+
+def budgeted(size: float) -> Policy:
+    card = PoolPolicy(reserve=Amount(size=Bytes(0)), budget=Amount(size=gib(size)))
+    return replace(PINNED, pools={GPU: card})
+
+
+def test_where_the_budget_leaves_the_least_it_is_the_budget_that_is_told() -> None:
+    policy = budgeted(15)
+    found = row(12, policy)
+    assert (found["budget"], found["held"]) == (gib(15), gib(14))
+    assert of_short(found)[0] == (
+        "it needs about 12.0 GiB of gpu:0, models may hold 15.0 GiB of it (pools.gpu:0.budget),"
+        " hold 14.0 GiB and 6.0 GiB can be reclaimed"
+    )
+    assert of_change(row(16, policy), "x") == (
+        "x can never fit: models may hold 15.0 GiB of gpu:0, its budget"
+    )
+    roomy = budgeted(20)
+    assert "2.0 GiB is free" in of_short(row(12, roomy))[0]
+    older = {k: v for k, v in found.items() if k not in ("budget", "held")}
+    assert "2.0 GiB is free" in of_short(older)[0]

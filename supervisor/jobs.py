@@ -8,6 +8,7 @@ the scheduler, and a guard that runs with the pace notices a step and repairs it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -50,7 +51,8 @@ class Jobs:
         """Needs a running event loop."""
         logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns at every late tick
         for name, (seconds, work) in self.every.items():
-            self.scheduler.add_job(work, IntervalTrigger(seconds=seconds), id=name, name=name)
+            trigger = IntervalTrigger(seconds=seconds)
+            self.scheduler.add_job(_to_its_end, trigger, (work,), id=name, name=name)
         self.scheduler.start()
         self._pace = asyncio.create_task(self.pace(), name="pace")
 
@@ -91,3 +93,9 @@ class Jobs:
         """Count every job's next run from now, by the clock as it is now."""
         for job in self.scheduler.get_jobs():
             job.reschedule(IntervalTrigger(seconds=self.every[job.id][0]))
+
+
+async def _to_its_end(work: Callable[[], Awaitable[None]]) -> None:
+    """A job that is under way when the scheduler ends is cancelled: no failure to be told of."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await work()

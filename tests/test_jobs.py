@@ -142,3 +142,24 @@ def test_after_a_step_back_the_scheduler_s_jobs_run_again_within_their_period() 
     stuck, mended = asyncio.run(story())
     assert stuck > timedelta(minutes=59)
     assert mended <= timedelta(seconds=15)
+
+
+def test_a_job_that_is_under_way_at_the_end_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def play() -> None:
+        jobs = Jobs(lambda event: None, Seconds(60), {"waits": (Seconds(0.01), work)})
+        jobs.start()
+        async with asyncio.timeout(20):
+            await begun.wait()
+        await jobs.stop()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(play())
+    assert begun.is_set()
+    assert caplog.records == []

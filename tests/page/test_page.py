@@ -240,6 +240,13 @@ def test_names_are_text_whoever_chose_them(stage: Stage, visits: Any) -> None:
     assert page.locator("img").count() == 1
 
 
+def test_what_is_refused_says_what_is_missing(stage: Stage, visits: Any) -> None:
+    page = visits(stage).open()
+    stage.ask(lambda door: door.free(gib(30), GPU, wait=False))
+    page.wait_for_selector("#decisions summary:has-text('refused, ')")
+    assert "missing" in page.inner_text("#decisions summary >> nth=0")
+
+
 @pytest.mark.parametrize("status", [404, 503])  # none are told, or too many pages listen
 def test_without_events_it_looks_every_two_seconds(stage: Stage, visits: Any, status: int) -> None:
     visit = visits(stage)

@@ -79,6 +79,12 @@ function result(decision) {
 const WORDS = { done: "done", refused: "not all of it", failed: "failed", waiting: "under way", nothing: "nothing to do", wish: "only said" };
 const VERBS = { evict: "unload", load: "load", cancel: "end requests of" };
 
+function word(decision, is) {
+  if (is !== "refused" || decision.outcomes.some((o) => o.result === "done")) return WORDS[is];
+  const missing = decision.unmet.map((share) => `${bytes(share.size)} of ${shown(share.pool)}`);
+  return missing.length ? `refused, ${missing.join(", ")} missing` : "refused";
+}
+
 function gist(decision) {
   const by = new Map();
   for (const { action, model } of decision.actions) by.set(action, [...(by.get(action) ?? []), model]);
@@ -115,7 +121,7 @@ function row(first) {
       text(sign, SIGNS[is]);
       text(time, moment(now.at));
       text(cause, shown(now.cause));
-      text(what, [WORDS[is], gist(now)].filter(Boolean).join(": "));
+      text(what, [word(now, is), gist(now)].filter(Boolean).join(": "));
       if (changed && details.open) open();
     },
   };

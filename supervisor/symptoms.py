@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from collectors import meminfo, nvidia_pci
 from collectors.machine import HERE, Machine, find, fold
 from collectors.owner import Owner, read_all
 from collectors.process import list_commands, listener
@@ -26,7 +27,6 @@ from .core.policy import ACCELERATOR_RESERVE, HOST_RESERVE
 from .killers import killers
 
 LISTENING = "0A"  # a socket's state, as /proc/net/tcp has it
-NVIDIA, DISPLAY = "0x10de", "0x03"  # a vendor of the PCI bus, and its class of graphics cards
 TIME_ERROR = 5  # what adjtimex answers while nobody keeps the clock
 
 _SECRET = re.compile(r"^\s*(?:token|key)\s*=", re.MULTILINE)
@@ -74,7 +74,7 @@ def pools(found: Machine) -> Iterator[tuple[str, str, Bytes, Bytes]]:
 def of_host(root: Path = HERE, port: int | None = None) -> dict[str, Any]:
     """What the kernel says. `port`: where the daemon listens, if one does."""
     commands = list_commands(root)
-    memory = _meminfo(root)
+    memory = _memory(root)
     return {
         "cards": cards(root),
         "pids": pids(root),
@@ -83,8 +83,8 @@ def of_host(root: Path = HERE, port: int | None = None) -> dict[str, Any]:
         "hidden": hidden(root),
         "listening": tuple(listening(root)) or None,
         "killers": killers(commands, root) if commands else None,
-        "ram": memory.get("MemTotal"),
-        "swap": memory.get("SwapTotal"),
+        "ram": None if memory is None else memory.total,
+        "swap": None if memory is None else memory.swap_total,
         "overcommit": _number(root / "proc/sys/vm/overcommit_memory"),
         "files": files(root, None if port is None else listener(port, root)),
         **(clocks() if root == HERE else {}),
@@ -125,12 +125,7 @@ def hidden(root: Path) -> bool | None:
 
 def cards(root: Path) -> int | None:
     """NVIDIA's graphics cards on the PCI bus, with a driver or without."""
-    try:
-        places = sorted((root / "sys/bus/pci/devices").iterdir())
-    except OSError:
-        return None
-    kinds = [(_text(p / "vendor") or "", _text(p / "class") or "") for p in places]
-    return sum(v.strip() == NVIDIA and c.startswith(DISPLAY) for v, c in kinds)
+    return len(nvidia_pci.gpus(root)) if (root / nvidia_pci.DEVICES).is_dir() else None
 
 
 def listening(root: Path) -> Iterator[tuple[str, int]]:
@@ -211,13 +206,11 @@ def of_folder(path: Path) -> dict[str, Any]:
     return found
 
 
-def _meminfo(root: Path) -> dict[str, Bytes]:
-    lines = (line.split() for line in (_text(root / "proc/meminfo") or "").splitlines())
-    return {
-        words[0].rstrip(":"): Bytes(int(words[1]) * 1024)
-        for words in lines
-        if len(words) > 1 and words[1].isdecimal()
-    }
+def _memory(root: Path) -> meminfo.Meminfo | None:
+    try:
+        return meminfo.parse((root / "proc/meminfo").read_bytes())
+    except OSError:
+        return None
 
 
 def _number(path: Path) -> int | None:

@@ -29,3 +29,13 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if sys.platform != "linux" or compiler() is None:
         pytest.skip("the fake driver needs Linux and a C compiler")
     return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """For the command line: nothing of whoever runs the tests, and a folder of its own."""
+    for name in list(os.environ):
+        if name.startswith("ULLAGE_") or name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)

@@ -21,13 +21,7 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = sorted(cli.commands)
 
 
-@pytest.fixture(autouse=True)
-def a_bare_environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith("ULLAGE_") or name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -13,14 +12,7 @@ import pytest
 import supervisor
 from tests.canned import ullage
 
-
-@pytest.fixture(autouse=True)
-def a_bare_environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith("ULLAGE_") or name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 @pytest.fixture

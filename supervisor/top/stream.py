@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from http.client import HTTPException
 
 from supervisor.client import Client, Garbled, Refused
+from supervisor.following import API, parse
 
-PATH = "/api/v1/events"
 SILENCE = 40.0  # seconds: the daemon says something every 15
 OPEN = "open"  # what is told before the first event
 
@@ -26,12 +26,9 @@ def kinds(client: Client) -> Iterator[str]:
     """
     listening = {"Accept": "text/event-stream"}
     try:
-        with client.stream(PATH, SILENCE, {}, listening) as lines:
+        with client.stream(API, SILENCE, {}, listening) as lines:
             yield OPEN
-            for line in lines:
-                name, _, value = line.partition(b":")
-                if name == b"event":
-                    yield value.strip().decode("ascii", "replace")
+            yield from (event.kind for event in parse(lines))
     except Refused as error:
         raise NoEvents(error.what) from None
     except (OSError, HTTPException, ValueError) as error:

@@ -5,8 +5,14 @@
 # make bench-policy  is the right model kept? Traces replayed, against the best that could be done
 # make bench-gateway, bench-swap   what the gateway costs, beside nginx; one model for another
 # make soak    thirty clients, three models, room for two, five minutes; a picture in soak.svg
+# make load    a thousand streams, twenty engines, two hundred models, eight GPUs, half an hour; plots in load/
+# make stories   any order of whatever may happen, another one every time: 50,000 steps, a quarter of an hour
+# make fuzz   parsers of what engines, clients and files say, fed with nonsense: FUZZ=300 seconds
+# make faults   breaks one thing after the other, two hundred kills among them, and prints the scorecard
 # make pictures   takes the README's pictures anew: the page and the dashboard
-# make docs   writes the README's tables and the dashboard from the code; ARGS=--check compares
+# make deploy-check   has every file in deploy/ read by its own linter, and prints a table
+# make docs   writes the README's tables and the dashboards from the code; ARGS=--check compares
+# make supply lock files, licences and the bill of materials; ARGS=--check compares, --renew asks for newer ones
 # Variables: PYTHON (3.11 or newer), ARGS (passed on, as in `make run ARGS="--mode advise"`)
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -26,7 +32,7 @@ CLIENTS_NPM = openai@7.57.0 ollama@0.6.4
 # the processes they start imports, takes longer than the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check lint format demo demo-real bench bench-policy bench-gateway bench-swap soak docs pictures clean
+.PHONY: run test check fast lint format demo demo-real bench bench-policy bench-gateway bench-swap soak load stories fuzz faults docs pictures deploy-check supply clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
@@ -37,14 +43,18 @@ run: .venv/.run
 # against the clock.
 test:
 	@$(MAKE) --no-print-directory -j3 lint .venv/.real .venv/.other .venv/.clients
-	HYPOTHESIS_PROFILE=thorough $(PYTEST) -n auto -m "not slow and not real" $(ARGS)
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -n auto --dist worksteal -m "not slow and not real" $(ARGS)
 	$(PYTEST) -m clients $(ARGS) >.venv/clients.out 2>&1 & clients=$$!; \
-	$(PYTEST) -n auto -m "slow and not (real or gpu or clients)" $(ARGS); slow=$$?; \
+	$(PYTEST) -n 3 --dist worksteal -m "slow and not (real or gpu or clients)" $(ARGS); slow=$$?; \
 	wait $$clients; clients=$$?; cat .venv/clients.out; exit $$((slow + clients))
 	$(PYTEST) -m "real or gpu" $(ARGS)
 
-check: .venv/.dev lint
-	$(PYTEST) -n auto -m "not slow and not real"
+# The types of a tree that is new take one core for half a minute: the tests do not wait for them.
+check: .venv/.dev
+	@$(MAKE) --no-print-directory -j2 lint fast
+
+fast: .venv/.dev
+	$(PYTEST) -n auto --dist worksteal -m "not slow and not real"
 
 lint: .venv/.dev
 	.venv/bin/ruff format --check --quiet
@@ -76,12 +86,32 @@ bench-swap: .venv/.dev .venv/.real
 soak: .venv/.dev .venv/.real
 	.venv/bin/python -m benchmarks crowd --picture soak.svg $(ARGS)
 
+load: .venv/.dev
+	.venv/bin/python -m tests.load $(ARGS)
+	.venv/bin/python -m tests.load.hours
+
+stories: .venv/.dev
+	HYPOTHESIS_PROFILE=long $(PYTEST) tests/stateful $(ARGS)
+
+FUZZ ?= 60
+fuzz: .venv/.dev
+	.venv/bin/python -m tests.hostile.fuzz $(FUZZ) $(ARGS)
+
+faults: .venv/.dev
+	.venv/bin/python -m tests.faults $(ARGS)
+
 docs: .venv/.run
 	.venv/bin/python -m deploy.tables $(ARGS)
 	.venv/bin/python -m grafana.build $(ARGS)
 
 pictures: .venv/.dev
 	.venv/bin/python -m deploy.pictures $(ARGS)
+
+deploy-check: .venv/.dev
+	.venv/bin/python -m deploy.check $(ARGS)
+
+supply: .venv/.dev
+	.venv/bin/python -m deploy.supply $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

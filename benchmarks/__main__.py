@@ -1,5 +1,5 @@
-"""`python -m benchmarks [NAME …]`: planning, status, owning, sampling, at_rest. Prints one table;
-medians, and of a look at the machine the mean. Those of OWN have tables of their own."""
+"""`python -m benchmarks [NAME …]`: planning, status, owning, sampling, scraping, at_rest. Prints
+one table; medians, and of a look at the machine the mean. Those of OWN have tables of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from . import at_rest, crowd, gateway, owning, planning, policy, sampling, status, swap
+from . import at_rest, crowd, gateway, owning, planning, policy, sampling, scraping, status, swap
 
 Rows = list[tuple[str, str, str]]
 
@@ -20,6 +20,7 @@ MEASURES: dict[str, tuple[Callable[[], Rows], str]] = {
     "status": (status.rows, "a Python that does nothing"),
     "owning": (owning.rows, "a thread of the daemon"),
     "sampling": (sampling.rows, ""),
+    "scraping": (scraping.rows, "a loop that does nothing"),
     "at_rest": (at_rest.rows, "a bare poller of the same engine"),
 }
 

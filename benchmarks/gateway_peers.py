@@ -45,7 +45,7 @@ state = "$.state"
 async def ullage(engine: int) -> int:
     """All of it: the daemon, as it is run, whose one engine has the model loaded."""
     from supervisor.app import build, settle_in
-    from supervisor.config import load
+    from supervisor.config.config import load
     from supervisor.engines import ENGINES
 
     folder = Path(tempfile.mkdtemp(prefix="ullage-gateway-"))
@@ -62,11 +62,12 @@ async def ullage(engine: int) -> int:
 
 async def relay(engine: int) -> int:
     """Its hot path alone: requests are read and passed on, and nobody is asked."""
-    from supervisor.gateway.client import Client, Request
+    from supervisor.gateway.client import Client
     from supervisor.gateway.connections import Connections
     from supervisor.gateway.heads import Headers, forward
     from supervisor.gateway.limits import Limits
     from supervisor.gateway.relay import End, Relay
+    from supervisor.gateway.stages import Request
     from supervisor.gateway.upstream import Links, Origin
 
     class Passed:
@@ -79,6 +80,8 @@ async def relay(engine: int) -> int:
 
         def answered(self, status: int, headers: Headers) -> Headers:
             return ()
+
+        def spoke(self) -> None: ...
 
         def ended(self, end: End, status: int) -> None: ...
 

@@ -32,8 +32,9 @@ from collectors.owner import Owner
 from collectors.process import listener
 from collectors.reading import Seconds, gib
 from collectors.rest import Resting
-from supervisor import app, config
+from supervisor import app, daemon
 from supervisor.attribution import Attribution, Processes
+from supervisor.config import config
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 from supervisor.engines import ENGINES
 from supervisor.engines.adapter import Adapter
@@ -111,7 +112,7 @@ def sleepers(count: int) -> Iterator[list[int]]:
 class House:
     """A daemon in this process, without its web server; ticks are ours."""
 
-    app: app.App
+    app: daemon.App
     clock: Clock
     child: psutil.Process
 

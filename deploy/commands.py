@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import click
 
-from supervisor.cli import cli
-from supervisor.commands import Commands
+from supervisor.cli.commands import Commands
+from supervisor.cli.main import cli
 
 
 def commands() -> str:
     """A heading for each section of `ullage --help`, and for each command what it takes."""
     assert isinstance(cli, Commands)
     lines: list[str] = []
-    with click.Context(cli, info_name="ullage") as root:
+    # With its own settings: a command keeps the help option of the first context that asks for it.
+    with click.Context(cli, info_name="ullage", **cli.context_settings) as root:
         lines += _options(root, cli)
         for title, rows in cli.sections:
             lines += [f"## {title}", ""]
@@ -24,7 +25,7 @@ def commands() -> str:
 
 
 def _command(parent: click.Context, name: str, command: click.Command) -> Iterator[str]:
-    with click.Context(command, parent=parent, info_name=name) as ctx:
+    with click.Context(command, parent=parent, info_name=name, **command.context_settings) as ctx:
         pieces = [p for p in command.collect_usage_pieces(ctx) if p != "[OPTIONS]"]
         if isinstance(command, click.Group):
             pieces = []  # its own commands follow

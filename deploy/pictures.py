@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
 
-from supervisor.client import Client
+from supervisor.cli.client import Client
 from supervisor.top.app import Top
 from supervisor.top.look import Look
 from supervisor.top.watch import Lost, Watch

@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
+from supervisor.alerting import Alerting
+from supervisor.config.entrusted import FREE
+from supervisor.config.file_schema import text as schema
+from supervisor.config.settings import OTHER_VARIABLES, SETTINGS, Setting
 from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import Ability
 from supervisor.door import Door
 from supervisor.engines import ENGINES
 from supervisor.engines.base import Engine
-from supervisor.file_schema import text as schema
-from supervisor.overrides import why_not
-from supervisor.settings import OTHER_VARIABLES, SETTINGS, Setting
+from supervisor.overrides import waits, why_not
 from supervisor.web.metrics import markdown_table
 from supervisor.web.operations import Operation
 from supervisor.web.site import Site
@@ -92,10 +94,10 @@ def rankings() -> str:
 
 def requests() -> str:
     """Everything that can be asked of the daemon over HTTP, from the table that serves it."""
-    served = operations(Site(cast(Door, None), ""))  # nobody is asked
+    served = operations(Site(cast(Door, None), "", cast(Alerting, None)))  # nobody is asked
     both = {o.path for o in served if o.method == "POST"}
     rows = (_request(o) for o in served if o.method != "PUT" or o.path not in both)
-    return _table(("request", "its body", "what it does, or answers"), rows)
+    return _table(("request", "its body", "scope", "what it does, or answers"), rows)
 
 
 def _request(operation: Operation) -> tuple[str, ...]:
@@ -106,6 +108,7 @@ def _request(operation: Operation) -> tuple[str, ...]:
     return (
         _code(f"{operation.method} {path}{'?' if asked else ''}{asked}"),
         ", ".join(_code(field.alias or name) for name, field in keys.items()),
+        "none" if operation.scope == FREE else _code(operation.scope),
         operation.summary,
     )
 
@@ -141,7 +144,9 @@ def _names(setting: Setting) -> str:
 
 def _changes(setting: Setting) -> str:
     """Whether it can be changed while the daemon runs."""
-    return "live" if why_not(setting.path) is None else "restart"
+    if waits(setting.path):
+        return "restart"
+    return "live" if why_not(setting.path) is None else "file"
 
 
 def _kind(setting: Setting) -> str:

@@ -1,5 +1,5 @@
 """`python -m supervisor` is `ullage`."""
 
-from .cli import main
+from .cli.main import main
 
 main()

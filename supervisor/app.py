@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,16 +23,21 @@ from collectors.owner import Owner
 from collectors.reading import Seconds
 
 from . import __version__
+from .accounts import group_id
+from .alerting import Alerting
 from .attribution import Attribution, Processes
-from .children.keep import Keep
-from .children.records import folders
-from .config import Config, EngineConfig, effective
+from .audit import EVERY as SETTLE_EVERY
+from .certificates import EVERY as RENEW_EVERY
+from .certificates import Certificate
+from .config.config import Config, EngineConfig, effective
+from .config.served import Launching
 from .core.explain import of_room
 from .core.headroom import rooms
 from .core.lines import lines_of
 from .core.pace import SLOWEST, Pace
 from .core.patience import Patience
 from .core.snapshot import EngineId
+from .daemon import CHILDREN, LET_GO, App
 from .door import Door
 from .engines import ENGINES
 from .engines.base import Engine
@@ -44,130 +48,34 @@ from .executor import Executor
 from .feed import Feed
 from .force import Force
 from .gateway import build as gateways
-from .gateway.server import Gateway
 from .ghosts import EVERY as COMPARE_EVERY
 from .housing import Service, service
 from .jobs import Jobs
-from .journal import Journal
+from .journal.journal import Journal
 from .lock import Lock, Taken
 from .loop import Loop
+from .notify import Notifier
 from .overrides import Overrides
 from .reloading import EVERY as LOOK_EVERY
 from .reloading import Reloading
 from .sampler import Sampler
 from .scout import Scout
-from .served import Launching
 from .signals import Signals
 from .sources import PERIODS, Sources
 from .stalls import MACHINE, Stalls
+from .telemetry import logs
 from .timeline import Timeline
 from .watcher import Watcher
+from .web.callers import Callers
 from .web.server import ListenError, Server
 from .web.site import Site
 
 log = logging.getLogger("ullage")
 
-# systemd and people wait 10 s for an end; an unload under way settles within 5.
-DRAIN = Seconds(6.5)
-LET_GO = Seconds(0.5)
-LAST_ANSWERS = Seconds(5.0)  # for what clients are being told
 LISTEN_EVERY = Seconds(5.0)  # where the gateway's address cannot be had
-END = Seconds(9.0)  # for all of it, the last writes to the disk included
 DETECT_EVERY = Seconds(3.0)
 FILES = 65536
-CHILDREN = "engines"  # below the state directory: a folder for each engine that starts some
-
-
-@dataclass(slots=True)
-class App:
-    """A daemon, built and not yet started. `start` and `stop` once each."""
-
-    config: Config
-    loop: Loop
-    door: Door
-    jobs: Jobs
-    server: Server
-    journal: Journal
-    client: httpx.AsyncClient
-    scout: Scout
-    lock: Lock
-    stalls: Stalls
-    overrides: Overrides
-    reloading: Reloading
-    watcher: Watcher
-    gateway: Gateway | None = None
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _former: list[Keep] = field(default_factory=list)  # engines that are configured no more
-
-    async def start(self) -> None:
-        """Raises Taken or ListenError when the state directory or the address cannot be had; then
-        nothing has been started."""
-        self.lock.take()
-        try:
-            await self.server.start()
-        except ListenError:
-            self.lock.free()
-            raise
-        self.journal.open()
-        self.loop.policy = self.loop.keeping.configured(self.overrides.recall())
-        self.loop.policy = self.loop.keeping.recall(self.loop.policy)
-        self.watcher.listen()
-        self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
-        self._tasks.append(asyncio.create_task(self.watcher.run(), name="watcher"))
-        self._tasks.append(asyncio.create_task(self.scout.look(), name="find engines"))
-        await self._end_former()
-        if self.gateway is not None:
-            await self.gateway.start()
-        self.jobs.start()
-        self.stalls.start()
-
-    async def stop(self) -> None:
-        """Finish the action under way, write the state, let go. Bounded by END."""
-        started = time.monotonic()
-        self.watcher.feed.tell("daemon", text="stopping")
-        self.watcher.feed.close()
-        self.stalls.close()
-        await self.jobs.stop()
-        await asyncio.gather(self.loop.drain(DRAIN), self._end_gateway(), self._end_engines())
-        await self.server.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.loop.sampler.close()
-        await asyncio.to_thread(self._end_readers)
-        await self.client.aclose()
-        self.journal.close(max(0.5, END - (time.monotonic() - started)))
-        self.lock.free()
-
-    async def _end_former(self) -> None:
-        """Begin to end what was started for engines that have left the configuration since."""
-        named = [engine.id for engine in self.config.engines]
-        for folder in folders(self.config.state_dir / CHILDREN, named):
-            keep = Keep(folder.name, folder, {})
-            self._former.append(keep)
-            with contextlib.suppress(OSError):
-                await keep.look()
-
-    async def _end_gateway(self) -> None:
-        if self.gateway is not None:
-            await self.gateway.stop(LAST_ANSWERS)
-
-    async def _end_engines(self) -> None:
-        """Those that are ours to start end with us, all at once, or are left to the next daemon."""
-        closing = [e.close() for e in self.loop.sampler.engines.values()]
-        closing += [keep.close() for keep in self._former]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN + LET_GO):
-                for error in await asyncio.gather(*closing, return_exceptions=True):
-                    if error is not None:
-                        log.error("an engine could not be closed: %s", error)
-
-    def _end_readers(self) -> None:
-        """Ends the processes that read drivers. One that hangs in its driver is left behind."""
-        for owner in self.loop.sampler.sources.owners:
-            close = getattr(owner.collector, "close", None)
-            if close is not None:
-                close()
+GARBAGE = (5_000, 10, 10)  # objects more than there were, and how often, until a look for cycles
 
 
 def build(
@@ -212,38 +120,61 @@ def build(
     watcher = Watcher(loop, Feed(), Timeline())
     reloading = Reloading(overrides)
     reloading.tell.append(partial(watcher.feed.tell, "config"))
+    reloading.note = journal.audit.reread
+    alerting = Alerting(config.alerts, door, watcher.feed)
+    group = None if config.socket_group is None else group_id(config.socket_group)
+    callers = Callers(lambda: overrides.current.token, lambda: overrides.current.tokens, group)
+    api = Certificate.of("API", config.tls_cert, config.tls_key)
+    both = (api, None if gateway is None else gateway.certificate)
+    served = [c for c in both if c is not None]
     site = Site(
         door=door,
         version=__version__,
         started_at=time.monotonic(),
-        token=config.token,
+        callers=callers,
         allowed_hosts=frozenset(config.allowed_hosts),
         bound_host=config.listen_host,
         overrides=overrides,
         reloading=reloading,
         gateway=None if gateway is None else gateways.shown(gateway),
+        alerting=alerting,
         feed=watcher.feed,
         timeline=watcher.timeline,
+        certificates=tuple(served),
     )
-    server = Server(site, config.listen_host, config.listen_port, config.socket)
+    server = Server(
+        site,
+        config.listen_host,
+        config.listen_port,
+        config.socket,
+        socket_mode=config.socket_mode,
+        socket_group=group,
+        certificate=api,
+    )
     loop.pace = Pace(config.sample_interval)
     sampler.sources.incident = lambda incident: loop.post(Reported(incident))
     jobs = Jobs(loop.post, config.sample_interval, period=lambda: loop.period)
     scout = Scout(client, config.engines, config.detect, sampler.engines, loop.post)
     if gateway is not None:
         reloading.take.append(gateway.gate.keys.add)
+        reloading.take.append(lambda _: gateway.admits(overrides.current.gateway.admits))
         scout.ours = lambda: (gateway.port,) if gateway.addresses else ()
+    reloading.take.append(lambda _: callers.changed())
+    reloading.take.append(lambda _: alerting.configured(overrides.current.alerts))
     reloading.takes = scout.takes
     reloading.take.append(scout.take)
     jobs.every["read the configuration"] = (LOOK_EVERY, reloading.look)
+    jobs.every["audit trail"] = (SETTLE_EVERY, journal.audit.settle)
     jobs.every["find engines"] = (DETECT_EVERY, scout.look)
     jobs.every["compare rankings"] = (COMPARE_EVERY, door.compare)
+    for each in served:
+        jobs.every[f"certificate of the {each.listener}"] = (RENEW_EVERY, each.look)
     if gateway is not None:
         jobs.every["listen"] = (LISTEN_EVERY, gateway.start)
     lock = Lock(config.state_dir)
     stalls = Stalls(loop.post, pressure_files())
-    parts = (server, journal, client, scout, lock, stalls, overrides, reloading, watcher, gateway)
-    return App(config, loop, door, jobs, *parts)
+    parts = (server, journal, client, scout, lock, stalls, overrides, reloading, watcher)
+    return App(config, loop, door, jobs, *parts, alerting, gateway)
 
 
 def _engine(told: EngineConfig, kind: str, client: httpx.AsyncClient, state_dir: Path) -> Engine:
@@ -281,40 +212,49 @@ async def serve(app: App) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit code."""
     signals = Signals()
     signals.listen()
+    notifier = Notifier.of(app.loop, os.environ)
+    if notifier.watchdog is not None:
+        faulthandler.enable()  # who is given up gets SIGABRT: the log then has where it hung
     try:
         await app.start()
     except (ListenError, Taken) as error:
-        print(f"error: {error}", file=sys.stderr)
+        notifier.failed(error)
+        logs.last_word(str(error))
         await app.client.aclose()
         return 1
-    log.info("listening on %s (pid %d)", ", ".join(app.server.addresses), os.getpid())
-    introduction = asyncio.create_task(_introduce(app.loop), name="introduction")
-    reads = asyncio.create_task(signals.serve(app.reloading), name="SIGHUP")
+    where = ", ".join(app.server.addresses)
+    log.info("listening on %s (pid %d)", where, os.getpid(), extra={"event": "listening"})
+    notifier.ready()
+    beside = (
+        asyncio.create_task(_introduce(app.loop), name="introduction"),
+        asyncio.create_task(signals.serve(app.reloading, notifier.reloading), name="SIGHUP"),
+        asyncio.create_task(notifier.run(), name="service manager"),
+    )
     await signals.ended.wait()
-    introduction.cancel()
-    reads.cancel()
-    log.info("stopping: finishing the action under way")
+    for task in beside:
+        task.cancel()
+    notifier.stopping()
+    log.info("stopping: finishing the action under way", extra={"event": "stopping"})
     await app.stop()
-    log.info("stopped")
+    log.info("stopped", extra={"event": "stopped"})
     return 0
 
 
 def run(config: Config) -> int:
     """The daemon, from start to end. Says the effective settings first."""
-    logging.basicConfig(
-        level=config.log_level.value.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    # One line per engine call and second is noise; what went wrong is said by ourselves.
-    for chatty in ("httpx", "httpcore"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    log.info("ullage %s; the settings in force:", __version__)
+    lines = logs.begin(config)
+    log.info("ullage %s; the settings in force:", __version__, extra={"event": "start"})
     for key, value, source in effective(config):
-        log.info("  %s = %s%s", key, value, "" if source == "default" else f"  ({source})")
+        more = {"event": "setting", "setting": key, "value": value, "source": source}
+        told = "" if source == "default" else f"  ({source})"
+        log.info("  %s = %s%s", key, value, told, extra=more)
     more_files()
     runner = asyncio.Runner(loop_factory=_event_loop)
-    code = runner.run(serve(build(config)))
+    app = build(config)
+    # Keys of engines that come later are secrets as well, and a token that is another.
+    app.journal.audit.redact = lines.redact
+    app.reloading.take.append(lambda found: lines.hide(found, app.overrides.current.token))
+    code = runner.run(serve(app))
     # All is written and closed. A thread may still hang, in a name that nobody resolves or a
     # mount that is gone: the program's end does not wait for it.
     last = threading.Timer(LET_GO, os._exit, (code,))
@@ -349,9 +289,14 @@ def _event_loop() -> asyncio.AbstractEventLoop:
 
 def settle_in() -> None:
     """What is there once a daemon runs stays to its end, and need not be looked through for
-    garbage again: that takes 20 ms, during which the loop serves nobody, and 1 ms without it."""
+    garbage again: that takes 20 ms, during which the loop serves nobody, and 1 ms without it.
+
+    What comes later lives for as long as a stream, and at the usual thresholds a thousand streams
+    had all of it looked through every few seconds, for 50 to 100 ms each time.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
 
 
 async def _introduce(loop: Loop) -> None:

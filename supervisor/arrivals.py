@@ -16,8 +16,8 @@ from .core.history import History, Tier
 from .core.plan import Evict, Load, Why
 from .core.record import Outcome, Result
 from .core.snapshot import EngineId, ModelRef, Resident, Share, Snapshot, State
-from .journal import Journal
-from .trail import Passed
+from .journal.journal import Journal
+from .journal.trail import Passed
 
 log = logging.getLogger("ullage.arrivals")
 

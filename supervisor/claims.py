@@ -18,9 +18,9 @@ from .core.snapshot import Demand, ModelRef, Share, Snapshot, Source, State
 from .core.status import Standing, standing
 from .door import Carried, Door, DoorError, NotReady, Unknown
 from .events import About, NotNow, Replan
-from .keeping import Keeping
-from .reserved import Job
-from .retentions import HOST, Wish
+from .keeping.keeping import Keeping
+from .keeping.reserved import Job
+from .keeping.retentions import HOST, Wish
 from .units import format_bytes
 
 # Nobody has so many agents: a client that opens them in a loop is stopped before memory is short.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,20 +17,26 @@ from .events import Replan
 from .proposals import Sight, Wish
 
 SILENT = Seconds(3600)  # a client that has said nothing for so long has gone
+MOST = 4096  # clients at once; who said something longest ago is forgotten first
+LOOKED = Seconds(1.0)  # from one look for those to the next: there may be thousands
 
 
 @dataclass(slots=True)
 class Clients:
     """A client uses a model from when it asked for it until it moves on from it, or is silent."""
 
-    _using: dict[str, dict[ModelRef, Seconds]] = field(default_factory=dict)
+    _using: OrderedDict[str, dict[ModelRef, Seconds]] = field(default_factory=OrderedDict)
     _left: dict[ModelRef, str] = field(default_factory=dict)  # and by whom
     _leases: frozenset[str] = frozenset()
+    _looked_at: float = float("-inf")
 
     def used(self, client: str, ref: ModelRef, policy: Policy, now: Seconds) -> None:
         """`client` works with `ref` now."""
         self._forget(now)
         mine = self._using.setdefault(client, {})
+        self._using.move_to_end(client)
+        if len(self._using) > MOST:
+            self._using.popitem(last=False)
         for old in [r for r in mine if leaves(policy, r, ref)]:
             del mine[old]
             self._left[old] = client
@@ -69,6 +76,9 @@ class Clients:
         return any(ref in mine for other, mine in self._using.items() if other != client)
 
     def _forget(self, now: Seconds) -> None:
+        if now - self._looked_at < LOOKED:
+            return
+        self._looked_at = now
         for client, mine in list(self._using.items()):
             for ref, at in list(mine.items()):
                 if now - at > SILENT:

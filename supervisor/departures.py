@@ -1,4 +1,5 @@
-"""Who has left, and not by our doing: an engine's own keep-alive, a client, or an accident."""
+"""Who has left, and not by our doing: an engine's own keep-alive, a client, or an accident. And who
+came back soon after we made it go."""
 
 from __future__ import annotations
 
@@ -9,16 +10,56 @@ from dataclasses import dataclass, field
 from collectors.reading import Seconds
 
 from .core.ladder import WHOLE
-from .core.plan import Evict
-from .core.record import Departure, Outcome
+from .core.plan import Evict, Why
+from .core.record import Departure, Outcome, Result
 from .core.snapshot import EngineId, ModelRef, Resident, Share, Snapshot, State
-from .journal import Journal
+from .journal.journal import Journal
 
 # An engine that was told to unload may take its time to say that the model is gone; what leaves
 # later than this leaves by itself.
 OURS = Seconds(60.0)
 # Engines look at their timers each second or so, and their clocks are not ours to the second.
 ABOUT = 5.0
+# Who is loaded again within this time after we made it go would better have stayed.
+SOON = Seconds(600.0)
+
+_AWAKE = frozenset({State.LOADING, State.LOADED})
+
+
+@dataclass(slots=True)
+class Returns:
+    """`counts`: how many were loaded again soon after we made them go of our own accord, by
+    engine. One that was put to sleep and is woken has come back, too."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    _left: dict[ModelRef, Seconds] = field(default_factory=dict)
+    _seen: set[ModelRef] = field(default_factory=set)  # of those, who was seen gone since
+
+    def tell(self, outcome: Outcome, now: Seconds) -> None:
+        action = outcome.action
+        if isinstance(action, Evict) and outcome.result is Result.DONE:
+            self._seen.discard(action.ref)
+            self._left.pop(action.ref, None)
+            if action.why is not Why.ASKED:
+                self._left[action.ref] = now
+
+    def see(self, snapshot: Snapshot) -> None:
+        if not self._left:
+            return
+        now, states = snapshot.taken_at, {r.ref: r.state for r in snapshot.residents}
+        for ref, at in list(self._left.items()):
+            state = states.get(ref, State.SLEEPING)
+            if now - at >= SOON:
+                self._forget(ref)
+            elif state is State.SLEEPING:
+                self._seen.add(ref)
+            elif state in _AWAKE and ref in self._seen:
+                self.counts[ref.engine] += 1
+                self._forget(ref)
+
+    def _forget(self, ref: ModelRef) -> None:
+        del self._left[ref]
+        self._seen.discard(ref)
 
 
 @dataclass(slots=True)
@@ -28,12 +69,14 @@ class Departures:
     journal: Journal
     wall: Callable[[], float]
     counts: Counter[str] = field(default_factory=Counter)
+    returns: Returns = field(default_factory=Returns)
     _there: dict[ModelRef, Resident] = field(default_factory=dict)
     _told: dict[ModelRef, Seconds] = field(default_factory=dict)
     _ended: dict[EngineId, Seconds] = field(default_factory=dict)  # engines that we made end
 
     def tell(self, outcome: Outcome, now: Seconds) -> None:
         """What we did ourselves."""
+        self.returns.tell(outcome, now)
         if isinstance(outcome.action, Evict):
             self._told[outcome.action.ref] = now
             if outcome.rung in WHOLE:
@@ -42,6 +85,7 @@ class Departures:
     def see(self, snapshot: Snapshot, leaving: Collection[ModelRef]) -> None:
         """Write down who is gone since the last snapshot. `leaving` were told to go."""
         now = snapshot.taken_at
+        self.returns.see(snapshot)
         self._told = {r: at for r, at in self._told.items() if now - at < OURS}
         self._told |= dict.fromkeys(leaving, now)
         self._ended = {e: at for e, at in self._ended.items() if now - at < OURS}

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from .config import Config, effective
-from .given import path_of
-from .settings import KeyPath, dotted
-from .table import form_of
+from .config.config import Config, effective
+from .config.given import path_of
+from .config.settings import KeyPath, dotted
+from .config.table import form_of
 
 SINGLE = ("single_active_backend", "single_model_mode")  # one setting with two names
 
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         if self.path[0] == "engines" and len(self.path) == 2:
             return f"{self.key} is {'new' if self.after else 'gone'}"
-        if self.after or self.before:
+        if self.after != self.before:
             after, before = (text or "not said" for text in (self.after, self.before))
             return f"{self.key} = {after} (it was {before})"
         return f"{self.key} is another"
@@ -94,4 +94,5 @@ def _secrets(one: Config, other: Config, known: set[KeyPath]) -> Iterator[KeyPat
 def _tokens(config: Config) -> dict[KeyPath, object]:
     found: dict[KeyPath, object] = {("listen", "token"): config.token}
     found |= {("engines", e.id, "key"): e.key for e in config.engines}
+    found |= {("listen", "tokens", t.name, "token"): t.digest for t in config.tokens}
     return found | {("gateway", "tokens", t.name, "token"): t.digest for t in config.gateway.tokens}

@@ -188,7 +188,7 @@ class Door:
             self.loop.post(Arrived(demand.ref))
         if client is None or demand.ref is None:
             return await self.ask(f"asked to {to} {demand.ref}", _demand(demand), wait, about)
-        replan = self.loop.rules.clients.moving(client, demand)
+        replan = self.loop.witnesses.rules.clients.moving(client, demand)
         carried = await self.ask(f"{client} asked to load {demand.ref}", replan, wait, about)
         if _is_there(carried, demand.ref):
             self.loop.post(Uses(client, demand.ref, Seconds(self.loop.clock())))
@@ -251,14 +251,14 @@ class Door:
         where it cannot be told."""
         loop = self.loop
         try:
-            return await loop.ghosts.savings(self.snapshot(), loop.policy, days)
+            return await loop.witnesses.ghosts.savings(self.snapshot(), loop.policy, days)
         except (OSError, TimeoutError) as error:
             raise DoorError(f"what was asked for cannot be replayed: {error}") from None
 
     async def compare(self) -> None:
         """See whether another ranking has been better for some days: then it is a finding."""
         if self.loop.snapshot is not None:
-            await self.loop.ghosts.look(self.loop.snapshot, self.loop.policy)
+            await self.loop.witnesses.ghosts.look(self.loop.snapshot, self.loop.policy)
 
     async def logs(self, name: str, lines: int) -> tuple[ModelRef, tuple[str, ...]]:
         """The last lines that a model's process wrote. Raises DoorError where its engine is not
@@ -277,13 +277,13 @@ class Door:
         """What loading this model is expected to take. Raises DoorError when nobody knows."""
         ref = self.resolve(name)
         loop, snapshot = self.loop, self.snapshot()
-        together = loop.rules.together
+        together = loop.witnesses.rules.together
         if (drained := loop.keeping.pausing.refusal(ref.engine)) is not None:
             raise DoorError(f"{ref} is not loaded: {drained}")
         found = together.expect(snapshot, loop.policy, ref)
         if found is not None:
             return found
-        if (refusal := loop.footprints.refusal(ref)) is not None:
+        if (refusal := loop.witnesses.footprints.refusal(ref)) is not None:
             raise DoesNotFit(refusal)
         if (lacking := together.lacking(snapshot, loop.policy, ref)) is not None:
             raise DoorError(lacking)

@@ -14,8 +14,8 @@ from .core.footprint import is_guessed
 from .core.growth import Growth
 from .core.snapshot import ModelRef, Resident, Snapshot, State
 from .core.watch import Finding, Kind, Severity
-from .holdings import KEPT
-from .journal import Journal
+from .journal.holdings import KEPT
+from .journal.journal import Journal
 
 SHELF = "growth"
 NOTED = Seconds(3600.0)  # of busy time, after which the growth is written down again

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from collectors.reading import RAM, Incident, PoolId, Seconds
 
+from .asker import Asker, asker
 from .core.actions import Action, Cancel, Load, Plan
 from .core.experience import Experience
 from .core.policy import Policy
@@ -151,6 +152,11 @@ class Wanted:
     replan: Replan
     answer: asyncio.Future[Run]
     about: About = NOBODY
+    by: Asker | None = field(default_factory=asker)
+
+    def signed(self, decision: Decision) -> Decision:
+        """Says who asked for it, and tells whoever keeps count of that."""
+        return decision if self.by is None else self.by.sign(decision)
 
 
 @dataclass(slots=True)

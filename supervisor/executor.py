@@ -15,6 +15,7 @@ from functools import partial
 
 from collectors.reading import RAM, Seconds
 
+from .awaited import Awaited
 from .core.explain import of_rung, size
 from .core.ladder import ASLEEP, SIGNALS, Rung
 from .core.plan import Action, Cancel, Evict, Load, Plan, Why
@@ -39,7 +40,6 @@ _WITHDRAWN = {
     Why.PAUSED: "it is a pause",
     Why.DRAINED: "its engine is drained",
 }
-GAVE_UP = "the engine began to load it and gave up"
 # An engine that refuses like this is serving: no harder way is tried on it.
 AT_WORK = frozenset({409, 423, 429})
 
@@ -72,13 +72,13 @@ class Executor:
         decision: str,
         decided: Plan,
         replan: Replan,
-        leave: Callable[[ModelRef], None],
+        leave: Callable[[Evict], Awaitable[None]],
         report: Report = lambda outcome: None,
     ) -> list[Outcome]:
         """Do what `replan` still says, one action at a time: evictions first, then the load.
 
-        `leave` is told of each victim before its engine is called, `report` of each outcome
-        as soon as it is known, also of that of an action which is cut short.
+        `leave` is told of each victim, and waited for, before its engine is called; `report`
+        of each outcome as soon as it is known, also of that of an action which is cut short.
         """
         outcomes: list[Outcome] = []
 
@@ -99,7 +99,7 @@ class Executor:
             if action is None or self.stopping or self.mode is not Mode.ENFORCE:
                 break
             tried.add(action.ref)
-            leave(action.ref)
+            await leave(action)
             without = frozenset(failed)
             again = partial(_again, replan, without)
             instead = _instead(decided, action, failed)
@@ -162,7 +162,7 @@ class Executor:
         started = self.clock()
         if self.stopping or self.mode is not Mode.ENFORCE:
             return self._outcome(decision, action, Result.SKIPPED, self._why_not(), started)
-        seen = False
+        awaited = Awaited(action.ref, before)
         try:
             async with asyncio.timeout(self.load_timeout):
                 await self._ask_to_load(action, before)
@@ -171,17 +171,15 @@ class Executor:
                     resident = now.resident(action.ref)
                     if resident is not None and resident.state is State.LOADED:
                         return self._outcome(decision, action, Result.DONE, "loaded", started)
-                    trouble = _trouble(now, action.ref)  # it may end before it was ever seen
-                    if resident is None and (seen or trouble):
+                    if (trouble := awaited.lost(now, Seconds(self.clock()))) is not None:
                         detail = await because(
-                            trouble or GAVE_UP,
+                            trouble,
                             self.engines.get(action.ref.engine),
                             action.ref.model,
                             before,
                             now,
                         )
                         return self._outcome(decision, action, Result.FAILED, detail, started)
-                    seen = seen or resident is not None
                     if self.stopping:
                         detail = "the daemon ended before it was loaded"
                         return self._outcome(decision, action, Result.FAILED, detail, started)
@@ -316,10 +314,6 @@ class Executor:
     ) -> Outcome:
         took = Seconds(self.clock() - started)
         return Outcome(decision, self.wall(), action, result, detail, took, judgement)
-
-
-def _trouble(snapshot: Snapshot, ref: ModelRef) -> str | None:
-    return next((i.trouble for i in snapshot.installed if i.ref == ref), None)
 
 
 def _again(replan: Replan, failed: Set[ModelRef], snapshot: Snapshot) -> Plan:

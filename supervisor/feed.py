@@ -29,6 +29,7 @@ KINDS = (
     "outcome",
     "finding",
     "claim",
+    "alert",
     "settings",
     "config",
     "daemon",

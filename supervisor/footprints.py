@@ -10,11 +10,11 @@ from collectors.reading import Seconds
 
 from .core.policy import Policy
 from .core.record import Outcome
-from .core.snapshot import Demand, ModelRef, Snapshot
+from .core.snapshot import Demand, ModelRef, Share, Snapshot
 from .core.watch import Finding
 from .drift import Drift
 from .events import Run, Wanted
-from .journal import Journal
+from .journal.journal import Journal
 from .learned import Learned
 from .out_of_memory import OutOfMemory
 from .standing import loading
@@ -28,6 +28,9 @@ class Footprints:
     out_of_memory: OutOfMemory = field(default_factory=OutOfMemory)
     learned: Learned = field(init=False)
     drift: Drift = field(init=False)
+    # What each model that is there, or on its way, was counted with when it came. Empty: nobody
+    # knew anything.
+    counted: dict[ModelRef, tuple[Share, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.learned = Learned(self.journal, self.wall)
@@ -37,9 +40,20 @@ class Footprints:
         """`snapshot` with what is known of those whose bytes nobody tells."""
         return self.learned.fill(snapshot, policy)
 
-    def see(self, snapshot: Snapshot) -> None:
-        self.drift.see(snapshot)  # first: it compares with what was learned before
+    def see(self, snapshot: Snapshot, policy: Policy) -> None:
+        self._count(snapshot, policy)  # first: what is learned from somebody was not known before
+        self.drift.see(snapshot)  # it compares with what was learned before
         self.learned.see(snapshot)
+
+    def _count(self, snapshot: Snapshot, policy: Policy) -> None:
+        promised = {r.ref: r.shares for r in snapshot.reservations if r.ref is not None}
+        there = [r.ref for r in snapshot.residents]
+        known = {ref: self.counted[ref] for ref in there if ref in self.counted} | promised
+        for ref in there:
+            if ref not in known:
+                demand = self.learned.expect(snapshot, policy, ref)
+                known[ref] = () if demand is None else demand.shares
+        self.counted = known
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -58,6 +58,17 @@ class Force:
                 for pid in resident.pids:
                     self._signal(engine, pid, SIGNALS[rung])
 
+    async def restart(self, id: EngineId) -> None:
+        """A whole engine, that may be down. Raises EngineError."""
+        engine = self.engines.get(id)
+        if engine is None:
+            raise EngineRefused(id, "restart the engine", "it is not known")
+        if Ability.RESTART in engine.abilities:
+            await engine.restart()
+        else:
+            await self._service(engine).stop()
+            await self._service(engine).start()
+
     async def start(self, engine: EngineId) -> bool:
         """Start an engine that was stopped. False: nobody knows how."""
         if engine not in self.services:

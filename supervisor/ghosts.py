@@ -18,7 +18,7 @@ from .core.history import History
 from .core.policy import Policy
 from .core.snapshot import ModelRef, Share, Snapshot
 from .core.watch import Finding, Kind, Severity
-from .journal import Journal
+from .journal.journal import Journal
 from .replay.savings import BEFORE, DAY, DAYS, Known, Savings, outdone, savings
 from .replay.trace import Model
 

@@ -4,19 +4,21 @@ gone, and whoever wants to have one of them waits."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from collectors.reading import Seconds
 
 from .core.actions import Action, Evict, Load, Plan
-from .core.record import Outcome, Result
+from .core.record import Decision, Outcome, Result
 from .core.snapshot import ModelRef, Reservation, Snapshot, State
 from .events import Run
 
 # A look that began before an unload was over has come to its end by then.
 LONGEST_LOOK = Seconds(60)
+
+Amend = Callable[[Decision], Awaitable[object]]
 
 
 @dataclass(slots=True)
@@ -48,12 +50,26 @@ class Goings:
         return replace(snapshot, reservations=(*snapshot.reservations, *new)) if new else snapshot
 
     def in_the_way(self, plan: Plan) -> bool:
-        """Is something under way where `plan` is to be done? As many loads as may be side by side
-        are in nobody's way, once nobody leaves for them any more."""
+        """Is something under way where `plan` is to be done, or with one of its models? As many
+        loads as may be side by side are in nobody's way, once nobody leaves for them any more."""
+        mine = {a.ref for a in plan.actions}
+        if any(a.ref in mine for run in self.runs for a in run.lacks()):
+            return True  # or two who ask for a model would both have it loaded
         ahead = [run for run in self.runs if run.in_the_way(plan)]
         if not ahead or len(ahead) >= self.side_by_side:
             return bool(ahead)
         return not all(_only_load(a) for a in (plan.actions, *(r.lacks() for r in ahead)))
+
+    def within(self, run: Run, plan: Plan) -> Plan:
+        """`plan` of `run`, made afresh. Who was not to go when that was decided does not where
+        another is under way: it would take away, or be given, what that one counts on."""
+        known = {a.ref for a in run.decision.plan.actions}
+        more = tuple(e for e in plan.evictions if e.ref not in known)
+        alone = replace(plan, actions=more)
+        if not more or not any(other.in_the_way(alone) for other in self.runs if other is not run):
+            return plan
+        lacking = tuple(share for e in more for share in e.frees)
+        return replace(plan, actions=(), unmet=(*plan.unmet, *lacking))
 
     def count(self) -> frozenset[ModelRef]:
         """Who is to go, by a run under way, or was not looked at since it was told to; as it is
@@ -66,10 +82,16 @@ class Goings:
     def has(self, refs: Collection[ModelRef]) -> bool:
         return not self.count().isdisjoint(refs)
 
-    def leave(self, run: Run, ref: ModelRef) -> None:
-        """`run` calls its engine now."""
-        run.leaving.add(ref)
+    async def leave(self, run: Run, evict: Evict, amend: Amend) -> None:
+        """`run` calls its engine next. Who was not to go when that was decided is written down
+        before, as all who go are."""
+        run.leaving.add(evict.ref)
         self.count()
+        plan = run.decision.plan
+        if evict.ref not in {e.ref for e in plan.evictions}:
+            plan = replace(plan, actions=(evict, *plan.actions))
+            run.decision = replace(run.decision, plan=plan)
+            await amend(run.decision)
 
     def told(self, outcome: Outcome) -> Outcome:
         """To be told as soon as it is known: whoever began to look before has seen the past."""

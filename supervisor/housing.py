@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .config.served import Launching, Served
 from .core.snapshot import EngineId, ModelId
 from .engines.base import Engine
 from .engines.launched import Told
-from .served import Launching, Served
 
 SERVER = ModelId("server")
 # The key of its table that names it, by the kind that starts such a one.

@@ -11,9 +11,19 @@ from collectors.reading import NONE, RAM, Bytes, PoolId
 from .core.footprint import Moment, better, expect, is_guessed
 from .core.header import UNTOLD
 from .core.policy import Policy
-from .core.snapshot import Demand, ModelRef, Resident, Share, Snapshot, State
-from .holdings import WINDOW
-from .journal import Journal
+from .core.snapshot import (
+    Demand,
+    EngineId,
+    Listed,
+    ModelRef,
+    Resident,
+    Share,
+    Snapshot,
+    State,
+)
+from .journal.holdings import WINDOW
+from .journal.journal import Journal
+from .tally import ERROR_BUCKETS, Durations
 
 # What a model holds is written down again when it has grown by this much.
 GROWN = 1.01
@@ -21,8 +31,10 @@ GROWN = 1.01
 
 @dataclass(slots=True)
 class _Ascent:
-    """A load under way. Bytes by pool: the most that was free since it began, what strangers held
-    then, and the most that has been taken since."""
+    """A load under way. Bytes by pool: what it was counted with, the most that was free since it
+    began, what strangers held then, and the most that has been taken since."""
+
+    promised: dict[PoolId, int]
 
     free: dict[PoolId, int] = field(default_factory=dict)
     strangers: dict[PoolId, int] = field(default_factory=dict)
@@ -32,24 +44,42 @@ class _Ascent:
 
 @dataclass(slots=True)
 class Learned:
+    """`errors`: by how much loads were counted wrong, as shares of what they took, by engine."""
+
     journal: Journal
     wall: Callable[[], float] = time.time
+    errors: dict[EngineId, Durations] = field(default_factory=dict)
     # The most of each stay so far, and when it was written down.
     _sizes: dict[tuple[ModelRef, Moment], tuple[Bytes, float]] = field(default_factory=dict)
     _ascents: dict[ModelRef, _Ascent] = field(default_factory=dict)
+    # What was listed when each was first seen loaded: that may be from before its load was over.
+    _listed: dict[ModelRef, Listed] = field(default_factory=dict)
 
     def see(self, snapshot: Snapshot) -> None:
         """Remember the largest footprint of each model that is loaded, load by load: the journal
         forgets what was not seen for long."""
         there = {r.ref for r in snapshot.residents}
         self._sizes = {key: size for key, size in self._sizes.items() if key[0] in there}
+        loaded = {r.ref for r in snapshot.residents if r.state is State.LOADED}
+        self._listed = {ref: self._listed.get(ref, snapshot.listed) for ref in loaded}
         self._climb(snapshot)
+        self.glance(snapshot)
+
+    def glance(self, snapshot: Snapshot) -> None:
+        """The same of a snapshot that is not the loop's own: the last that is seen of a model which
+        leaves as soon as it has come."""
         for resident in snapshot.residents:
             if resident.state is State.LOADED:
-                self._note(snapshot, resident, Moment.LOADED, resident.pools)
+                if not self._is_new(snapshot, resident.ref):
+                    self._note(snapshot, resident, Moment.LOADED, resident.pools)
             elif resident.state is State.SLEEPING:
                 own = resident.pools - {RAM}
                 self._note(snapshot, resident, Moment.ASLEEP, own)
+
+    def _is_new(self, snapshot: Snapshot, ref: ModelRef) -> bool:
+        """Nobody has listed who holds what since it came: of a GPU it may seem to hold nothing."""
+        first = self._listed.get(ref, snapshot.listed)
+        return snapshot.listed != Listed() and snapshot.listed is first
 
     def _note(
         self, snapshot: Snapshot, resident: Resident, moment: Moment, pools: Iterable[PoolId]
@@ -101,7 +131,9 @@ class Learned:
         the model's own process says it."""
         under_way = {r.ref: r for r in snapshot.reservations if r.ref is not None}
         for ref, reservation in under_way.items():
-            ascent = self._ascents.setdefault(ref, _Ascent())
+            ascent = self._ascents.get(ref)
+            if ascent is None:
+                ascent = self._ascents[ref] = _Ascent(_sizes(reservation.shares))
             for pool in (p for p in snapshot.pools if p.id != RAM):
                 takers = sum(any(s.pool == pool.id for s in r.shares) for r in under_way.values())
                 if any(s.pool == pool.id for s in reservation.shares):
@@ -127,6 +159,7 @@ class Learned:
         if resident is None or resident.state is not State.LOADED or snapshot.blind:
             return  # it failed, or who knows: nothing is learned from that
         guessed = is_guessed(resident)
+        self._judge(resident, ascent, guessed)
         shares = tuple(
             Share(pool, Bytes(taken if guessed else max(taken, resident.holds(pool))))
             for pool, taken in sorted(ascent.taken.items())
@@ -135,3 +168,30 @@ class Learned:
         if shares:
             context, slots = resident.context or 0, resident.slots or 0
             self.journal.remember(ref, shares, Moment.PEAK, context, slots)
+
+    def _judge(self, resident: Resident, ascent: _Ascent, guessed: bool) -> None:
+        """How far off was what it was counted with? What is in the wrong pool counts twice: it is
+        missing in one, and too much in the other."""
+        promised, taken = dict(ascent.promised), dict(ascent.taken)
+        if not promised or (guessed and not ascent.shared.isdisjoint(promised)):
+            return  # nothing was said, or nobody can tell whose is whose
+        for pool in ascent.shared:
+            taken.pop(pool, None)
+        if guessed:  # of RAM nobody says anything
+            taken.pop(RAM, None)
+            promised.pop(RAM, None)
+        else:
+            for pool in resident.pools:
+                taken[pool] = max(taken.get(pool, 0), resident.holds(pool))
+        measured = sum(taken.values())
+        if measured > 0:
+            wrong = sum(abs(taken.get(p, 0) - promised.get(p, 0)) for p in {*taken, *promised})
+            errors = self.errors.setdefault(resident.engine, Durations(ERROR_BUCKETS))
+            errors.add(wrong / measured)
+
+
+def _sizes(shares: Iterable[Share]) -> dict[PoolId, int]:
+    sizes: dict[PoolId, int] = {}
+    for share in shares:
+        sizes[share.pool] = sizes.get(share.pool, 0) + share.size
+    return sizes

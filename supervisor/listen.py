@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import stat
 from pathlib import Path
+
+from .accounts import SocketMode
+
+log = logging.getLogger("ullage")
 
 PATIENCE = 0.5  # seconds in which whoever serves a unix socket answers
 
@@ -42,13 +47,19 @@ def tcp(host: str, port: int) -> socket.socket:
     return bound
 
 
-def unix(path: Path) -> socket.socket:
-    """A socket at `path`, for its owner and group. One that nobody serves any more is replaced."""
+def unix(
+    path: Path, mode: SocketMode = SocketMode.GROUP, group: int | None = None
+) -> socket.socket:
+    """A socket at `path`, for whom `mode` says; its group is `group`, where we may give it that.
+    One that nobody serves any more is replaced."""
     _clear(path)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o117)  # never open to others, not even before a chmod
+    before = os.umask(0o177)  # never open to others, not even before a chmod
     try:
         bound.bind(str(path))
+        if group is not None:
+            _give(path, group)
+        os.chmod(path, mode.bits)
         bound.listen()
     except OSError as error:
         bound.close()
@@ -57,6 +68,14 @@ def unix(path: Path) -> socket.socket:
         os.umask(before)
     bound.setblocking(False)
     return bound
+
+
+def _give(path: Path, group: int) -> None:
+    try:
+        os.chown(path, -1, group, follow_symlinks=False)
+    except OSError as error:
+        text = "%s stays with another group than %d, whose members cannot open it: %s"
+        log.warning(text, path, group, error.strerror)
 
 
 def _clear(path: Path) -> None:

@@ -11,18 +11,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from collectors.reading import Seconds
 
 from .ahead import Ahead
 from .alarms import Alarms
-from .arrivals import Arrivals
+from .core.became import of_outcome
 from .core.experience import Experience
-from .core.explain import of_outcome
 from .core.headroom import rooms
-from .core.history import History
 from .core.pace import Pace
 from .core.patience import Patience
 from .core.plan import Plan
@@ -30,9 +28,7 @@ from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome, Result
 from .core.rows import outcome_row
 from .core.snapshot import ModelRef, Reservation, Snapshot
-from .core.watch import Finding, watch
-from .departures import Departures
-from .distrust import Distrust
+from .core.watch import Finding
 from .events import (
     NOBODY,
     About,
@@ -57,19 +53,17 @@ from .events import (
 )
 from .executor import Executor
 from .findings import tell
-from .footprints import Footprints
-from .ghosts import Ghosts
 from .goings import Goings, first
-from .journal import Journal
-from .keeping import Keeping
+from .journal.journal import Journal
+from .keeping.keeping import Keeping
 from .looks import Looks
 from .proposals import Proposals, Sight
-from .relief import Relief
-from .rules import Rules
 from .sampler import Sampler
 from .standing import leaving, overdue, unused
 from .tally import Counts
+from .telemetry.about import of_action, of_decision, of_plan
 from .traffic import Traffic
+from .witnesses import Witnesses
 
 log = logging.getLogger("ullage.loop")
 
@@ -92,21 +86,14 @@ class Loop:
     reservations: tuple[Reservation, ...] = ()  # of the runs under way
     runs: list[Run] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
-    distrust: Distrust = field(default_factory=Distrust)
     pace: Pace = field(default_factory=lambda: Pace(Seconds(1.0)))
     period: Seconds = Seconds(1.0)  # until the next tick, as the latest snapshot asks for it
     alarms: Alarms = field(default_factory=Alarms)
-    footprints: Footprints = field(init=False)
-    relief: Relief = field(init=False)
-    departures: Departures = field(init=False)
     proposals: Proposals = field(init=False)
     keeping: Keeping = field(init=False)
-    rules: Rules = field(init=False)
-    history: History = field(default_factory=History)
-    arrivals: Arrivals = field(init=False)
-    ghosts: Ghosts = field(init=False)
     goings: Goings = field(init=False)
     traffic: Traffic = field(init=False)
+    witnesses: Witnesses = field(init=False)
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _looks: Looks = field(init=False)
@@ -116,17 +103,11 @@ class Loop:
         self._looks = Looks(self._sampled, self._start, self.post, self.counts, self.clock)
         self.goings = Goings(self.runs, self.clock)
         self.traffic = Traffic(self.clock)
-        self.footprints = Footprints(self.journal, self.clock, self.wall)
-        self.departures = Departures(self.journal, self.wall)
-        self.arrivals = Arrivals(self.history, self.journal, self.wall)
-        self.ghosts = Ghosts(self.journal, self.history, self.clock, self.wall)
+        self.witnesses = Witnesses.of(self.journal, self.alarms, self.clock, self.wall)
         self.proposals = Proposals(self._begin, self.mode, self.patience)
         self.keeping = Keeping(self.journal, self.policy, self.clock, self.wall)
-        self.rules = Rules(self.footprints.expect, self.clock)
-        expect = self.rules.together.expect
-        self.relief = Relief(self.alarms, self.journal, expect, self.clock, self.wall)
-        self.proposals.sources += [self.relief, *self.rules.sources, *self.relief.sources]
-        self.proposals.sources += [overdue, unused, leaving, Ahead(expect)]
+        self.proposals.sources += [*self.witnesses.sources, overdue, unused, leaving]
+        self.proposals.sources.append(Ahead(self.witnesses.rules.together.expect))
 
     # -- the door
 
@@ -166,8 +147,8 @@ class Loop:
             incidents=self.alarms.recent(Seconds(self.clock())),
             residues=self.journal.residues(),
         )
-        dressed = self.keeping.dress(self.footprints.fill(snapshot, self.policy))
-        return self.traffic.mark(self.rules.mark(dressed))
+        dressed = self.keeping.dress(self.witnesses.footprints.fill(snapshot, self.policy))
+        return self.traffic.mark(self.witnesses.rules.mark(dressed))
 
     async def changed(self) -> None:
         """Returns after the next snapshot."""
@@ -198,12 +179,12 @@ class Loop:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if under_way:  # what was cut short is written down by the loop, in its own turn
             await asyncio.wait(under_way, timeout=LAST_TURN)
-        self.arrivals.save()
+        self.witnesses.arrivals.save()
 
     def _handle(self, event: Event) -> None:
         match event:
             case Tick(due_at):
-                self.counts.lag = max(0.0, self.clock() - due_at)
+                self.counts.tick(self.clock(), due_at)
                 self._looks.begin()
             case Pressed():
                 self.alarms.ring(Seconds(self.clock()))
@@ -222,14 +203,13 @@ class Loop:
                 self._want(event)
             case SettingsChanged():
                 self.policy = self.keeping.configured(event.policy)
-                self.rules.changed(event, self.policy)
+                self.witnesses.rules.changed(event, self.policy)
             case Arrived(ref):
-                self.arrivals.told(ref, self.clock())
+                self.witnesses.arrivals.told(ref, self.clock())
             case Uses():
-                self.rules.used(event, self.policy)
+                self.witnesses.rules.used(event, self.policy)
             case ClaimsChanged():
-                now = self.keeping.as_claimed(self.snapshot, self.policy)
-                self.snapshot, self.policy = now
+                self.snapshot, self.policy = self.keeping.as_claimed(self.snapshot, self.policy)
             case EnginesFound(engines, missing):
                 self.sampler.found(engines, missing)
             case Reported(incident):
@@ -254,19 +234,12 @@ class Loop:
         snapshot, self.policy = self.keeping.see(snapshot, self.policy)
         self.snapshot = snapshot = self.traffic.mark(self.goings.promise(snapshot))
         self._looks.works()
-        self.footprints.see(snapshot)
-        self.rules.see(snapshot, self.policy)
-        self.distrust.see(snapshot)
-        self.departures.see(snapshot, self.leaving)
-        self.arrivals.see(snapshot, {a.ref for run in self.runs for a in run.loads})
-        found = watch(snapshot, self.policy, self.findings)
-        self.relief.see(snapshot, self.policy)
-        for other in (self.distrust, self.footprints, self.relief, self.rules, self.ghosts):
-            found = (*found, *other.findings)
+        loading = {a.ref for run in self.runs for a in run.loads}
+        self.witnesses.see(snapshot, self.policy, self.leaving, loading)
+        found = self.witnesses.findings(snapshot, self.policy, self.findings)
         self.findings = tell(self.journal, self.findings, found, self.wall())
         if self.mode is not Mode.OBSERVE and not self.executor.stopping:
-            sight = Sight(snapshot, self.policy, self.findings, self.experience)
-            self.proposals.consider(sight)
+            self.proposals.consider(Sight(snapshot, self.policy, self.findings, self.experience))
         self.period = self.pace.next(snapshot, rooms(snapshot, self.policy), busy=bool(self.runs))
         self._changed.set()
         self._changed = asyncio.Event()
@@ -288,10 +261,9 @@ class Loop:
         waits = self.goings.has(event.about.refs)
         if waits or (run := self._begin(event.cause, plan, event.replan)) is None:
             # Named here: by the time that the task begins, they may have ended.
-            again = self._again(event, list(self.runs), self._changed)
-            self._start("wait for another plan", again)
+            self._start("wait for another plan", self._again(event, [*self.runs], self._changed))
         else:
-            run.about = event.about
+            run.about, run.decision = event.about, event.signed(run.decision)
             self.keeping.farewells.part(run, plan, snapshot, self.wall())
             self.post(ClaimsChanged())
             event.answer.set_result(run)
@@ -310,9 +282,9 @@ class Loop:
         run = Run(decision, replan, asyncio.get_running_loop().create_future())
         if plan.actions:
             self.runs.append(run)
-            self.rules.begun(plan, self.policy)
+            self.witnesses.rules.begun(plan, self.policy)
             self._reserve()  # first: a load can fill the pool between two samples
-        log.info("%s: %s", decision.id, cause)
+        log.info("%s: %s", decision.id, cause, extra=of_plan(decision))
         self.counts.decisions[plan.trigger.value] += 1
         self._start(f"decision {decision.id}", self._carry_out(run))
         return run
@@ -324,9 +296,9 @@ class Loop:
         if self.reservations:
             self.sampler.sources.wake()
 
+    @of_decision
     async def _carry_out(self, run: Run) -> None:
-        decision, plan = run.decision.id, run.decision.plan
-        why = ""
+        decision, plan, why = run.decision.id, run.decision.plan, ""
         try:
             await self.journal.record(run.decision)
             if plan.actions:
@@ -334,7 +306,7 @@ class Loop:
                     decision,
                     plan,
                     lambda snapshot, failed: self._replan(run, snapshot, failed),
-                    lambda ref: self.goings.leave(run, ref),
+                    lambda evict: self.goings.leave(run, evict, self.journal.amend),
                     lambda outcome: self.post(Happened(run, self.goings.told(outcome))),
                 )
                 # Whoever waits for this run sees the world as it is now, not as it was.
@@ -351,50 +323,45 @@ class Loop:
 
     def _replan(self, run: Run, snapshot: Snapshot, failed: Set[ModelRef]) -> Plan:
         """By what is pinned and at work now, too: that may have come since the latest event."""
+        self.witnesses.footprints.learned.glance(snapshot)
         snapshot, policy = self.traffic.mark(snapshot), self.keeping.over(self.policy)
-        plan = run.replan(snapshot, policy, self._experience(failed))
+        plan = self.goings.within(run, run.replan(snapshot, policy, self.witnesses.within(failed)))
         self.keeping.farewells.part(run, plan, snapshot, self.wall())
         return plan
 
+    @of_decision
     def _note(self, run: Run, outcome: Outcome) -> None:
         run.outcomes.append(outcome)
         run.leaving.discard(outcome.action.ref)
         self._reserve()
         self.journal.add_outcome(outcome)
         self.counts.add(run.decision.plan.trigger, outcome)
-        self.relief.judge(outcome, run.decision.plan.trigger)
-        log.info("%s: %s", outcome.decision, of_outcome(outcome_row(outcome)))
-        self.distrust.judge(outcome, Seconds(self.clock()))
-        self.footprints.judge(outcome)
-        self.departures.tell(outcome, Seconds(self.clock()))
+        row = outcome_row(outcome)
+        log.info("%s: %s", outcome.decision, of_outcome(row), extra=of_action(row))
+        self.witnesses.hear(outcome, run.decision.plan.trigger)
         self.traffic.heard(run, outcome)
 
+    @of_decision
     def _end(self, run: Run, why: str) -> None:
         """Whatever else goes wrong, nobody waits for this run any longer."""
         if run in self.runs:
             self.runs.remove(run)
         try:
-            for action in run.lacks():
-                if why:
-                    skipped = Outcome(run.decision.id, self.wall(), action, Result.SKIPPED, why)
-                    self._note(run, skipped)
+            for action in run.lacks() if why else ():
+                skipped = Outcome(run.decision.id, self.wall(), action, Result.SKIPPED, why)
+                self._note(run, skipped)
             self._reserve()
             self.keeping.farewells.ended(run)
-            self.arrivals.ended(run.outcomes, self.clock())
-            if (again := self.footprints.once_more(run)) is not None:
+            if (again := self.witnesses.ended(run)) is not None:
                 self.post(again)
         finally:
             if not run.done.done():
                 run.done.set_result(run.outcomes)
             self.traffic.ended(run)
 
-    # -- experience
+    # -- what is known
 
     @property
     def experience(self) -> Experience:
         """Whom not to count on, what was seen of each model, and what is not to be now."""
-        known, barred = self._experience(frozenset()), self.relief.barred
-        return replace(known, braked=self.rules.braked(self.policy), barred=barred)
-
-    def _experience(self, failed: Set[ModelRef]) -> Experience:
-        return Experience(self.distrust.refs | failed, self.history, tolerated=self.rules.tolerated)
+        return self.witnesses.experience(self.policy)

@@ -14,25 +14,35 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from .bounds import NAMES as BOUNDS
-from .config import Config, EngineConfig, effective
+from .config.bounds import NAMES as BOUNDS
+from .config.config import Config, EngineConfig, effective
+from .config.given import ConfigError, Problem, path_of
+from .config.scopes import Scope
+from .config.settings import NAMED, SETTINGS, KeyPath, dotted, table_at
 from .consequences import Consequences, NextLoad, consequences, of_limits
 from .core.contradictions import contradictions, too_large
 from .core.policy import Policy
 from .core.snapshot import EngineId, ModelRef
 from .differences import Difference, differences
 from .events import SettingsChanged
-from .given import ConfigError, Problem, path_of
+from .journal.shelves import Shelf, told
 from .loop import Loop
-from .scopes import Scope
-from .settings import NAMED, SETTINGS, KeyPath, dotted, table_at
-from .shelves import Shelf, told
 
 log = logging.getLogger("ullage.settings")
 
 # Tables of which everything is the policy's.
 TABLES = frozenset({"pools", "models", "types", "npu", "groups", "watchdog", "foreign"})
 KNOWN = {s.path: s for s in SETTINGS}
+# Tables that are taken up when the file is read again, and by nothing else.
+_ALERTS = ("limit", "dry_run", "hold_for", "actions")
+_LISTEN = ("token", "token_file", "tokens")
+REREAD = frozenset(
+    {
+        *(("listen", name) for name in _LISTEN),
+        ("gateway", "tokens"),
+        *(("alerts", name) for name in _ALERTS),
+    }
+)
 
 
 class Row(NamedTuple):
@@ -129,7 +139,7 @@ class Overrides:
         for key, text in self.texts.items():
             log.info("%s = %s  (override)", key, text)
         applied = (body.get("applied") for body in self.shelf.all().values())
-        self.loop.rules.limiting.lenient = not all(applied)
+        self.loop.witnesses.rules.limiting.lenient = not all(applied)
         return self.current.policy
 
     def rows(self) -> list[Row]:
@@ -140,11 +150,11 @@ class Overrides:
         rows = []
         for key, value, whence in effective(self.current):
             fixed = held.pop(key, None)
-            if why_not(path_of(key)) is None:
-                rows.append(Row(key, value, whence, True))
+            if not waits(path_of(key)):
+                rows.append(Row(key, value, whence, why_not(path_of(key)) is None))
             elif fixed is not None:
                 rows.append(fixed)
-        return rows + [row for row in held.values() if why_not(path_of(row.key)) is not None]
+        return rows + [row for row in held.values() if waits(path_of(row.key))]
 
     async def set(
         self, key: str, text: str, *, apply_now: bool = False, dry_run: bool = False
@@ -207,9 +217,9 @@ class Overrides:
         found = Reload(
             changed=(
                 *(Difference(("engines", e.id), "", e.url) for e in engines),
-                *(d for d in differences(self.current, config) if why_not(d.path) is None),
+                *(d for d in differences(self.current, config) if not waits(d.path)),
             ),
-            restart=tuple(d for d in differences(running, fresh) if why_not(d.path) is not None),
+            restart=tuple(d for d in differences(running, fresh) if waits(d.path)),
             hidden=tuple(d for d in differences(self.config, fresh) if d.key in over),
             set_aside={k: why for k, why in aside.items() if k not in self.set_aside},
             engines=engines,
@@ -289,7 +299,14 @@ def why_not(path: KeyPath) -> str | None:
         allowed |= setting is not None and (setting.at or "").startswith("policy.")
     if allowed:
         return None
+    if path[:2] in REREAD:
+        return "is taken from the file alone; put it there, and it is in force at once"
     return "is read at the start alone; put it into the file, and start the daemon anew"
+
+
+def waits(path: KeyPath) -> bool:
+    """What is said in the file at `path` counts from the next start on, and not before."""
+    return path[:2] not in REREAD and why_not(path) is not None
 
 
 def _value(config: Config, key: str) -> str:

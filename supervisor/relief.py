@@ -19,7 +19,7 @@ from .core.snapshot import ModelRef, Snapshot, State
 from .core.watch import Finding, Kind, Severity, due, pressing
 from .escalation import Escalation
 from .events import Expect, Replan
-from .journal import Journal
+from .journal.journal import Journal
 from .proposals import Sight, Source, Wish
 from .strangers import Strangers
 

@@ -21,8 +21,8 @@ from typing import Any
 from collectors.reading import Seconds
 
 from .aside import Aside
-from .config import Config, EngineConfig
-from .given import ConfigError, Problem, Stamp, stamp_of
+from .config.config import Config, EngineConfig
+from .config.given import ConfigError, Problem, Stamp, stamp_of
 from .overrides import Overrides, Reload
 
 log = logging.getLogger("ullage.config")
@@ -56,6 +56,7 @@ class Reloading:
     take: list[Callable[[Iterable[EngineConfig]], None]] = field(default_factory=list)
     wall: Callable[[], float] = time.time
     tell: list[Callable[[Json], None]] = field(default_factory=list)
+    note: Callable[[str, Json], None] = lambda why, told: None  # the same, and why it was read
     aside: Aside = field(default_factory=lambda: Aside("configuration"))
     ok: bool = True
     mistakes: tuple[str, ...] = ()
@@ -148,7 +149,7 @@ class Reloading:
         for line in sentences:
             log.info("  %s", line)
         if mended or found.changed or found.set_aside or self.restart != waiting:
-            self._tell(changed=[d.key for d in found.changed])
+            self._tell(why, changed=[d.key for d in found.changed])
 
     def _refuse(self, error: ConfigError, why: str, dry_run: bool) -> Refused:
         refused = Refused(error.problems)
@@ -161,13 +162,15 @@ class Reloading:
             for line in self.mistakes:
                 log.error("  %s", line)
             if self.mistakes != before:
-                self._tell(changed=[])
+                self._tell(why, changed=[])
         return refused
 
-    def _tell(self, changed: list[str]) -> None:
+    def _tell(self, why: str, changed: list[str]) -> None:
         restart, mistakes = list(self.restart), list(self.mistakes)
+        told = {"ok": self.ok, "mistakes": mistakes, "changed": changed, "restart": restart}
+        self.note(why, told)
         for hear in self.tell:
-            hear({"ok": self.ok, "mistakes": mistakes, "changed": changed, "restart": restart})
+            hear(told)
 
     # -- beside the loop
 

@@ -10,6 +10,7 @@ from collectors.reading import PoolId, Seconds
 from .ages import Ages
 from .brakes import Brakes
 from .clients import Clients
+from .config.settings import dotted
 from .core.contradictions import contradictions, too_large
 from .core.plan import Plan
 from .core.policy import Policy
@@ -18,7 +19,6 @@ from .core.watch import Finding, Kind, Severity
 from .events import Expect, SettingsChanged, Uses
 from .limiting import Limiting
 from .proposals import Source
-from .settings import dotted
 from .standing import DueAgain, drained, over_limit
 from .together import Together
 

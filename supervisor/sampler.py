@@ -7,7 +7,9 @@ pools are named in `blind`, its models are shown as unknown, and everybody else 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -45,6 +47,8 @@ from .sources import SourceHealth, Sources, hidden
 
 log = logging.getLogger("ullage.sampler")
 
+REFUSED = os.strerror(errno.ECONNREFUSED)  # the system's own word, as engines pass it on
+
 
 @dataclass(slots=True)
 class _Known:
@@ -68,6 +72,9 @@ class Sampler:
     missing: tuple[EngineState, ...] = ()  # named by the operator, and never yet found
     machine: Machine | None = None  # the machine as it was last read, for whoever only shows
     _listing: Listing = NOTHING_LISTED
+    # Who holds what may have been listed before they had come: it is listed once more.
+    _loaded: set[ModelRef] = field(default_factory=set)
+    _has_newcomers: bool = False
     _known: dict[EngineId, _Known] = field(default_factory=dict)
     _probes: Probes[EngineId, EngineState] = field(default_factory=lambda: Probes("probe"))
     _looks: Probes[ModelRef, Activity | None] = field(default_factory=lambda: Probes("look at"))
@@ -86,7 +93,7 @@ class Sampler:
         """The machine now. `thorough` asks also what is dear: process lists, every activity.
         `urgent` asks no engine: what they said last is a second or so old."""
         machine, states = await asyncio.gather(
-            self.sources.read(thorough=thorough, urgent=urgent),
+            self.sources.read(thorough=thorough or self._has_newcomers, urgent=urgent),
             self._last_said() if urgent else self._ask_engines(),
         )
         self.machine = machine
@@ -99,6 +106,8 @@ class Sampler:
             if engine in states
             for model in known.models
         }
+        loaded = {ref for ref, model in listed.items() if model.state is State.LOADED}
+        self._has_newcomers, self._loaded = not loaded <= self._loaded, loaded
         self.headers.want(m.setup.path for m in listed.values() if m.setup.path and not m.header)
         memory, fault = await self._memory(listed, states, machine, thorough)
         if fault is not None:
@@ -179,7 +188,7 @@ class Sampler:
         known = self._known.setdefault(engine.id, _Known())
         started = self.clock()
         fault: str | None = None
-        degraded = False
+        degraded = refuses = False
         version = known.state.version if known.state else None
         try:
             async with asyncio.timeout(self.call_timeout):
@@ -194,12 +203,15 @@ class Sampler:
             fault = f"no answer within {self.call_timeout:g} s"
         except EngineError as error:
             fault, degraded = f"{error.call}: {error.message}", not isinstance(error, EngineDown)
+            refuses = error.message == REFUSED
         except Exception as error:  # our bug: it costs us this engine, and no other
             log.debug("asking %s", engine.id, exc_info=True)
             fault = f"cannot be read: {type(error).__name__}: {error}"
         took = Seconds(self.clock() - started)
         self._note(f"engine {engine.id}", started, took, fault)
-        known.state = replace(self._state(engine, version, fault), degraded=degraded)
+        known.state = replace(
+            self._state(engine, version, fault), degraded=degraded, refuses=refuses
+        )
         return known.state
 
     def _state(self, engine: Engine, version: str | None, fault: str | None) -> EngineState:

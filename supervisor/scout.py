@@ -13,14 +13,14 @@ import httpx
 
 from collectors.reading import Seconds
 
-from .config import EngineConfig
+from .config.config import EngineConfig
+from .config.forms import is_loopback, split_url
+from .config.served import Launching
 from .core.snapshot import EngineId, EngineState
 from .engines import ENGINES
 from .engines.base import Engine, EngineDown, EngineError
 from .engines.detect import Found, identify, listens, usual
 from .events import EnginesFound
-from .forms import is_loopback, split_url
-from .served import Launching
 
 log = logging.getLogger("ullage.scout")
 

@@ -7,11 +7,14 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from .given import ConfigError
+from .config.given import ConfigError
 from .reloading import Reloading
+
+During = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(slots=True)
@@ -35,12 +38,13 @@ class Signals:
     def hang_up(self) -> None:
         (self.ended if closed(self._terminals) else self._read).set()
 
-    async def serve(self, reloading: Reloading) -> None:
-        """Have the configuration read whenever it is asked for, one after the other."""
+    async def serve(self, reloading: Reloading, during: During = contextlib.nullcontext) -> None:
+        """Have the configuration read whenever it is asked for, one after the other; each time
+        within what `during` makes."""
         while True:
             await self._read.wait()
             self._read.clear()
-            with contextlib.suppress(ConfigError):  # it has been said
+            with during(), contextlib.suppress(ConfigError):  # it has been said
                 await reloading.now("read by SIGHUP")
 
 

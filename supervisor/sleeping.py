@@ -56,7 +56,7 @@ def _check(ref: ModelRef, snapshot: Snapshot, policy: Policy) -> None:
             f" {_and(engine.abilities)}); {instead}"
         )
     awake = replace(resident, state=State.LOADED)
-    if not ladder(awake, engine, _lulled(policy).ladder_of(ref), alone=False):
+    if not ladder(awake, engine, lulled(policy).ladder_of(ref), alone=False):
         raise DoorError(
             f"{ref} may not sleep: its `ladder` has neither sleep nor deep_sleep of what"
             f" {engine.id} can; {instead}"
@@ -84,12 +84,12 @@ def _lullaby(refs: Iterable[ModelRef]) -> Replan:
     def replan(snapshot: Snapshot, policy: Policy, _: Experience) -> Plan:
         sleeping = {r.ref for r in snapshot.residents if r.state is State.SLEEPING}
         awake = [ref for ref in asked if ref not in sleeping]
-        return dismiss(snapshot, _lulled(policy), awake, Trigger.OPERATOR)
+        return dismiss(snapshot, lulled(policy), awake, Trigger.OPERATOR)
 
     return replan
 
 
-def _lulled(policy: Policy) -> Policy:
+def lulled(policy: Policy) -> Policy:
     """`policy` with nothing but sleep on its ladders, where they had it."""
     return replace(
         _sleepy(policy),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .core.experience import Experience
@@ -78,11 +78,11 @@ def _farewell(
     who: Callable[[Snapshot, Policy], tuple[ModelRef, ...]],
     trigger: Trigger,
 ) -> Replan:
-    """Unload those of whom it is still true when it is looked at again; who is wanted by then, by
-    a pin or a load, says so."""
+    """Unload those of `before` of whom it is still true when it is looked at again; who is wanted
+    by then, by a pin or a load, says so. Of whom it has become true since, it is decided anew."""
 
     def replan(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
-        refs = [ref for ref in who(snapshot, policy) if ref not in experience.distrusted]
+        refs = [r for r in who(snapshot, policy) if r in before and r not in experience.distrusted]
         going = dismiss(snapshot, policy, refs, trigger)
         others = dismiss(snapshot, policy, set(before) - set(refs), trigger)
         spared = {e.ref for e in others.evictions}
@@ -121,12 +121,13 @@ def loading(ref: ModelRef, expect: Expect) -> Replan:
     return replan
 
 
-def _dismissal(before: Iterable[Finding]) -> Replan:
-    """Unload those of whom the finding is still true when it is looked at again."""
+def _dismissal(before: Sequence[Finding]) -> Replan:
+    """Unload those of whom the finding is still true when it is looked at again, and no others."""
+    idle = {f.ref for f in before}
 
     def replan(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
         found = watch(snapshot, policy, before)
-        refs = [f.ref for f in found if f.kind is Kind.IDLE and f.ref is not None]
+        refs = [f.ref for f in found if f.kind is Kind.IDLE and f.ref in idle and f.ref is not None]
         refs = [r for r in refs if r not in experience.distrusted]
         return dismiss(snapshot, policy, refs, Trigger.IDLE)
 

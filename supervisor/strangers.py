@@ -30,7 +30,7 @@ from .core.record import Outcome, Result
 from .core.snapshot import Ability, EngineId, ModelId, ModelRef, Snapshot, State
 from .core.watch import Finding, Kind, Severity
 from .events import Expect
-from .journal import Journal
+from .journal.journal import Journal
 from .proposals import Sight, Wish
 from .standing import loading
 

@@ -2,7 +2,7 @@
 
 from collectors import apart
 from collectors.reading import Seconds
-from supervisor.cli import main
+from supervisor.cli.main import main
 
 apart.GIVE_UP = Seconds(2.5)
 apart.FIRST_PAUSE = Seconds(0.3)

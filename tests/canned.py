@@ -13,7 +13,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from collectors.reading import gib
-from supervisor.cli import cli
+from supervisor.cli.main import cli
 
 ONE = "GPU-8f6f1c5e-7a42-4c1b-9d3e-2b1a0c9d8e7f"
 TWO = "GPU-1c4e22d9-03bb-4c7f-8a10-77aa0c9d8e01"
@@ -216,6 +216,31 @@ REFUSED = {
     "unmet": [{"pool": ONE, "size": gib(3.5), "source": "learned"}],
     "full": ["host", "host"],
     "outcomes": [],
+}
+
+
+ALERT = {
+    "id": "a-0123456789ab",
+    "at": 1790000000.0,
+    "name": "UllageHeadroomLow",
+    "fingerprint": "8ba3fc07523a9211",
+    "starts_at": 1789999970.0,
+    "status": "firing",
+    "labels": {"alertname": "UllageHeadroomLow", "pool": ONE, "severity": "warning"},
+    "action": "make-room",
+    "target": ONE,
+    "outcome": "done",
+    "detail": "1 model left",
+    "decision": "d-7",
+    "by": "alertmanager",
+}
+HOLD = {
+    "alert": "UllageHeadroomGone",
+    "action": "no-loads",
+    "kind": "pause",
+    "target": ONE,
+    "since": 1789999990.0,
+    "until": 1790000090.0,
 }
 
 

@@ -1,14 +1,17 @@
 """Configurations to read, and ways to read them."""
 
+import grp
 import re
 from pathlib import Path
 
 import pytest
 
-from supervisor.config import ConfigError, LogLevel, load
+from collectors.reading import Seconds
+from supervisor.accounts import SocketMode
+from supervisor.config.config import SETTINGS, ConfigError, LogFormat, LogLevel, load
 from supervisor.core.foreign_rule import ForeignRule
 from supervisor.core.ladder import Rung
-from supervisor.core.policy import FOREVER, Retention, Switch
+from supervisor.core.policy import FOREVER, Brake, Retention, Switch
 from supervisor.core.rank import RANKINGS
 from supervisor.core.record import Mode
 from supervisor.core.steps import Step
@@ -98,6 +101,8 @@ def nothing(**environ):
     return load(None, environ, {}, kinds=KINDS, places=[])
 
 
+ROOTS = grp.getgrgid(0).gr_name  # a group that there is
+
 # As they are written in a variable, and read: another value than the usual one.
 SAMPLES = {
     "true | false": ("yes", True),
@@ -117,11 +122,22 @@ SAMPLES = {
     "list of steps": ("cancel, unload", (Step.CANCEL, Step.UNLOAD)),
     "ignore | yield | refuse | alert": ("alert", ForeignRule.ALERT),
     "ranking": ("lru", RANKINGS["lru"]),
+    "count/duration": ("2/1m", Brake(2, Seconds(60))),
     "off | engine | host": ("engine", Switch.ENGINE),
     "list of rungs": ("kill, unload", (Rung.UNLOAD, Rung.KILL)),
     "enforce | advise | observe": ("advise", Mode.ADVISE),
     "debug | info | warning | error": ("debug", LogLevel.DEBUG),
+    "auto | console | json": ("json", LogFormat.JSON),
+    "URL of a collector": ("http://otel:4318", "http://otel:4318/v1/traces"),
+    "share": ("10%", 0.1),
+    "text": (ROOTS, ROOTS),
+    "0600 | 0660 | 0666": ("0600", SocketMode.OWNER),
 }
+
+
+# Those that have a variable, and mean something each by itself.
+_IN_PAIRS = ("tls_cert", "tls_key")
+ALONE = [s for s in SETTINGS if s.env and s.at and s.path[-1] not in _IN_PAIRS]
 
 
 def sample(setting):

@@ -1,4 +1,6 @@
-"""How hard the property tests try: `make check` a little, `make test` a lot. Never at random.
+"""How hard the property tests try: `make check` a little, `make test` more. Both try the same each
+time, so that a hundred examples found what they will ever find; others are tried, at random, by
+`make stories`, `make fuzz` and HYPOTHESIS_PROFILE=long.
 
 And the stand-in driver, which is compiled once.
 """
@@ -14,7 +16,9 @@ from hypothesis import settings
 from tests.nvml.fake_nvml import build, compiler
 
 settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True)
-settings.register_profile("thorough", max_examples=250, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=100, deadline=None, derandomize=True)
+# New stories every time, for whoever has ten minutes: see tests/stateful.
+settings.register_profile("long", max_examples=500, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 

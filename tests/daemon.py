@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ class Daemon:
         token: str | None = None,
         before: Callable[[], object] | None = None,
         program: tuple[str, ...] = ULLAGE,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self.folder = folder
         self.folder.mkdir(exist_ok=True)
@@ -50,7 +52,7 @@ class Daemon:
         own = {k: v for k, v in os.environ.items() if not k.startswith("ULLAGE_")}
         self.env = {**own, "STATE_DIRECTORY": str(folder), **(env or {})}
         self.flags, self.token, self.before = flags, token, before
-        self.program = program
+        self.program, self.trust = program, trust
         self.lines: list[str] = []
         self.url = ""
 
@@ -93,7 +95,11 @@ class Daemon:
         assert self.url, self.log
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         self.client = httpx.AsyncClient(
-            base_url=self.url, timeout=30, trust_env=False, headers=headers
+            base_url=self.url,
+            timeout=30,
+            trust_env=False,
+            headers=headers,
+            verify=self.trust or True,
         )
         deadline = time.monotonic() + PATIENCE
         while (await self.client.get("/readyz")).status_code != 200:
@@ -113,7 +119,7 @@ class Daemon:
         assert self.process.stderr is not None
         async for line in self.process.stderr:
             self.lines.append(line.decode().rstrip())
-            if found := re.search(r"listening on (http://[0-9.]+:\d+)", self.lines[-1]):
+            if found := re.search(r"listening on (https?://[0-9.]+:\d+)", self.lines[-1]):
                 self.url = found[1]
 
     async def stop(self, number: int = signal.SIGTERM) -> int:

@@ -12,8 +12,8 @@ from supervisor.core.record import Decision, Mode, Outcome, Result
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Share
 from supervisor.core.verdict import Judgement, Verdict
 from supervisor.core.watch import Finding, Kind, Severity
-from supervisor.journal import Journal
-from supervisor.shelves import told
+from supervisor.journal.journal import Journal
+from supervisor.journal.shelves import told
 
 VRAM, RAM = PoolId("GPU-1"), PoolId("ram")
 PATIENT = (3600.0,)  # nothing is tried again within a test, unless it says so

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from collectors.reading import PoolId
-from supervisor.config import load
-from supervisor.given import ConfigError
+from supervisor.config.config import load
+from supervisor.config.given import ConfigError
 from supervisor.loop import Loop
 from supervisor.overrides import Overrides
 from supervisor.reloading import Reloading

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.adopt import RECIPES, Seen, System, Way, text_of, way
-from supervisor.adopt_look import free_after, listening_at, look
-from supervisor.config import load
+from supervisor.cli.adopt_look import free_after, listening_at, look
+from supervisor.cli.adopting import RECIPES, Seen, System, Way, text_of, way
+from supervisor.config.config import load
 from supervisor.engines import ENGINES
 from tests.canned import nobody_at, running, state, ullage
 

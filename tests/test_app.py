@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.app import CHILDREN, FILES, _introduce, build, more_files
-from supervisor.config import load
+from supervisor.app import CHILDREN, FILES, GARBAGE, _introduce, build, more_files, settle_in
+from supervisor.config.config import load
 from supervisor.core.snapshot import EngineId
 from supervisor.engines import ENGINES
 from supervisor.engines.llamacpp import LlamaCpp
@@ -67,3 +67,14 @@ def test_as_many_files_may_be_open_as_the_system_allows():
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_once_a_daemon_runs_garbage_is_looked_for_more_seldom():
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 10, 10)
+        settle_in()
+        assert gc.get_threshold() == GARBAGE
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.set_threshold(*before)

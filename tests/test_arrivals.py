@@ -13,8 +13,8 @@ from supervisor.core.history import History, Tier
 from supervisor.core.plan import Evict, Load, Why
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import Installed, ModelRef, Resident, State
-from supervisor.journal import Journal
-from supervisor.trail import Passed
+from supervisor.journal.journal import Journal
+from supervisor.journal.trail import Passed
 from tests.builders import engine, machine, ref, resident, share
 
 A, B = ref("a"), ref("b")

@@ -14,8 +14,8 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 
-from supervisor.asking import names, word
-from supervisor.cli import cli
+from supervisor.cli.asking import names, word
+from supervisor.cli.main import cli
 from tests.canned import BUSY, Daemon, nobody_at, running, state, ullage
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +82,7 @@ def test_where_nobody_listens_every_command_says_how_to_start_one(nobody, comman
     words |= {"decisions": [], "release": [], "resume": [], "doctor": [], "retention": []}
     words |= {"settings": ["get"], "savings": [], "engines": [], "events": [], "pause": []}
     words |= {"continue": [], "drain": [], "undrain": []}
+    words |= {"alerts": [], "health": [], "audit": []}
     result = ullage("--url", nobody, command, *words.get(command, ["m"]))
     assert (result.exit_code, result.stdout) == (4, "")
     lines = result.stderr.splitlines()
@@ -120,7 +121,7 @@ def test_what_is_said_after_the_command_counts_more(daemon, nobody, tmp_path):
     "words",
     [
         ["--timeout", "soon"],
-        ["--url", "https://127.0.0.1"],
+        ["--url", "ftp://127.0.0.1"],
         ["--token-file", "/nowhere/token"],
     ],
     ids=" ".join,

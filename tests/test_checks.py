@@ -1,10 +1,13 @@
 """Every mistake at once, each with its key, its place, and what would be right."""
 
+import os
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.config import SETTINGS, ConfigError, effective, load
+from supervisor.config.config import SETTINGS, ConfigError, effective, load
 from tests.configs import FULL, KINDS, TOKEN, complainer, nothing, reader
 
 
@@ -193,6 +196,30 @@ def test_a_token_in_a_file_is_read_and_must_be_private(read, mistakes, tmp_path)
     secret.chmod(0o600)
     (line,) = mistakes('[listen]\ntoken_file = "token"')
     assert line.startswith("listen.token_file: has 5 characters")
+
+
+@pytest.mark.parametrize("key", ["token_file", "tokens.a.token_file"])
+def test_a_secret_is_read_from_a_plain_file_and_a_pipe_does_not_hang_the_start(
+    read, mistakes, tmp_path, key
+):
+    """Whoever opens a pipe waits for a writer, for ever; and a device has no end."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "socket"))
+        for name, why in [
+            ("pipe", "is no plain file; put the secret into one"),
+            ("/dev/zero", "is no plain file"),
+            (".", "cannot be read: Is a directory"),
+            ("socket", "cannot be read: No such device or address"),
+        ]:
+            more = "" if key == "token_file" else '\nscopes = ["read"]'
+            table, _, last = f"listen.{key}".rpartition(".")
+            found = mistakes(f'[{table}]\n{last} = "{name}"{more}')
+            assert any(why in line for line in found), (name, found)
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
+    (tmp_path / "link").symlink_to("token")  # as containers mount them
+    assert read('[listen]\ntoken_file = "link"').token == TOKEN
 
 
 def test_a_key_in_a_file_is_read(read, tmp_path):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from collectors.reading import Bytes, Seconds, gib, mib
-from supervisor.checkup import Check, Engine, Facts, File, Status, checkup
-from supervisor.killers import Killer
+from supervisor.cli.checkup import LATELY, SOON, Alerts, Check, Engine, Facts, File, Status, checkup
+from supervisor.cli.killers import Killer
 
 OK, WARN, FAIL = Status.OK, Status.WARN, Status.FAIL
 
@@ -182,3 +182,54 @@ def test_a_reserve_that_is_just_reached_is_too_late() -> None:
     killer = (Killer("earlyoom", below=gib(7.5)),)
     assert wrong(killers=killer) == [("earlyoom", WARN)]
     assert wrong(killers=killer, reserve=Bytes(gib(7.5) + 1)) == []
+
+
+# -- alerts
+
+DAY = 86400.0
+
+
+def of_alerts(**given: Any) -> list[tuple[Status, str]]:
+    others = {name: given.pop(name) for name in ("host", "token") if name in given}
+    found = told(alerts=Alerts(100 * DAY, **given), **others)
+    return [(c.status, f"{c.what} | {c.remedy}") for c in found if c.about == "alerts"]
+
+
+def test_who_uses_no_alerts_hears_nothing_of_them() -> None:
+    assert of_alerts() == []
+    assert of_alerts(refused_at=100 * DAY) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "words"),
+    [
+        ({"tokens": {"am": None}}, WARN, "token am may send alerts, and none of them does any"),
+        ({"actions": ("a",)}, OK, "they may cause 1 action, and any program of this machine may"),
+        ({"actions": ("a", "b"), "token": True}, OK, "2 actions, and are sent with the token of"),
+        ({"actions": ("a",), "host": "0.0.0.0", "token": True}, WARN,
+         "with the token that may do everything | make one for them alone: `ullage token"),
+        ({"actions": ("a",), "tokens": {"am": None}, "host": "0.0.0.0", "token": True}, OK,
+         "are sent with am"),
+        ({"actions": ("a",), "tokens": {"am": 99 * DAY}}, FAIL, "every token for them has expired"),
+        ({"actions": ("a",), "tokens": {"am": 99 * DAY, "b": 900 * DAY}}, OK, "are sent with b"),
+    ],
+)  # fmt: skip
+def test_actions_and_those_who_may_cause_them_go_together(
+    given: dict[str, Any], status: Status, words: str
+) -> None:
+    ((found, what),) = of_alerts(**given)
+    assert found is status
+    assert words in what
+
+
+def test_a_token_that_ends_soon_is_told_before_it_does() -> None:
+    for left, soon in ((SOON - 1, True), (SOON + 1, False), (1, True), (-1, False)):
+        tokens = {"am": 100 * DAY + left, "b": None}
+        lines = [what for _, what in of_alerts(actions=("a",), tokens=tokens)]
+        assert any("token am expires in" in line for line in lines) == soon, left
+
+
+def test_an_alert_that_was_refused_lately_is_told() -> None:
+    for ago, new in ((0, True), (LATELY - 1, True), (LATELY, False)):
+        found = of_alerts(actions=("a",), tokens={"am": None}, refused_at=100 * DAY - ago)
+        assert any("was refused" in what for _, what in found) == new, ago

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import supervisor
-from supervisor.cli import cli
+from supervisor.cli.main import cli
 from tests.canned import BUSY, DONE, REFUSED, Daemon, nobody_at, running, state, ullage
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +89,7 @@ def test_watching_looks_again_until_interrupted(daemon, monkeypatch):
         if len(looks) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("supervisor.looking_cli.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("supervisor.cli.looking.time", SimpleNamespace(sleep=sleep))
     result = ullage("status", "--watch")
     assert result.exit_code == 0
     assert looks == [2.0] * 3
@@ -264,7 +264,7 @@ def test_the_help_of_every_command_shows_an_example(command):
 
 def test_the_help_documents_the_exit_codes():
     text = ullage("-h").stdout
-    for code in range(9):
+    for code in range(10):
         assert f"    {code}  " in text
     assert "ULLAGE_URL" in text
 
@@ -286,7 +286,7 @@ def test_help_loads_nothing_heavy():
 def test_asking_loads_no_second_http_client(daemon):
     daemon.say("/api/v1/state", BUSY)
     code = (
-        "import sys\nfrom supervisor.cli import main\n"
+        "import sys\nfrom supervisor.cli.main import main\n"
         "try: main(['status'])\n"
         "except SystemExit as end: print('LOADED', end.code, *"
         "sorted({'httpx', 'uvicorn', 'pydantic', 'asyncio'} & set(sys.modules)))"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from deploy import tables
-from supervisor import show
-from supervisor.bars import Screen
-from supervisor.settings import SETTINGS
+from supervisor.cli import show
+from supervisor.cli.bars import Screen
+from supervisor.config.settings import SETTINGS
 from tests.canned import Daemon, nobody_at, running, state, ullage
 
 EXAMPLE = tables.SCHEMA.with_name("ullage.example.toml")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from supervisor import client as subject
-from supervisor.client import (
+from supervisor.cli import client as subject
+from supervisor.cli.client import (
     BadAddress,
     Client,
     Garbled,
@@ -276,7 +276,7 @@ def test_a_refusal_says_what_to_try(daemon, status, word):
 @pytest.mark.parametrize(
     "url",
     [
-        "https://127.0.0.1:8552",
+        "ftp://127.0.0.1:8552",
         "127.0.0.1:8552",
         "http://",
         "http://:8552",

@@ -12,10 +12,10 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 
-from supervisor import asking
-from supervisor.cli import EPILOG, SECTIONS, cli
-from supervisor.client import BadAddress, Garbled, NoDaemon, Refused, Timeout
-from supervisor.commands import trouble
+from supervisor.cli import asking
+from supervisor.cli.client import BadAddress, Garbled, NoDaemon, Refused, Timeout
+from supervisor.cli.commands import trouble
+from supervisor.cli.main import EPILOG, SECTIONS, cli
 from tests.canned import ullage
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 def loaded(*words: str) -> set[str]:
     """Modules of ours that a command line has loaded when it ends."""
     code = (
-        f"import sys\nfrom supervisor.cli import main\ntry: main({list(words)})\n"
+        f"import sys\nfrom supervisor.cli.main import main\ntry: main({list(words)})\n"
         "except SystemExit: print('LOADED', *(m for m in sys.modules if 'supervisor' in m))"
     )
     env = {k: v for k, v in os.environ.items() if not k.startswith("ULLAGE_")}
@@ -37,11 +37,11 @@ def loaded(*words: str) -> set[str]:
 def test_a_command_loads_itself_and_no_other() -> None:
     assert loaded("--help") == {
         "supervisor",
-        *(f"supervisor.{m}" for m in ("cli", "asking", "client", "commands")),
+        "supervisor.cli",
+        "supervisor.printable",
+        *(f"supervisor.cli.{m}" for m in ("main", "asking", "client", "commands")),
     }
-    assert "supervisor.completion_cli" in loaded("completion", "bash")
-    assert not any(m.endswith("_cli") for m in loaded("completion", "bash") - {
-        "supervisor.completion_cli"})  # fmt: skip
+    assert loaded("completion", "bash") - loaded("--help") == {"supervisor.cli.completion"}
 
 
 def test_every_command_is_where_the_table_says_under_the_name_that_it_has() -> None:
@@ -56,7 +56,7 @@ def test_every_command_is_where_the_table_says_under_the_name_that_it_has() -> N
 def test_no_command_stands_twice_in_the_table() -> None:
     keys = [
         key.value
-        for node in ast.walk(ast.parse((ROOT / "supervisor/cli.py").read_text()))
+        for node in ast.walk(ast.parse((ROOT / "supervisor/cli/main.py").read_text()))
         if isinstance(node, ast.Dict)
         for key in node.keys
         if isinstance(key, ast.Constant)
@@ -120,7 +120,9 @@ CODES = {
     Refused(404, {}): 1,
     Refused(409, {}): 5,
     Refused(422, {}): 2,
-    Refused(401, {}): 1,
+    Refused(401, {}): 9,
+    Refused(403, {"needs": "operate", "has": ["read"]}): 9,
+    Refused(429, {}): 9,
     Refused(503, {}): 1,
 }
 

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from collectors.reading import PoolId
-from supervisor.config import ConfigError, LogLevel, default_state_dir, effective, load
+from supervisor.config.config import ConfigError, LogLevel, default_state_dir, effective, load
+from supervisor.config.given import usual_places
 from supervisor.core.policy import Amount, Policy
 from supervisor.core.rank import RANKINGS
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
-from supervisor.given import usual_places
-from supervisor.settings import SETTINGS
-from tests.configs import FULL, KINDS, TOKEN, nothing, reader, sample
+from tests.configs import ALONE, FULL, KINDS, TOKEN, nothing, reader, sample
 
 GIB = 1024**3
 
@@ -140,7 +139,7 @@ def test_flags_win_over_the_environment_and_that_over_the_file(read, tmp_path):
     assert config.sources["listen.host"] == "default"
 
 
-@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.env and s.at], ids=lambda s: s.env)
+@pytest.mark.parametrize("setting", ALONE, ids=lambda s: s.env)
 def test_every_scalar_has_a_variable_of_the_environment(setting):
     text, value = sample(setting)
     config = load(None, {setting.env: text}, {}, kinds=KINDS, places=[])

@@ -151,6 +151,9 @@ def test_what_a_model_was_seen_to_hold_is_not_forgotten_while_its_gpu_cannot_be_
                 card.driver.proc(0, "C", pids["a"], 3 * GIB)
                 async with Daemon(tmp_path / "s", text, card.env) as daemon:
                     await daemon.wait(lambda s: holds(s, "a", GPU) == 3 * GIB)
+                    seen = await daemon.metric("ullage_samples_total")
+                    while await daemon.metric("ullage_samples_total") < seen + 2:
+                        await daemon.get("state")  # who holds what is listed once more
                 card.driver.hang()
                 async with daemon:
                     await daemon.wait(lambda s: "nvidia" in blind(s) and bool(s["models"]))

@@ -97,7 +97,8 @@ def test_an_engine_in_trouble_costs_nobody_anything_and_is_found_again(
                 if fault == "down":
                     await sick.start()
                 await daemon.wait_for_models("a", "b")
-                assert daemon.log.count("engine_down sick: no longer") == 1
+                await daemon.until(lambda: "engine_down sick: no longer" in daemon.log)
+            assert daemon.log.count("engine_down sick: no longer") == 1
 
     run(story())
 
@@ -348,13 +349,17 @@ def test_on_a_full_disk_it_works_and_says_once_that_it_cannot_write(tmp_path: Pa
 def test_a_thread_that_hangs_for_ever_does_not_keep_the_program_from_ending() -> None:
     script = """
 import asyncio, threading
-from supervisor import app, config
+from types import SimpleNamespace
+from supervisor import app
+from supervisor.config import config
 
 async def serve(_):
     asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
     return 3
 
-app.build, app.serve = lambda _: None, serve
+trail = SimpleNamespace(audit=SimpleNamespace())
+app.build = lambda _: SimpleNamespace(reloading=SimpleNamespace(take=[]), journal=trail)
+app.serve = serve
 raise SystemExit(app.run(config.load(None, {}, {}, kinds=frozenset(), places=[])))
 """
     done = subprocess.run(

@@ -14,8 +14,8 @@ from supervisor.core.plan import Evict, Load, Why
 from supervisor.core.policy import Policy
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import Installed, Snapshot, State
-from supervisor.departures import ABOUT, OURS, Departures
-from supervisor.journal import Journal
+from supervisor.departures import ABOUT, OURS, SOON, Departures, Returns
+from supervisor.journal.journal import Journal
 from tests.builders import engine, machine, ref, resident
 
 A = ref("a")
@@ -170,3 +170,57 @@ def test_departures_outlive_the_daemon(tmp_path: Any) -> None:
     assert len(again.departures(9)) == 2
     assert again.flush()
     again.close()
+
+
+class Came:
+    """Who is there from second to second; `returns` as they are counted."""
+
+    def __init__(self, why: Why = Why.MAKES_ROOM, result: Result = Result.DONE) -> None:
+        self.returns = Returns()
+        self.returns.see(there(0))
+        self.returns.tell(Outcome("d-1", WALL, Evict(A, (), why), result), Seconds(1))
+
+    def see(self, *snapshots: Snapshot) -> int:
+        for snapshot in snapshots:
+            self.returns.see(snapshot)
+        return self.returns.counts["ollama"]
+
+
+def test_who_is_loaded_again_soon_after_it_had_to_go_is_counted_once() -> None:
+    came = Came()
+    assert came.see(gone(2), gone(500)) == 0
+    assert came.see(there(SOON), there(SOON)) == 1
+    assert came.see(gone(601), there(602)) == 1, "that it left again was not our doing"
+
+
+def test_who_comes_back_later_has_not_come_back_soon() -> None:
+    assert Came().see(gone(2), there(SOON + 1)) == 0
+    assert Came().see(gone(2), gone(SOON + 2), there(SOON + 3)) == 0
+
+
+def test_who_was_asked_to_go_or_did_not_go_does_not_come_back() -> None:
+    assert Came(Why.ASKED).see(gone(2), there(3)) == 0
+    assert Came(result=Result.FAILED).see(gone(2), there(3)) == 0
+    assert Came(result=Result.SKIPPED).see(gone(2), there(3)) == 0
+
+
+def test_a_look_that_began_before_it_left_is_no_return() -> None:
+    came = Came()
+    assert came.see(there(1.1)) == 0
+    assert came.see(gone(2), there(3, state=State.LOADING)) == 1
+
+
+def test_who_was_put_to_sleep_and_is_woken_has_come_back_and_silence_is_neither() -> None:
+    came = Came()
+    assert came.see(there(2, state=State.UNKNOWN), there(3)) == 0
+    assert came.see(there(4, state=State.SLEEPING), there(5)) == 1
+
+
+def test_the_loop_tells_them_of_what_it_did() -> None:
+    story = Story()
+    story.see(there())
+    forced = Outcome("d-1", WALL, Evict(A, (), Why.IDLE), Result.DONE)
+    story.found.tell(forced, Seconds(1))
+    story.see(gone(2))
+    story.see(there(3))
+    assert story.found.returns.counts == {"ollama": 1}

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.app import build
-from supervisor.config import effective, load
+from supervisor.config.config import effective, load
+from supervisor.config.described import Description
+from supervisor.config.table import form_of
+from supervisor.config.templates import MODEL
 from supervisor.core.snapshot import Ability
-from supervisor.described import Description
-from supervisor.table import form_of
-from supervisor.templates import MODEL
 from tests.configs import complainer, reader
 from tests.engines.fakes.http import OPTIONS
 

@@ -12,11 +12,11 @@ import pytest
 
 from collectors.machine import Machine
 from collectors.reading import RAM, Device, Holder, MemoryPool, PoolId, PoolKind, gib
-from supervisor import init_look, symptoms
-from supervisor.client import Client
+from supervisor.cli import init_look, symptoms
+from supervisor.cli.client import Client
+from supervisor.cli.killers import Killer
 from supervisor.doctor import Advice
 from supervisor.engines.detect import Found
-from supervisor.killers import Killer
 from tests.canned import Daemon, engine, pool, running, state, ullage
 
 GPU = PoolId("GPU-aaaa")
@@ -108,6 +108,33 @@ def test_what_is_wrong_is_told_with_what_to_do_and_an_exit_code_of_its_own(
     ]
 
 
+@pytest.mark.parametrize("older", [True, False])
+def test_what_alerts_may_do_is_taken_from_the_settings_and_who_sends_them_from_the_state(
+    daemon: Daemon, older: bool
+) -> None:
+    keys = ("listen.tokens.am.sha256", 'listen.tokens."a.b".sha256', "alerts.limit")
+    rows = [{"key": key, "value": "set", "source": "default"} for key in keys]
+    daemon.say("/api/v1/settings", {"settings": rows})
+    said = json.loads(daemon.says["/api/v1/state"][2])
+    scopes = ["alerts:write"]
+    token = {
+        "name": "am",
+        "scopes": scopes,
+        "expires": said["now"] + 9,
+        "requests": 0,
+        "used_at": None,
+    }
+    callers = {"tokens": [token], "refused": {}, "alert_refused_at": said["now"] - 60}
+    daemon.say("/api/v1/state", {**said, **({} if older else {"callers": callers})})
+    assert "warn  alerts: token a.b may send alerts, and none" in ullage("doctor").stdout
+    rows.append({"key": "alerts.actions.make-room.action", "value": "evict", "source": "default"})
+    daemon.say("/api/v1/settings", {"settings": rows})
+    out = ullage("doctor").stdout
+    assert "ok    alerts: they may cause 1 action, and are sent with a.b, am" in out
+    assert ("alerts: token am expires in 9.0 s" in out) is not older
+    assert ("alerts: one was refused 60 s ago for its token" in out) is not older
+
+
 def test_as_json_every_check_is_told(daemon: Daemon, this_machine: dict[str, Any]) -> None:
     result = ullage("doctor", "--json")
     assert (result.exit_code, json.loads(result.stdout)["ok"]) == (0, True)
@@ -155,7 +182,7 @@ def test_a_daemon_of_another_version_is_told(daemon: Daemon) -> None:
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """No daemon at the usual address, which is not this test's to try."""
-    from supervisor.client import NoDaemon
+    from supervisor.cli.client import NoDaemon
 
     def connect(self: Client) -> Any:
         raise NoDaemon("no daemon answers", "Connection refused")
@@ -195,13 +222,23 @@ def test_without_a_daemon_the_configuration_is_checked(nobody: None, tmp_path: P
     assert "warn  configuration: ullage.toml holds a token" in ullage("doctor", "-q").stdout
 
 
+def test_without_a_daemon_who_may_send_alerts_is_read_of_the_file(
+    nobody: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ullage.toml"
+    token = f'[listen.tokens.am]\nsha256 = "{"ab" * 32}"\nscopes = ["alerts:write"]\n'
+    file.write_text(token)
+    monkeypatch.setenv("ULLAGE_CONFIG", str(file))
+    assert "warn  alerts: token am may send alerts, and none of them" in ullage("doctor").stdout
+
+
 def test_a_daemon_that_was_named_and_does_not_answer_is_trouble(nobody: None) -> None:
     result = ullage("doctor", "--url", "http://127.0.0.1:1")
     assert (result.exit_code, result.stdout) == (4, "")
 
 
 def test_engines_on_other_machines_are_not_looked_for_on_this_one() -> None:
-    from supervisor.doctor_cli import _engines
+    from supervisor.cli.doctor import _engines
 
     rows = [
         {"id": "far", "kind": "ollama", "url": "http://10.0.0.1:11434"},
@@ -217,7 +254,7 @@ def test_engines_on_other_machines_are_not_looked_for_on_this_one() -> None:
 def test_colours_are_for_terminals_that_want_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from supervisor import doctor_cli
+    from supervisor.cli import doctor as doctor_cli
 
     row = {"about": "a", "status": "fail", "what": "b", "remedy": ""}
     monkeypatch.setattr("click._compat.isatty", lambda stream: True)

@@ -17,9 +17,12 @@ import pytest
 
 from collectors.__main__ import _parser as collectors
 from deploy import tables
-from supervisor import __version__, asking, client
-from supervisor.cli import EPILOG, cli
-from supervisor.config import load
+from supervisor import __version__
+from supervisor.alerting import alert
+from supervisor.cli import asking, client
+from supervisor.cli.main import EPILOG, cli
+from supervisor.config.config import load
+from supervisor.config.settings import OTHER_VARIABLES, SETTINGS
 from supervisor.core.activity import LOOK_AGAIN
 from supervisor.core.patience import Patience
 from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE, Policy
@@ -27,7 +30,6 @@ from supervisor.core.verdict import ENOUGH
 from supervisor.core.watch import Kind
 from supervisor.distrust import DISTRUST
 from supervisor.engines import ENGINES
-from supervisor.settings import OTHER_VARIABLES, SETTINGS
 from supervisor.web.metrics import NAMES, PREFIX
 from supervisor.web.server import application
 from tests.web.fakes import World, site
@@ -35,7 +37,8 @@ from tests.web.fakes import World, site
 ROOT = Path(__file__).parent.parent
 README, DESIGN, CHANGELOG = (ROOT / f"{name}.md" for name in ("README", "DESIGN", "CHANGELOG"))
 # Prose that people follow: what it shows must work.
-GUIDES = [README, CHANGELOG, *sorted((ROOT / "deploy").glob("*.*")), ROOT / "grafana/README.md"]
+GUIDES = [README, CHANGELOG, ROOT / "SECURITY.md", ROOT / "grafana/README.md"]
+GUIDES += sorted((ROOT / "deploy").glob("*.*"))
 GUIDES = [p for p in GUIDES if p.suffix in (".md", ".toml", ".service")]
 DEFAULTS = {s.key: s.default for s in SETTINGS}
 
@@ -101,7 +104,9 @@ def understood(words: list[str]) -> str | None:
             return f"{command.name} has no command {words[:1]}"
         command = command.commands[words[0]]
     try:
-        _, rest, _ = command.make_parser(click.Context(command)).parse_args(words[command != cli :])
+        _, rest, _ = command.make_parser(
+            click.Context(command, **command.context_settings)
+        ).parse_args(words[command != cli :])
     except click.UsageError as error:
         return error.format_message()
     return f"too much: {rest}" if rest else None
@@ -153,7 +158,8 @@ def test_every_variable_and_metric_that_is_named_exists(path):
     known = {s.env for s in SETTINGS} | set(OTHER_VARIABLES)
     assert set(re.findall(r"\bULLAGE_[A-Z_]*[A-Z]", path.read_text())) <= known
     named = set(re.findall(r"\bullage_[a-z_]+", path.read_text()))
-    assert named <= {PREFIX + row.name for row in NAMES}
+    labels = {alert.ACTION, alert.FORCE}  # of alerts, which are read
+    assert named <= {PREFIX + row.name for row in NAMES} | labels
 
 
 # -- commands
@@ -201,7 +207,7 @@ def test_every_module_that_is_to_be_run_exists():
     text = "".join(p.read_text() for p in (README, DESIGN, ROOT / "Makefile", *GUIDES))
     modules = set(re.findall(r"python3? -m ([a-z]\w*(?:\.\w+)*)", text))
     assert modules > {"collectors", "benchmarks", "deploy.tables", "grafana.build"}
-    for module in modules - {"pip", "venv", "pytest"}:
+    for module in modules - {"pip", "venv", "pytest", "hatchling"}:
         path = ROOT.joinpath(*module.split("."))
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
 
@@ -239,7 +245,7 @@ def test_three_sentences_are_followed_by_the_two_commands_and_the_checks_run_the
 def test_the_exit_codes_are_those_of_the_command_line():
     told = re.findall(r"^\| (\d) \| (.*) \|$", section(README, "Exit codes"), re.MULTILINE)
     assert told == re.findall(r"^  (\d)  (.*)$", EPILOG, re.MULTILINE)
-    assert [int(code) for code, _ in told] == list(range(asking.DEGRADED + 1))
+    assert [int(code) for code, _ in told] == list(range(asking.DENIED + 1))
 
 
 # -- examples, requests, numbers
@@ -252,7 +258,7 @@ def examples() -> Iterator[tuple[str, str]]:
     yield "deploy/ullage.example.toml", example
     used = re.sub(r"(?m)^#(?=[a-z\[])", "", example)
     # A secret is given as itself or in a file.
-    yield "the same in use", re.sub(r"(?m)^(token_file|key_file) = .*$", "", used)
+    yield "the same in use", re.sub(r"(?m)^(token_file|key_file|tls_cert|tls_key) = .*$", "", used)
 
 
 @pytest.mark.parametrize(("where", "text"), [*examples()], ids=lambda v: v.split("\n")[0])

@@ -10,7 +10,7 @@ import pytest
 from collectors.reading import RAM, Device, MemoryPool, PoolId, PoolKind, gib
 from supervisor.core.snapshot import Installed, Share, Snapshot, Source
 from supervisor.door import Ambiguous, Door, DoorError, NotReady, Unknown
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.loop import Loop
 from tests.builders import GPU, NO_RESERVE, machine, pool, ref, resident
 

@@ -11,7 +11,7 @@ import pytest
 from collectors.reading import RAM, Device, DeviceKind, PoolId, Seconds
 from supervisor.core.snapshot import Snapshot
 from supervisor.door import Ambiguous, Door, DoorError
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.loop import Loop
 from tests.builders import GPU, NO_RESERVE, OTHER, machine, pool
 

@@ -10,8 +10,8 @@ from collectors.reading import Seconds, gib, mib
 from supervisor.core.snapshot import Share, Source
 from supervisor.core.watch import Finding, Kind
 from supervisor.drift import SHELF, Drift
-from supervisor.holdings import KEPT
-from supervisor.journal import Journal
+from supervisor.journal.holdings import KEPT
+from supervisor.journal.journal import Journal
 from supervisor.learned import Learned
 from tests.builders import GPU, OTHER, machine, ref, resident
 

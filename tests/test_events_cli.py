@@ -11,12 +11,12 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from collectors.reading import gib
-from supervisor import following
-from supervisor.cli import cli
+from supervisor.cli import following
+from supervisor.cli.following import Event
+from supervisor.cli.happened import KINDS, SILENT, line
+from supervisor.cli.main import cli
 from supervisor.feed import KINDS as SENT
-from supervisor.following import Event
-from supervisor.happened import KINDS, SILENT, line
-from tests.canned import DONE, REFUSED, Daemon, running, ullage
+from tests.canned import ALERT, DONE, REFUSED, Daemon, running, ullage
 
 AT = 1_790_000_000.0  # 14:13:20 UTC
 MODEL = {"model": "o/a", "state": "loaded", "before": None, "size": gib(6), "pool": "GPU-aaaa"}
@@ -41,14 +41,18 @@ LINES: list[tuple[str, dict[str, Any], str]] = [
     ("decision", {**DONE, "decision": "d-1", "actions": [], "notes": []},
      "d-1 GPU-1c4e22d9: headroom is gone: nothing to do"),
     ("outcome", OUTCOME,
-     "d-000012 unload ollama/gemma3:4b: done, 4.8 GiB of 4.8 GiB came back, in 0.8s"),
+     "d-000012 unload ollama/gemma3:4b: done, recovered: 4.8 GiB of 4.8 GiB came back, in 0.8 s"),
     ("outcome", {**OUTCOME, "action": "load", "judgement": None, "detail": "no\x1b"},
-     "d-000012 load ollama/gemma3:4b: done (no\\x1b), in 0.8s"),
+     "d-000012 load ollama/gemma3:4b: done (no\\x1b), in 0.8 s"),
     ("finding", {"finding": "pressure", "subject": "ram", "severity": "warning",
                  "detail": "too little", "open": True}, "warning: ram: too little"),
     ("finding", {"finding": "pressure", "subject": "ram", "severity": "warning",
                  "detail": "too little", "open": False}, "over: ram: pressure"),
     ("claim", {"what": "pins"}, "pins changed"),
+    ("alert", ALERT,
+     "UllageHeadroomLow fires, make-room on GPU-8f6f1c5e: done: 1 model left (d-7)"),
+    ("alert", {**ALERT, "status": "resolved", "action": None, "outcome": "no_action", "detail": "",
+               "decision": None}, "UllageHeadroomLow is over: no action is configured for it"),
     ("settings", {"key": "ranking", "value": "lru"}, "ranking = lru"),
     ("settings", {"key": "ranking", "value": None}, "ranking is again as it is configured"),
     ("config", {"ok": True, "mistakes": [], "changed": ["a"], "restart": ["b"]},

@@ -9,7 +9,7 @@ from typing import Any
 
 from collectors.reading import Seconds
 from supervisor.core.experience import Experience
-from supervisor.core.plan import Plan, plan
+from supervisor.core.plan import Evict, Plan, plan
 from supervisor.core.policy import Policy
 from supervisor.core.record import Mode, Outcome, Result
 from supervisor.core.snapshot import EngineId, Installed, ModelId, ModelRef, Snapshot, State
@@ -92,7 +92,11 @@ class World:
 
         decided = replan(self.snapshot, frozenset())
         self.before_acting()
-        return asyncio.run(executor.carry_out("d-1", decided, replan, self.leaving.append))
+
+        async def leave(evict: Evict) -> None:
+            self.leaving.append(evict.ref)
+
+        return asyncio.run(executor.carry_out("d-1", decided, replan, leave))
 
     def before_acting(self) -> None:
         """What happens between the decision and the first look of the executor."""
@@ -218,6 +222,29 @@ def test_a_load_that_the_engine_gives_up_is_a_failure_with_its_reason() -> None:
     down = World(machine(free=12), refuses={"new": EngineDown("ollama", "load", "no answer")})
     (outcome,) = down.run()
     assert "no answer" in outcome.detail
+
+
+def test_a_load_of_which_nothing_was_ever_seen_is_not_waited_for_for_ever() -> None:
+    world = World(machine(free=12), loads="never")
+    (outcome,) = world.run()
+    assert outcome.result is Result.FAILED
+    assert outcome.detail == "the engine answered, and has not listed it since"
+    assert 280 <= world.now < 285
+
+
+def test_an_engine_that_comes_back_without_what_it_was_to_load_has_lost_it() -> None:
+    class Crashing(World):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            down = "connection refused" if 101 <= self.now < 130 else None
+            states = tuple(replace(e, fault=down) for e in self.snapshot.engines)
+            self.snapshot = replace(self.snapshot, engines=states)
+
+    world = Crashing(machine(free=12), loads="never")
+    (outcome,) = world.run()
+    assert outcome.result is Result.FAILED
+    assert outcome.detail == "its engine went away while it loaded it, and came back without it"
+    assert 135 <= world.now < 137  # while it was away nobody could tell
 
 
 def test_only_a_promise_that_was_measured_and_broken_is_held_against_anybody() -> None:

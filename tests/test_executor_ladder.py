@@ -11,7 +11,7 @@ import pytest
 from collectors.reading import RAM, Device, MemoryPool, PoolKind, Seconds, gib
 from supervisor.core.experience import Experience
 from supervisor.core.ladder import Rung
-from supervisor.core.plan import Plan, plan
+from supervisor.core.plan import Evict, Plan, plan
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import (
     Ability,
@@ -138,9 +138,11 @@ class Host:
         def replan(snapshot: Snapshot, failed: Set[ModelRef]) -> Plan:
             return plan(snapshot, policy, demand("new", 12), Experience(failed))
 
+        async def leave(evict: Evict) -> None: ...
+
         async def carry() -> list[Outcome]:
             decided = replan(await self.sample(), frozenset())
-            return await executor.carry_out("d-1", decided, replan, lambda ref: None)
+            return await executor.carry_out("d-1", decided, replan, leave)
 
         return asyncio.run(carry())
 

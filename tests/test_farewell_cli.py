@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from supervisor import farewell_cli
-from supervisor.asking import Trouble
-from supervisor.client import Client
+from supervisor.cli import farewell as farewell_cli
+from supervisor.cli.asking import Trouble
+from supervisor.cli.client import Client
 
 
 def leaving(*rows: Any) -> Callable[[str], Any]:

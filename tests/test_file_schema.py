@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy import tables
+from supervisor.config.file_schema import of_form, schema
+from supervisor.config.settings import SETTINGS
 from supervisor.engines import ENGINES
-from supervisor.file_schema import of_form, schema
-from supervisor.settings import SETTINGS
 from tests.configs import FULL
 
 EXAMPLE = Path(__file__).parent.parent / "deploy/ullage.example.toml"
@@ -43,6 +43,8 @@ WRITTEN: dict[str, tuple[list[Any], list[Any]]] = {
     "secret": (["0123456789abcdef"], ["with space", "", 7]),
     "SHA-256": (["9f" * 32], ["9f", 7]),
     "URL": (["http://127.0.0.1:8080", " HTTPS://localhost/vllm "], ["127.0.0.1", "ftp://x", 7]),
+    "URL of a collector": (["http://127.0.0.1:4318", "https://otel/v1/traces"], ["otel:4318", 7]),
+    "share": (["10%", 0.5, 1, " 0.5 % "], [2, -0.1, "some", "0.1", True]),
     "ranking": (["value", "lru"], ["LRU", "best"]),
     "signal": (["TERM", "sigint"], ["TERM INT", "", 9]),
     "unit": (["MiB", "B"], ["5MiB", 7]),
@@ -53,12 +55,14 @@ WRITTEN: dict[str, tuple[list[Any], list[Any]]] = {
     "JSONPath, or list of metrics": (["$.n", ["running", "a:b"]], [[], ["a b"], "n"]),
     "table, or JSON in a text": ([{"a": 1}, '{"a": 1}'], [["a"], 7]),
     "table of names": ([{"a": "b", "c": ["d", "e/f"]}], [["a"], {"a": 1}, {"a": []}]),
+    "table of labels": ([{"alertname": "Low*", "severity": "x"}], [{}, {"a": 1}, {"a": ""}, "a"]),
     "table of texts": ([{"A": "b"}, {}], ["A=b", {"A": 1}]),
     "list of hosts": ([["gpu.lan"], []], ["gpu.lan", [""]]),
     "list of models": ([["a", "e/b*"]], [[], "a", [""], [7]]),
     "list of names": ([["a", "b"]], [[], "a", [""]]),
     "list of origins": ([["http://localhost:3000"], ["*"]], ["*", [7]]),
     "list of rungs": ([["unload", "kill"], ["stop", "stop"]], [[], ["shoot"], "unload"]),
+    "list of scopes": ([["alerts:write", "alerts:force"]], [[], ["alerts"], "alerts:write"]),
     "list of steps": ([["report", "unload"]], [[], ["shoot"], "unload"]),
     "list of statuses": ([[404, 410], []], [[200], ["404"], 404]),
     "list of values": ([["ready", True, 7, False]], ["ready", [["x"]]]),

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.client import Client, NoDaemon, Refused
-from supervisor.following import LATEST, Event, follow, parse
+from supervisor.cli.client import Client, NoDaemon, Refused
+from supervisor.cli.following import LATEST, Event, follow, parse
 from tests.canned import nobody_at
 
 

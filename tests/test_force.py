@@ -14,7 +14,7 @@ import pytest
 
 from collectors.process import read_times
 from supervisor.core.ladder import Rung
-from supervisor.core.snapshot import EngineId
+from supervisor.core.snapshot import Ability, EngineId
 from supervisor.engines.base import EngineRefused
 from supervisor.force import Force
 from tests.builders import resident
@@ -82,3 +82,28 @@ def test_a_signal_that_is_not_permitted_says_what_would_be_right(
 def test_an_engine_without_a_unit_cannot_be_stopped() -> None:
     with pytest.raises(EngineRefused, match="no unit"):
         take(Rung.STOP, 1, None)
+
+
+def test_an_engine_is_restarted_by_itself_where_it_can_and_else_by_its_unit() -> None:
+    calls: list[str] = []
+
+    class Able(Engine):
+        abilities = frozenset[object]({Ability.RESTART})
+
+        async def restart(self) -> None:
+            calls.append("restart")
+
+    class Unit:
+        async def stop(self) -> None:
+            calls.append("stop")
+
+        async def start(self) -> None:
+            calls.append("start")
+
+    units = {Engine.id: Unit()}
+    asyncio.run(Force({Engine.id: Able()}, units).restart(Engine.id))  # type: ignore[dict-item]
+    asyncio.run(Force({Engine.id: Engine()}, units).restart(Engine.id))  # type: ignore[dict-item]
+    assert calls == ["restart", "stop", "start"]
+    for engines in ({Engine.id: Engine()}, {}):
+        with pytest.raises(EngineRefused):
+            asyncio.run(Force(engines).restart(Engine.id))  # type: ignore[arg-type]

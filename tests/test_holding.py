@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from supervisor import holding, leases_cli
-from supervisor.client import NoDaemon, Refused
+from supervisor.cli import holding
+from supervisor.cli import leases as leases_cli
+from supervisor.cli.client import NoDaemon, Refused
 from tests.canned import DONE, Daemon, running, ullage
 
 PYTHON = sys.executable

@@ -13,10 +13,10 @@ from supervisor.core.header import Setup
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import Installed, Share, Source
 from supervisor.footprints import Footprints
-from supervisor.holdings import KEPT, WINDOW
-from supervisor.journal import Journal
+from supervisor.journal.holdings import KEPT, WINDOW
+from supervisor.journal.journal import Journal
+from supervisor.journal.schema import MIGRATIONS
 from supervisor.learned import Learned
-from supervisor.schema import MIGRATIONS
 from tests.builders import GPU, NO_RESERVE, OTHER, machine, pool, ref, resident, share
 
 A = ref("a")
@@ -93,7 +93,8 @@ def test_what_was_not_seen_for_ninety_days_is_forgotten_on_disk_too(tmp_path: Pa
     clock.now += KEPT / 2 + WINDOW
     journal.close()
     later = Journal(tmp_path / "journal.db", clock)
-    later.open()  # which prunes
+    later.open()
+    later._put(later._prune())
     assert sizes(later, context=4096) == {}
     assert sizes(later, context=8192) == {GPU: 9}
     later.close()
@@ -146,7 +147,7 @@ def test_what_is_held_is_compared_before_it_is_learned() -> None:
     journal.remember(A, (share(8),))
     footprints = Footprints(journal, clock, clock)
     for minute in range(7):
-        footprints.see(machine(resident("a", 12), free=1, at=60.0 * minute))
+        footprints.see(machine(resident("a", 12), free=1, at=60.0 * minute), Policy())
     assert [f.detail for f in footprints.findings] == [
         "holds 12.0 GiB, and 8.0 GiB were learned of it"
     ]

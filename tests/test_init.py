@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from collectors.machine import Machine
 from collectors.reading import RAM, Device, MemoryPool, PoolId, PoolKind, gib
-from supervisor import init_cli, init_look, symptoms
-from supervisor.client import Client
-from supervisor.config import load
+from supervisor.cli import init as init_cli
+from supervisor.cli import init_look, symptoms
+from supervisor.cli.client import Client
+from supervisor.cli.starter import Memory, Named, named, text
+from supervisor.config.config import load
 from supervisor.engines import ENGINES
 from supervisor.engines.detect import Found
-from supervisor.starter import Memory, Named, named, text
 from tests.canned import running, state, ullage
 from tests.engines.fake import FakeOllama
 

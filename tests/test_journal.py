@@ -5,7 +5,7 @@ import pytest
 from collectors.reading import Bytes
 from supervisor.core.snapshot import Share, Source
 from supervisor.core.watch import Kind
-from supervisor.journal import DAY, IN_MEMORY
+from supervisor.journal.journal import DAY, IN_MEMORY
 from tests.journals import (
     RAM,
     VRAM,
@@ -175,6 +175,7 @@ def test_a_finding_that_was_open_at_the_end_is_cleared_at_the_next_start(begin):
         again.close()
 
 
+@pytest.mark.slow
 def test_memory_holds_the_last_thousand(begin):
     journal = begin(where=None)
     record(journal, *(decision(journal.next_id()) for _ in range(IN_MEMORY + 5)))
@@ -232,39 +233,58 @@ def test_ids_outlive_the_decisions_that_were_pruned(begin):
     first = begin()
     record(first, decision(first.next_id(), at=-100 * DAY))
     first.close()
-    second = begin()
-    assert second.decisions(10) == []
-    assert second.next_id() == "d-000002"
+    prune(begin())
+    third = begin()
+    assert third.decisions(10) == []
+    assert third.next_id() == "d-000002"
 
 
 # -- retention
 
 
-def test_what_is_older_than_thirty_days_is_deleted_at_the_start(begin, path):
+def prune(journal):
+    """An hour passes."""
+    journal._put(journal._prune())
+    journal.close()
+
+
+def test_what_is_older_than_thirty_days_is_deleted(begin, path):
     first = begin(at=0.0)
     record(first, decision("d-000001", at=0.0), decision("d-000002", at=2 * DAY))
     first.add_outcome(outcome("d-000001"))
     first.add_finding(finding(), 10.0)
     first.clear_finding("pressure", "GPU-1", 11.0)
     first.close()
-    second = begin(at=31 * DAY)
-    assert ids(second) == ["d-000002"]
-    second.close()
-    assert stored(path) == ["d-000002"]
+    prune(begin(at=31 * DAY))
+    assert ids(begin(at=31 * DAY)) == stored(path) == ["d-000002"]
     assert query(path, "SELECT count(*) FROM outcomes") == [(0,)]
     assert query(path, "SELECT count(*) FROM findings") == [(0,)]
+
+
+def test_a_start_with_a_clock_that_is_far_ahead_forgets_nothing(begin, path):
+    first = begin(at=10 * DAY)
+    record(first, decision("d-000001", at=9 * DAY))
+    first.remember(ref(), (share(5),))
+    first.close()
+    wrong = begin(at=3660 * DAY)
+    assert ids(wrong) == ["d-000001"]
+    assert wrong.footprint(ref())[0].size == 5
+    wrong.close()
+    right = begin(at=10 * DAY)
+    assert ids(right) == stored(path) == ["d-000001"]
+    assert right.footprint(ref())[0].size == 5
 
 
 def test_no_more_decisions_are_kept_than_agreed(begin, path):
     first = begin(kept_decisions=3)
     record(first, *(decision(f"d-{n:06}") for n in range(1, 7)))
     first.close()
-    begin(kept_decisions=3).close()
+    prune(begin(kept_decisions=3))
     assert stored(path) == ["d-000004", "d-000005", "d-000006"]
 
 
 def test_a_disk_that_hangs_keeps_nobody_from_acting(path, monkeypatch):
-    monkeypatch.setattr("supervisor.shelves.TOLD", 0.05)
+    monkeypatch.setattr("supervisor.journal.shelves.TOLD", 0.05)
     disk = Disk()
     with journals(path) as begin:
         journal = begin(connect=disk.connect)

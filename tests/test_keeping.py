@@ -13,14 +13,14 @@ from supervisor.core.plan import Evict, Why
 from supervisor.core.policy import FOREVER, EnginePolicy, ModelPolicy, Policy, Retention
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import EngineId, EngineState
-from supervisor.deadlines import Deadlines, boot
-from supervisor.farewells import Farewells
 from supervisor.fetching import how
-from supervisor.journal import Journal
-from supervisor.keeping import Keeping
-from supervisor.leases import Leases
-from supervisor.reserved import Reserved
-from supervisor.retentions import HOST, Wish
+from supervisor.journal.journal import Journal
+from supervisor.keeping.deadlines import Deadlines, boot
+from supervisor.keeping.farewells import Farewells
+from supervisor.keeping.keeping import Keeping
+from supervisor.keeping.leases import Leases
+from supervisor.keeping.reserved import Reserved
+from supervisor.keeping.retentions import HOST, Wish
 from tests.builders import ref
 
 POOL = PoolId("gpu:0")
@@ -254,3 +254,10 @@ def test_what_would_bring_a_model_here_is_said_in_its_engine_s_words() -> None:
     assert how("o/x", [ollama, docker]) == "have it fetched first: `ollama pull x`"
     assert how("x", [llama]) == "give it to l first, as its documentation says"
     assert how("x", [engine("o", "ollama", "down")]) == ""
+
+
+def test_a_lease_that_ends_while_its_client_waits_to_hear_of_it_can_still_be_told() -> None:
+    leases = Leases(Journal(None).shelves["x"], Deadlines())
+    lease = leases.open(ref("m"), "agent", Seconds(30))
+    leases.close(lease.id)
+    assert leases.ttl_of(lease.id) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors.reading import Bytes, gib
-from supervisor.killers import Killer, earlyoom, killers, oomd
+from supervisor.cli.killers import Killer, earlyoom, killers, oomd
 
 
 @pytest.mark.parametrize(

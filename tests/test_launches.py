@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.config import ConfigError, effective, load
+from supervisor.config.config import ConfigError, effective, load
+from supervisor.config.served import fill, places
 from supervisor.engines import ENGINES
-from supervisor.served import fill, places
 
 KINDS = frozenset(ENGINES)
 GOOD = """

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from collectors.reading import RAM, Bytes, gib
 from supervisor.core.footprint import Moment
+from supervisor.core.policy import Policy
 from supervisor.core.snapshot import (
     Foreign,
     Installed,
+    Listed,
     ModelRef,
     Reservation,
     Resident,
@@ -17,7 +19,8 @@ from supervisor.core.snapshot import (
     Source,
     State,
 )
-from supervisor.journal import Journal
+from supervisor.footprints import Footprints
+from supervisor.journal.journal import Journal
 from supervisor.learned import GROWN, Learned
 from tests.builders import GPU, OTHER, machine, pool, ref, resident, share
 
@@ -111,6 +114,33 @@ def test_what_it_holds_where_nobody_can_look_is_not_nothing() -> None:
     assert notes.footprint(A) is None
 
 
+def test_what_a_model_holds_of_a_gpu_is_learned_once_that_was_listed_after_it_came() -> None:
+    lessons, notes = learned()
+    before, after = (Listed(private=Bytes(1), by_drivers=Bytes(n)) for n in (0, 7))
+    early = replace(seen(resident("a", 2, pool=RAM)), listed=before)
+    for _ in range(3):  # its engine says that it is there; who holds what was listed before
+        lessons.see(early)
+        assert notes.written == 0
+    split = resident("a", 7)
+    whole = replace(split, shares=(*split.shares, share(2, RAM)))
+    lessons.see(replace(seen(whole), listed=after))
+    assert {s.pool for s in sizes(notes)} == {GPU, RAM}
+    lessons.see(replace(seen(), listed=after))
+    lessons.see(early)  # loaded anew
+    assert (notes.written, {s.pool for s in sizes(notes)}) == (1, {GPU, RAM})
+
+
+def test_one_that_leaves_as_soon_as_it_came_is_learned_at_the_last_look_at_it() -> None:
+    lessons, notes = learned()
+    before, after = (Listed(private=Bytes(1), by_drivers=Bytes(n)) for n in (0, 7))
+    here = seen(resident("a", 7))
+    lessons.glance(replace(here, listed=after))  # nobody has seen it yet: it may be half loaded
+    assert notes.written == 0
+    lessons.see(replace(here, listed=before))
+    lessons.glance(replace(here, listed=after))
+    assert notes.footprint(A) == (Share(GPU, Bytes(gib(7)), Source.LEARNED),)
+
+
 def test_what_was_written_down_is_told_as_learned() -> None:
     memory, notes = learned()
     memory.see(seen(resident("a", 4)))
@@ -202,3 +232,102 @@ def test_in_ram_the_models_own_process_tells_for_others_come_and_go_there() -> N
         memory.see(replace(found, reservations=promise))
     memory.see(machine(resident("a", 4, pool=RAM), free=9))
     assert peak(notes) == [share(6, RAM)]
+
+
+def errors(memory: Learned) -> list[float]:
+    """What is known of how wrong loads were counted: how many, and by how much together."""
+    found = memory.errors.get(A.engine)
+    return [] if found is None else [found.count, round(found.total, 3)]
+
+
+def test_a_load_is_compared_with_what_it_was_counted_with() -> None:
+    memory, _ = learned()
+    for free, state in ((10, None), (5, State.LOADING), (6, State.LOADED)):
+        memory.see(load(free, state))
+    assert errors(memory) == [1, 0.2]  # 5 GiB at its height, and 4 were promised
+    memory.see(load(10, None))
+    memory.see(load(6, State.LOADED, size=4))
+    assert errors(memory) == [2, 0.2]
+    memory.see(load(6, State.LOADED, size=4))
+    assert errors(memory) == [2, 0.2], "it is judged once a load"
+
+
+def test_what_was_promised_in_the_wrong_pool_counts_in_both() -> None:
+    memory, _ = learned()
+    memory.see(load(10, None))
+    elsewhere = machine(resident("a", 4, pool=OTHER), free=10)
+    memory.see(replace(elsewhere, pools=(*elsewhere.pools, pool(5, id=OTHER))))
+    assert errors(memory) == [1, 2.0]
+
+
+def test_of_a_load_that_nobody_can_tell_apart_nothing_is_said() -> None:
+    guess = replace(resident("a", 4), shares=(Share(GPU, gib(4), Source.ESTIMATED),))
+    memory, _ = learned()
+    both = load(10, None)
+    memory.see(replace(both, reservations=(*both.reservations, Reservation(ref("b"), (share(1),)))))
+    memory.see(replace(load(3, State.LOADED), residents=(guess,)))
+    assert errors(memory) == []  # nobody measured it, and another took some meanwhile
+    memory.see(load(10, None))
+    memory.see(load(2, None))
+    memory.see(replace(load(2, State.LOADED), residents=(guess,)))
+    assert errors(memory) == [1, 0.5]  # what was free before says it: 8 GiB
+    for end in (load(9, None), load(3, State.LOADED, blind={OTHER: "gone"})):
+        memory, _ = learned()
+        memory.see(load(10, None))
+        memory.see(replace(end, reservations=()))
+        assert errors(memory) == []
+    memory, _ = learned()
+    memory.see(replace(load(10, None), reservations=(Reservation(A, ()),)))
+    memory.see(load(6, State.LOADED))
+    assert errors(memory) == []  # nothing was promised
+
+
+def test_what_a_model_was_counted_with_stays_told_while_it_is_there() -> None:
+    notes = Notes()
+    footprints = Footprints(notes, lambda: 0.0, lambda: 0.0)
+    notes.remember(A, (share(5),))
+    for snapshot in (load(10, None), load(4, State.LOADING), load(4, State.LOADED, size=6)):
+        footprints.see(snapshot, Policy())
+        assert footprints.counted == {A: (share(4),)}  # as it was promised
+    footprints.see(machine(free=9), Policy())
+    assert footprints.counted == {}
+    footprints.see(seen(resident("a", 7), resident("b", 1)), Policy())
+    (learned_,) = footprints.counted[A]
+    assert (learned_.size, learned_.source) == (gib(6), Source.LEARNED)  # from before it came
+    assert footprints.counted[ref("b")] == ()  # nobody knew anything
+    footprints.see(seen(resident("a", 8), resident("b", 1)), Policy())
+    assert footprints.counted[A] == (learned_,)
+
+
+def test_beside_another_load_only_what_the_model_itself_holds_is_compared() -> None:
+    memory, _ = learned()
+    both = load(10, None)
+    beside = Reservation(ref("b"), (share(4),))
+    memory.see(replace(both, reservations=(*both.reservations, beside)))
+    memory.see(load(2, None))
+    memory.see(load(2, State.LOADED, size=5))
+    assert errors(memory) == [1, 0.2]  # 8 GiB went, and nobody knows to whom
+    memory.see(replace(both, reservations=(*both.reservations, beside)))
+    elsewhere = machine(resident("a", 4, pool=OTHER), free=10)
+    memory.see(replace(elsewhere, pools=(*elsewhere.pools, pool(5, id=OTHER))))
+    assert errors(memory) == [2, 2.2]
+
+
+def test_a_guess_is_compared_with_nothing_but_what_went_of_an_accelerator() -> None:
+    shares = (Share(GPU, gib(9), Source.ESTIMATED), Share(RAM, gib(1), Source.ESTIMATED))
+    guess = replace(resident("a", 4), shares=shares)
+    promise = (Reservation(A, (share(4), share(1, RAM))),)
+    memory, _ = learned()
+    for free in (10, 5):
+        memory.see(replace(load(free, None), reservations=promise))
+    memory.see(replace(load(5, State.LOADED), residents=(guess,)))
+    assert errors(memory) == [1, 0.2]
+    memory, _ = learned()
+    mine = Reservation(A, (share(4), share(4, OTHER)))
+    other = Reservation(ref("b"), (share(4),))
+    for free, promises in ((10, (mine, other)), (6, (mine,)), (6, ())):
+        found = replace(load(free, State.LOADING), reservations=promises, residents=(guess,))
+        state = State.LOADING if promises else State.LOADED
+        found = replace(found, residents=(replace(guess, state=state),))
+        memory.see(replace(found, pools=(*found.pools, pool(free, id=OTHER))))
+    assert errors(memory) == []  # of one of its pools nobody can tell

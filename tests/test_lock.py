@@ -59,3 +59,14 @@ def test_a_directory_that_cannot_be_written_to_needs_no_lock(tmp_path: Path) -> 
     lock = Lock(tmp_path / "file" / "state")
     lock.take()
     lock.free()
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_written_through(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / NAME).symlink_to(precious)
+    with pytest.raises(Taken, match=f"{NAME} is a link, and none of ours; remove it"):
+        Lock(state).take()
+    assert precious.read_text() == "mine"

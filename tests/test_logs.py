@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from supervisor import door as door_module
-from supervisor import logs_cli
+from supervisor.cli import logs as logs_cli
+from supervisor.cli.logs import added
 from supervisor.core.snapshot import ModelId
 from supervisor.engines.base import EngineDown, EngineRefused
-from supervisor.logs_cli import added
 from tests.canned import running as daemon_with
 from tests.canned import ullage
 from tests.web.fakes import FakeEngine, World, running, site

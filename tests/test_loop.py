@@ -12,7 +12,7 @@ from supervisor.core.plan import Plan, Trigger, dismiss
 from supervisor.core.record import Outcome
 from supervisor.core.snapshot import ModelRef, Snapshot
 from supervisor.events import Ended, Sampled
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.loop import Loop
 from tests.builders import NO_RESERVE, machine, ref, resident
 

@@ -21,7 +21,7 @@ from supervisor.core.watch import Kind
 from supervisor.engines.base import Engine
 from supervisor.events import Pressed, Reported, Tick
 from supervisor.executor import Executor
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.loop import Loop
 from supervisor.stalls import Stalls
 from tests.builders import machine, resident

@@ -21,7 +21,7 @@ from supervisor.door import Door, NotReady
 from supervisor.engines.base import Engine
 from supervisor.events import Run, Sampled, Tick
 from supervisor.executor import Executor
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.loop import Loop
 from tests.builders import NO_RESERVE, demand, machine, ref, resident
 
@@ -285,6 +285,6 @@ def test_models_that_no_engine_lists_any_more_are_not_remembered_for_ever() -> N
             seen = machine(resident(name, 1, state=State.LOADED), free=9)
             loop.post(Sampled(seen))
             await loop.changed()
-        assert len(loop.footprints.learned._sizes) <= 1
+        assert len(loop.witnesses.footprints.learned._sizes) <= 1
 
     play(loop, story)

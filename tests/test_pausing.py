@@ -10,8 +10,8 @@ from collectors.reading import Seconds
 from supervisor.core.halt import Halt
 from supervisor.core.policy import EVERY_ENGINE, Policy
 from supervisor.core.snapshot import EngineId
-from supervisor.keeping import Keeping
-from supervisor.pausing import HOST, Pausing
+from supervisor.keeping.keeping import Keeping
+from supervisor.keeping.pausing import HOST, Pausing
 from tests.test_keeping import Time
 
 OLLAMA, LLAMA = EngineId("ollama"), EngineId("llama")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collectors.reading import RAM, PoolId, Seconds, gib
-from supervisor.config import Config, ConfigError, effective, load
+from supervisor.config.config import Config, ConfigError, effective, load
 from supervisor.core.foreign_rule import ForeignRule
 from supervisor.core.lines import lines_of
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.commands import commands
-from supervisor.cli import cli
+from supervisor.cli.main import cli
 from supervisor.gateway.telling import code_of
 from supervisor.gateway.wishes import RefusalKind
 
@@ -56,3 +58,14 @@ def test_every_command_is_told_with_its_options() -> None:
     assert "### `ullage settings set" in text
     assert "- `--dry-run`" in text
     assert "--help" not in text
+
+
+def test_writing_it_changes_no_command() -> None:
+    """Each keeps the option for help that it is first asked for, with the names of that time."""
+    code = (
+        "from deploy.commands import commands; commands()\n"
+        "from tests.canned import ullage\n"
+        "assert 'Exit codes' in ullage('-h').stdout"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

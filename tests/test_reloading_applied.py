@@ -25,13 +25,14 @@ def test_what_is_read_at_the_start_alone_waits_for_a_restart_and_is_shown_as_it_
             f'token = "{TOKEN}"\n[gateway]\nmax_held = 7'
         )
         found = await house.reloading.now("asked")
-        waiting = ["gateway.max_held", "listen.port", "listen.token", "mode"]
+        waiting = ["gateway.max_held", "listen.port", "mode"]
         assert [d.key for d in found.restart] == waiting
-        assert [d.key for d in found.changed] == ["max_active_backends"]
+        assert [d.key for d in found.changed] == ["listen.token", "max_active_backends"]
         assert "mode = advise (it was enforce): when the daemon is started anew" in found.sentences
         assert TOKEN not in "".join(found.sentences)
         assert house.rows["mode"] == ("enforce", "default")
-        assert house.rows["listen.token"] == ("not set", "default")
+        assert house.rows["listen.token"][0] == "set"
+        assert house.overrides.current.token == TOKEN
         assert house.reloading.state["restart"] == waiting
         house.write('mode = "advise"')
         again = await house.reloading.now("asked")
@@ -160,7 +161,7 @@ def test_a_lower_limit_says_who_leaves_and_is_applied_at_once_if_that_is_wished(
         assert all(line in caplog.text for line in dry.sentences)
         house.loop.post(Tick(NOW))
         await house.loop.changed()
-        limiting = house.loop.rules.limiting
+        limiting = house.loop.witnesses.rules.limiting
         assert len(limiting.tolerated) == 2
         later = await house.reloading.now("asked", apply_now=True)
         assert later.sentences[0] == "ollama/a leaves now"

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from supervisor.journal import Journal
-from supervisor.trail import Passed
+from supervisor.journal.journal import Journal
+from supervisor.journal.trail import Passed
 from tests.builders import ref
 from tests.canned import running as daemon_with
 from tests.canned import ullage

@@ -33,12 +33,15 @@ def test_run_hands_the_flags_to_the_configuration_and_the_exit_code_back(app, tm
     result = ullage(
         *("run", "--config", str(file), "--mode", "advise", "--host", "127.0.0.1"),
         *("--port", "0", "--socket", str(tmp_path / "s"), "--token-file", str(token)),
+        *("--log-format", "json"),
         *("--engine", "a=http://127.0.0.1:1", "--engine", "b=http://127.0.0.1:2"),
         *("--set", "relief_grace=3s", "--set", "watchdog.idle_timeout=30m"),
     )
     assert result.exit_code == 3, result.stderr
     config = app[0]
     assert (config.mode.value, config.log_level.value) == ("advise", "error")
+    assert config.log_format.value == "json"
+    assert config.sources["log_format"] == "flag --log-format"
     assert (config.listen_port, config.socket) == (0, tmp_path / "s")
     assert config.token == "0123456789abcdef"
     assert [e.id for e in config.engines] == ["a", "b"]

@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from supervisor import scout as module
-from supervisor.config import EngineConfig
+from supervisor.config.config import EngineConfig
+from supervisor.config.served import Launching
 from supervisor.core.snapshot import EngineId
 from supervisor.engines.wire import client
 from supervisor.events import EnginesFound
 from supervisor.scout import STRANGER, Scout
-from supervisor.served import Launching
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.config import effective, load
+from supervisor.config.config import effective, load
+from supervisor.config.given import path_of
+from supervisor.config.scopes import Scope
+from supervisor.config.served import LAUNCHED
+from supervisor.config.settings import OTHER_VARIABLES, SETTINGS, dotted
 from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE, Retention
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
-from supervisor.given import path_of
 from supervisor.overrides import why_not
-from supervisor.scopes import Scope
-from supervisor.served import LAUNCHED
-from supervisor.settings import OTHER_VARIABLES, SETTINGS, dotted
 from supervisor.units import format_amount
-from tests.configs import FULL, KINDS, nothing, reader, sample
+from tests.configs import ALONE, FULL, KINDS, nothing, reader, sample
 
 EXAMPLE = Path(__file__).parent.parent / "deploy" / "ullage.example.toml"
 
@@ -78,6 +78,9 @@ def test_the_example_has_every_setting_and_no_other():
         "rivals": "NAME",
         "steam*": "PROCESS",
         "laptop": "NAME",
+        "alertmanager": "NAME",
+        "make-room": "NAME",
+        "spare-room": "NAME",
     }
     known = {s.path for s in SETTINGS}
 
@@ -93,7 +96,7 @@ def test_the_example_has_every_setting_and_no_other():
 
 def test_what_the_example_calls_a_default_is_one(tmp_path):
     text = re.sub(
-        r"(?m)^(token|token_file|socket|budget|key_file|min_residency|swap_brake|retention"
+        r"(?m)^(token|token_file|tls_cert|tls_key|socket|traces|budget|key_file|min_residency|swap_brake|retention"
         r"|keep_alive|soft|hard|restore|relief_grace|foreign_pressure) = .*$",
         "",
         uncommented(),
@@ -112,7 +115,7 @@ def test_what_the_example_calls_a_default_is_one(tmp_path):
 
 def test_the_example_works_when_everything_in_it_is_switched_on(tmp_path):
     (tmp_path / "llama.key").touch(0o600)
-    text = re.sub(r"(?m)^(token_file|key_file) = .*$", "", uncommented())
+    text = re.sub(r"(?m)^(token_file|key_file|tls_cert|tls_key) = .*$", "", uncommented())
     file = tmp_path / "ullage.toml"
     file.write_text(text)
     config = load(file, {}, {}, kinds=KINDS | LAUNCHED.keys())
@@ -133,7 +136,7 @@ def test_amounts_of_the_documentation_are_those_of_the_core():
 # -- live, or when the daemon is started anew
 
 
-@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.env and s.at], ids=lambda s: s.env)
+@pytest.mark.parametrize("setting", ALONE, ids=lambda s: s.env)
 def test_what_is_called_live_is_all_in_the_policy_and_what_needs_a_restart_is_not(setting):
     """The policy is what is handed to the loop while it runs; of all else parts were made."""
     usual = nothing()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from collectors.reading import gib
-from supervisor import bars, show
-from supervisor.bars import Screen
+from supervisor.cli import bars, show
+from supervisor.cli.bars import Screen
 from tests.canned import BUSY, DARK, DONE, ONE, REFUSED, TWO, installed, model, pool, state
 
 AT_80 = """\
@@ -116,7 +116,7 @@ ollama/qwen3:32b                 18.8 GiB  local
 DECISIONS = """\
 d-000012  2026-09-21 14:13:20  relief
   GPU-1c4e22d9: headroom is gone
-  evict ollama/gemma3:4b: done, recovered (4.8 GiB of 4.8 GiB came back), in 0.8s
+  unload ollama/gemma3:4b: done, recovered: 4.8 GiB of 4.8 GiB came back, in 0.8 s
 d-000011  2026-09-21 14:13:20  demand
   asked to load ollama/qwen3:32b
   nobody went: ollama/llama3.3:70b (pinned)
@@ -124,7 +124,7 @@ d-000011  2026-09-21 14:13:20  demand
   more active than allowed: host
 d-000012  2026-09-21 14:13:20  relief  advise only
   GPU-1c4e22d9: headroom is gone
-  evict ollama/gemma3:4b: no outcome yet
+  unload ollama/gemma3:4b: no outcome yet
 """
 
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from collectors.reading import gib
-from supervisor import show_engines
-from supervisor.bars import Screen
+from supervisor.cli import show_engines
+from supervisor.cli.bars import Screen
 from tests.canned import BUSY, engine, model, running, state, ullage
 
 PAGE = """\

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from supervisor import show
-from supervisor.bars import Screen
+from supervisor.cli import show
+from supervisor.cli.bars import Screen
 from tests.canned import state
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.store import Store
+from supervisor.journal.store import Store, Unusable
 from tests.journals import (
     Disk,
     decision,
@@ -205,6 +206,61 @@ def test_a_write_that_can_never_succeed_does_not_hold_up_the_others(path):
     assert query(path, "SELECT x FROM t") == [(1,), (2,)]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), Unusable("was written by a newer Ullage")])
+def test_whatever_happens_in_the_thread_of_the_file_is_told_and_it_goes_on(begin, error, caplog):
+    """Else whoever waits for a write would wait in vain, now and for ever after."""
+    disk = Disk()
+    journal = begin(connect=disk.connect)
+    assert journal.flush()
+    disk.full()
+    assert record(journal, decision("d-000001")) == [False]
+    store = journal._store
+    begun, store._begin = store._begin, fails(error)
+    disk.error = ("disk I/O error", sqlite3.SQLITE_IOERR)
+    journal.retry_now()
+    assert failed(store, 2)  # and it is opened anew from here on
+    journal.retry_now()
+    assert failed(store, 3)
+    assert record(journal, decision("d-000002")) == [False]
+    store._begin, disk.error = begun, None
+    journal.retry_now()
+    assert journal.flush()
+    assert record(journal, decision("d-000003")) == [True]
+    assert journal.flush()
+    assert (journal.failures, journal.dropped) == (3, 0)
+
+
+def test_want_of_memory_in_a_write_is_no_more_than_a_failed_write(path, caplog):
+    def want():
+        raise MemoryError
+
+    tables = [["CREATE TABLE t (x INTEGER NOT NULL)"]]
+    kept = Store(path, tables, load=lambda db: None, refill=list, prune=want, prune_every=0.001)
+    kept._delays = (3600.0,)
+    kept.open()
+    assert failed(kept, 1)
+    told = kept.put([("INSERT INTO t VALUES (1)", ())])
+    assert told.result(5) is False
+    assert "MemoryError; kept in memory and tried again" in caplog.text
+    kept._prune, kept._prune_every = list, 3600.0
+    kept.retry_now()
+    assert kept.flush(5)
+    kept.close(5)
+    assert query(path, "SELECT x FROM t") == [(1,)]
+
+
+def fails(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def failed(store, times):
+    with store._changed:
+        return store._changed.wait_for(lambda: store.failures == times, 5)
+
+
 def test_a_caller_who_gives_up_does_not_take_the_write_along(begin, path):
     disk = Disk()
     journal = begin(connect=disk.connect)
@@ -241,8 +297,8 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from supervisor.journal import Journal
-from supervisor.shelves import told
+from supervisor.journal.journal import Journal
+from supervisor.journal.shelves import told
 from tests.journals import decision, outcome
 
 async def forever(journal):

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import shutil
 import sqlite3
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from supervisor.schema import MIGRATIONS
-from supervisor.store import Store, Unusable
+from supervisor.journal.schema import MIGRATIONS
+from supervisor.journal.store import Store, Unusable
 from tests.journals import (
     Disk,
     decision,
@@ -132,7 +135,7 @@ def test_where_nothing_can_be_written_everything_is_kept_in_memory(begin, tmp_pa
     assert [r.levelno for r in caplog.records] == [logging.WARNING]
 
 
-def test_a_journal_that_may_only_be_read_is_read(begin, path, caplog):
+def test_a_journal_that_may_only_be_read_is_read_and_written_once_it_may_be(begin, path, caplog):
     first = begin()
     pin(first, "qwen")
     record(first, decision(first.next_id()))
@@ -140,10 +143,98 @@ def test_a_journal_that_may_only_be_read_is_read(begin, path, caplog):
     disk = Disk()
     disk.error = ("attempt to write a readonly database", sqlite3.SQLITE_READONLY)
     second = begin(connect=disk.connect)
-    assert works_in_memory(second)
+    assert second.next_id() == "d-000002"
+    assert record(second, decision("d-000002")) == [False]
+    assert not pin(second, "gemma")
     assert pins(second) == {"gemma", "qwen"}
     assert ids(second) == ["d-000002", "d-000001"]
-    assert [r.levelno for r in caplog.records] == [logging.WARNING]
+    assert (second.persistent, second.failures) == (True, 1)
+    assert second.lag > 0
+    disk.error = None
+    second.retry_now()
+    assert second.flush()
+    second.close()
+    third = begin()
+    assert (pins(third), ids(third)) == ({"gemma", "qwen"}, ["d-000002", "d-000001"])
+    assert sum("readonly" in r.getMessage() for r in caplog.records) == 1
+
+
+@pytest.fixture
+def nobody():
+    """Somebody whom the modes of files hold up; root is not."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+        yield
+        os.seteuid(0)
+    else:
+        yield
+
+
+@pytest.mark.parametrize("shut", ["file", "folder", "above"])
+def test_a_journal_that_may_not_even_be_read_is_never_written_over(begin, shut, request):
+    """What it has is not known, so that new decisions would take the names of others."""
+    request.getfixturevalue("nobody")
+    with tempfile.TemporaryDirectory(prefix="ullage-") as own:
+        path = Path(own) / "state" / "journal.db"
+        first = begin(where=path)
+        pin(first, "qwen")
+        first.close()
+        what = {"file": path, "folder": path.parent, "above": path.parent.parent}[shut]
+        mode = what.stat().st_mode
+        what.chmod(0)
+        second = begin(where=path)
+        assert works_in_memory(second)
+        assert pins(second) == {"gemma"}
+        second.close()
+        what.chmod(mode)
+        third = begin(where=path)
+        assert pins(third) == {"qwen"}
+        third.close()
+
+
+def test_a_folder_that_may_not_be_written_to_is_written_to_once_it_may_be(begin, request):
+    request.getfixturevalue("nobody")
+    with tempfile.TemporaryDirectory(prefix="ullage-") as own:
+        path = Path(own) / "state" / "journal.db"
+        Path(own).chmod(0o500)
+        journal = begin(where=path)
+        assert not pin(journal, "qwen")
+        Path(own).chmod(0o700)
+        journal.retry_now()
+        assert journal.flush()
+        journal.close()
+        again = begin(where=path)
+        assert pins(again) == {"qwen"}
+        again.close()
+
+
+def test_what_a_daemon_that_was_killed_had_not_yet_moved_into_the_file_is_read_too(begin, path):
+    """The -wal is read where nothing may be written; without it pins would be lost meanwhile."""
+    first = begin()
+    pin(first, "qwen")
+    assert first.flush()
+    killed = path.parent.parent / "killed"
+    shutil.copytree(path.parent, killed)  # as it was found
+    disk = Disk()
+    disk.error = ("attempt to write a readonly database", sqlite3.SQLITE_READONLY)
+    assert pins(begin(where=killed / path.name, connect=disk.connect)) == {"qwen"}
+
+
+def test_what_can_only_be_read_in_part_is_never_written_over(begin, request):
+    request.getfixturevalue("nobody")
+    with tempfile.TemporaryDirectory(prefix="ullage-") as own:
+        path = Path(own) / "state" / "journal.db"
+        first = begin(where=path)
+        pin(first, "qwen")
+        assert first.flush()
+        killed = Path(own) / "killed"
+        shutil.copytree(path.parent, killed)
+        first.close()
+        (killed / "journal.db-shm").unlink()  # without it nobody knows what is in the -wal
+        killed.chmod(0o500)
+        (killed / path.name).chmod(0o400)
+        assert works_in_memory(begin(where=killed / path.name))
+        killed.chmod(0o700)
 
 
 def test_the_journal_of_a_newer_version_is_left_alone(begin, path, caplog):
@@ -179,3 +270,20 @@ def test_the_file_is_private_and_kept_as_agreed(begin, path):
     assert path.parent.stat().st_mode & 0o077 == 0
     assert query(path, "PRAGMA journal_mode") == [("wal",)]
     assert query(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+def test_a_link_in_the_place_of_the_file_is_not_followed(begin, path, tmp_path, end):
+    first = begin()
+    pin(first, "gemma")
+    first.close()
+    precious = tmp_path / "precious"
+    path.rename(precious) if not end else precious.write_bytes(b"mine")
+    before = precious.read_bytes()
+    path.with_name(path.name + end).symlink_to(precious)
+    journal = begin()
+    if not end:
+        assert pins(journal) == set()  # nor is it read
+    pin(journal, "other")
+    journal.close()
+    assert precious.read_bytes() == before

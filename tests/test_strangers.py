@@ -14,7 +14,7 @@ from supervisor.core.lines import beyond_soft
 from supervisor.core.policy import Policy
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import Demand, Foreign, Installed, ModelRef, Snapshot
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.proposals import Sight
 from supervisor.strangers import SETTLED, SHELF, Strangers
 from tests.builders import GPU, machine, ref, reserve, resident, share

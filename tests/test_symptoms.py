@@ -19,8 +19,8 @@ from collectors.reading import (
     PoolKind,
     gib,
 )
-from supervisor import symptoms
-from supervisor.killers import Killer
+from supervisor.cli import symptoms
+from supervisor.cli.killers import Killer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is Linux's /proc")
 

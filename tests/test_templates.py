@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from supervisor.templates import (
+from supervisor.config.templates import (
     MODEL,
     compile_path,
     fill,

@@ -2,14 +2,22 @@
 
 import json
 import re
+from hashlib import sha256
 
+import click
 import pytest
 
-from supervisor.config import load
+from supervisor.cli.token import token
+from supervisor.config.config import load
 from supervisor.gateway.heads import Head
 from supervisor.gateway.tokens import Caller, Tokens
 from tests.canned import ullage
 from tests.configs import KINDS
+
+
+def scope_completions(text):
+    (option,) = (p for p in token.params if p.name == "scopes")
+    return [item.value for item in option.shell_complete(click.Context(token), text)]
 
 
 def config(folder, text):
@@ -43,12 +51,61 @@ def test_json_has_both(tmp_path):
     assert config(tmp_path, "\n" + made["config"]).tokens[0].name == "a.b"
 
 
+def test_with_a_scope_it_is_no_token_of_the_gateways(tmp_path):
+    made = ullage("token", "alertmanager", "--scope", "alerts:write", "--expires", "2099-12-31")
+    secret = re.search(r"ullage-[\w-]{43}", made.stderr)[0]
+    assert secret not in made.stdout
+    file = tmp_path / "ullage.toml"
+    file.write_text('mode = "observe"' + made.stdout)
+    config = load(file, {}, {}, kinds=KINDS)
+    assert config.gateway.tokens == ()
+    (token,) = config.tokens
+    assert (token.name, token.scopes) == ("alertmanager", {"alerts:write"})
+    assert (token.digest, token.expires > 4e9) == (sha256(secret.encode()).digest(), True)
+
+
+def test_both_scopes_are_written_once_each():
+    words = ("--scope", "alerts:force", "--scope", "alerts:write", "--scope", "alerts:force")
+    made = json.loads(ullage("token", "a.b", *words, "--json").stdout)
+    assert '[listen.tokens."a.b"]' in made["config"]
+    assert 'scopes = ["alerts:force", "alerts:write"]' in made["config"]
+
+
+def test_of_a_scope_that_there_is_not_the_closest_is_named():
+    made = ullage("token", "a", "--scope", "alert:write")
+    assert made.exit_code == 2
+    assert "did you mean alerts:write?" in made.stderr
+    assert "alerts:force" in ullage("token", "a", "--scope", "\x1b[31m").stderr
+    assert "\x1b[31m" not in ullage("token", "a", "--scope", "\x1b[31m").stderr
+
+
+def test_the_gateways_limits_are_not_for_a_token_with_a_scope():
+    made = ullage("token", "a", "--scope", "alerts:write", "--model", "x", "--per-minute", "3")
+    assert made.exit_code == 2
+    assert "--scope and --model, --per-minute are for different tokens" in made.stderr
+
+
+def test_tab_completes_the_scopes():
+    found = scope_completions("alerts:w")
+    assert found == ["alerts:write"]
+
+
 def test_no_two_are_alike():
     assert len({json.loads(ullage("token", "a", "--json").stdout)["token"] for _ in range(3)}) == 3
 
 
 @pytest.mark.parametrize(
-    "words", [["a b"], [""], ["a", "--expires", "soon"], ["a", "--per-minute", "0"], []]
+    "words",
+    [
+        ["a b"],
+        [""],
+        ["a", "--expires", "soon"],
+        ["a", "--expires", "2027-02-30"],
+        ["a", "--per-minute", "0"],
+        ["socket", "--scope", "alerts:write"],
+        ["a", "--scope", ""],
+        [],
+    ],
 )
 def test_what_the_configuration_would_refuse_is_not_made(words):
     made = ullage("token", *words)

@@ -23,8 +23,8 @@ from collectors.reading import (
     Seconds,
     gib,
 )
-from supervisor import show
-from supervisor.bars import Screen
+from supervisor.cli import show
+from supervisor.cli.bars import Screen
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import EngineId, Foreign, Mapped, Share, Snapshot
 from supervisor.web import view

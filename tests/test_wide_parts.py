@@ -21,8 +21,8 @@ from collectors.reading import (
     Seconds,
     gib,
 )
-from supervisor import show, wide
-from supervisor.bars import Screen
+from supervisor.cli import show, wide
+from supervisor.cli.bars import Screen
 from supervisor.units import format_bytes
 from supervisor.web import view
 from tests.test_wide import CARD, RTX, SLEEPER, WELL, document, machine

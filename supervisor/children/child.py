@@ -46,6 +46,7 @@ class Child:
     again: bool = False  # leaving to be started once more at once
     told: bool = False  # its end is wanted: no failure
     stuck: frozenset[int] = frozenset()  # pids that SIGKILL does not end
+    look: asyncio.Task[None] | None = None  # at whether it answers
     over: asyncio.Event = field(default_factory=asyncio.Event)  # gone, replaced, or stuck
 
     @property

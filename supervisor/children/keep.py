@@ -37,6 +37,7 @@ ATTEMPTS = 3  # free ports, of which each may be somebody else's before the chil
 FAREWELL = Seconds(5.0)  # the longest grace at the daemon's end, which has 9 s for all of it
 LAST = Seconds(1.0)  # to write down that it is gone
 LINGER = 2.0  # seconds between two looks at what not even SIGKILL has ended
+SEEN = Seconds(0.5)  # for a look at who serves; one that takes longer goes on beside
 QUOTED = 200  # characters of its last words
 
 
@@ -76,7 +77,9 @@ class Keep:
         the records cannot be used."""
         self._begin()
         there = [c for c in self.children.values() if not c.leaving]
-        await asyncio.gather(*(self._see(c) for c in there if not c.answers))
+        looks = [self._looks(c) for c in there if not c.answers]
+        if looks:
+            await asyncio.wait(looks, timeout=SEEN)
         for child in there:
             self.log(child.record.model).trim()
 
@@ -221,6 +224,14 @@ class Keep:
         # It has ended because somebody took its port just before it could: no failure.
         again = self._may_try_again(child) and not child.answers and is_taken(child.record.port)
         await self._depart(child, text, again=again)
+
+    def _looks(self, child: Child) -> asyncio.Task[None]:
+        """The look at it that is under way, or a new one. Whoever waits may give up, and the next
+        one finds what came of it: begun anew each time, on a busy machine it would never end."""
+        if child.look is None or child.look.done():
+            name = f"look at {self._name}/{child.record.model}"
+            child.look = self._task(self._see(child), name)
+        return child.look
 
     async def _see(self, child: Child) -> None:
         """Does it serve its port? Whoever answers there may be somebody else."""

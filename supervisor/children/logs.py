@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
+
+from supervisor.printable import printable
+
+from .records import rewrite
 
 LIMIT = 4 << 20  # bytes, of each of the two files
 TAIL = 2 << 20  # bytes that are looked through for the last lines
@@ -33,7 +38,8 @@ class Log:
     def open(self) -> int:
         """A descriptor that appends; whoever calls closes it. Raises OSError."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(self._path, flags, 0o600)
 
     def say(self, text: str) -> None:
         """A line of our own. A disk that is full has no room for it."""
@@ -47,16 +53,14 @@ class Log:
     def trim(self) -> None:
         """Cut it, when it has become too long."""
         with suppress(OSError):
-            size = self._path.stat().st_size
-            if size <= LIMIT:
+            told = self._path.lstat()
+            size = told.st_size
+            if size <= LIMIT or not stat.S_ISREG(told.st_mode):
                 return
             kept = _end_of(self._path, LIMIT)
             whole = kept[kept.find(b"\n") + 1 :] if size > len(kept) else kept
             os.truncate(self._path, 0)  # first: what comes while we write the rest is kept
-            fresh = self._before.with_suffix(".new")
-            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(whole)
-            fresh.replace(self._before)
+            rewrite(self._before, whole)
 
     def tail(self, lines: int) -> tuple[str, ...]:
         """The last lines, the oldest first, without anything that a terminal would act on."""
@@ -85,12 +89,12 @@ def clean(line: str) -> str:
     """What a terminal would show of a line, in characters that are harmless to one."""
     line = _SEQUENCE.sub("", line[: 4 * LONGEST].rstrip("\r"))
     line = line.rpartition("\r")[2].replace("\t", "    ")
-    return "".join(c for c in line if c.isprintable())[:LONGEST]
+    return printable(line, "")[:LONGEST]
 
 
 def _end_of(path: Path, most: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - most))
             return file.read(most)

@@ -21,6 +21,8 @@ from typing import Any
 log = logging.getLogger("ullage.children")
 
 MOST = 64 << 10  # bytes: an honest record has 400
+# No link is followed, and nobody waited for at the other end of a pipe.
+AS_IT_IS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 KEPT = 3  # unreadable ones of each name
 
 
@@ -63,12 +65,13 @@ class Records:
                 return found
         found = secrets.token_hex(8)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(file, found + "\n")
+        rewrite(file, f"{found}\n".encode())
         return found
 
     def write(self, record: Record) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(self._file(record.model), json.dumps(asdict(record), indent=1) + "\n")
+        text = json.dumps(asdict(record), indent=1) + "\n"
+        rewrite(self._file(record.model), text.encode())
 
     def remove(self, record: Record) -> None:
         """If it is still about the same run."""
@@ -121,14 +124,15 @@ def folders(base: Path, besides: Sequence[str]) -> list[Path]:
     """The folders of engines that have been, below `base`, and are none of `besides`."""
     try:
         with os.scandir(base) as entries:
-            return [Path(e.path) for e in entries if e.is_dir() and e.name not in besides]
+            found = (e for e in entries if e.is_dir(follow_symlinks=False))
+            return [Path(e.path) for e in found if e.name not in besides]
     except OSError:
         return []
 
 
 def _read(file: Path) -> Record | None:
     try:
-        with file.open("rb") as opened:
+        with open(os.open(file, AS_IT_IS), "rb") as opened:
             told = json.loads(opened.read(MOST))
     except (OSError, ValueError, RecursionError):
         return None
@@ -139,9 +143,10 @@ def _read(file: Path) -> Record | None:
     return Record(**told) if told["pid"] > 1 and told["started"] >= 0 else None
 
 
-def _write(file: Path, text: str) -> None:
-    """All of it or nothing, whatever happens meanwhile."""
+def rewrite(file: Path, data: bytes) -> None:
+    """All of it or nothing, whatever happens meanwhile. Raises OSError."""
     fresh = file.with_suffix(".new")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
-        opened.write(text)
+    fresh.unlink(missing_ok=True)  # a link there would be followed
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+        opened.write(data)
     fresh.replace(file)

@@ -43,6 +43,8 @@ class Why(Enum):
     SWITCHED = "its client has moved on"
     PAUSED = "nothing is done of our own accord: it is a pause"
     DRAINED = "its engine is drained"
+    ALERTED = "an alert asks for it"
+    NOT_MEANT = "the alert does not mean it"
 
 
 class Trigger(Enum):
@@ -59,6 +61,7 @@ class Trigger(Enum):
     SWITCH = "switch"  # a client moved on to another model
     AHEAD = "ahead"  # a model is likely to be asked for soon
     TOGETHER = "together"  # one of those that are always together has left
+    ALERT = "alert"  # an alert of somebody else's monitoring
 
 
 class Loss(NamedTuple):

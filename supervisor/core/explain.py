@@ -7,6 +7,7 @@ from typing import Any
 
 from collectors.reading import Seconds
 
+from .became import RUNGS, of_outcome
 from .halt import Halt
 from .headroom import Room, rooms
 from .ladder import ASLEEP, Rung
@@ -52,22 +53,15 @@ _SENTENCES = {
     Why.SWITCHED: "{} was chosen to go: its client has moved on to another model",
     Why.PAUSED: "{} was left alone: it is a pause, in which only what is asked for is done",
     Why.DRAINED: "{} was not loaded: its engine is drained",
+    Why.ALERTED: "{} was chosen to go: an alert asks for it",
+    Why.NOT_MEANT: "{} stayed: it is none of those that the alert is about",
 }
 
 
 # For whom nothing was done, and for reasons that may hold for long.
 _STAYED = frozenset(Why) - {Why.MAKES_ROOM, Why.WANTED, Why.ASKED, Why.IDLE, Why.STUCK, Why.UNUSED,
-                            Why.TOGETHER, Why.SWITCHED, Why.BARRED, Why.BRAKED}  # fmt: skip
-
-_VERBS = {
-    Rung.SLEEP: "let sleep",
-    Rung.DEEP_SLEEP: "let sleep deeply",
-    Rung.UNLOAD: "unload",
-    Rung.RESTART: "restart the engine of",
-    Rung.STOP: "stop the engine of",
-    Rung.TERM: "end the process of",
-    Rung.KILL: "kill the process of",
-}
+                            Why.TOGETHER, Why.SWITCHED, Why.BARRED, Why.BRAKED,
+                            Why.ALERTED}  # fmt: skip
 
 
 def sentence(why: Why, name: str) -> str:
@@ -148,29 +142,9 @@ def _weighed(note: Mapping[str, Any], ranking: str | None) -> str:
     )
 
 
-def of_outcome(outcome: Mapping[str, Any]) -> str:
-    """What became of one action, as `rows.outcome_row` has it."""
-    named = {"load": "load", "cancel": "end the requests of"}
-    verb = named.get(outcome["action"]) or _verb(outcome.get("rung"))
-    text = "".join(f"{slip}; " for slip in outcome.get("slipped", ()))
-    text += f"{verb} {outcome['model']}: {outcome['result']}"
-    judgement = outcome["judgement"]
-    if judgement is not None:
-        back, promised = size(max(0, judgement["returned"])), size(judgement["promised"])
-        text += f", {judgement['verdict']}: {back} of {promised} came back"
-    if outcome["detail"]:
-        text += f" ({outcome['detail']})"
-    return f"{text}, in {duration(outcome['took'])}"
-
-
-def _verb(rung: str | None) -> str:
-    """An older journal has no rungs, and knew of unloads alone."""
-    return _VERBS[Rung(rung)] if rung is not None else "unload"
-
-
 def of_rung(rung: Rung, ref: ModelRef, why: str) -> str:
     """A rung that was tried and was not enough."""
-    return f"{_VERBS[rung]} {ref}: {why}"
+    return f"{RUNGS[rung.value]} {ref}: {why}"
 
 
 def _amounts(shares: Iterable[Mapping[str, Any]]) -> str:

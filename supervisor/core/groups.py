@@ -46,6 +46,11 @@ def matches(pattern: str, ref: ModelRef) -> bool:
     return pattern.endswith(ref.model) and pattern in (ref.model, str(ref))
 
 
+def alike(text: str, pattern: str) -> bool:
+    """Is `text` what `pattern` says, in which only * has a meaning?"""
+    return _compiled(_regex(pattern)).fullmatch(text) is not None
+
+
 def _fits(like: re.Pattern[str], ref: ModelRef) -> bool:
     return bool(like.fullmatch(ref.model) or like.fullmatch(str(ref)))
 

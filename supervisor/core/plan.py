@@ -43,6 +43,7 @@ _DISMISSED = {
     Trigger.UNUSED: Why.UNUSED,
     Trigger.SWITCH: Why.SWITCHED,
     Trigger.TOGETHER: Why.TOGETHER,
+    Trigger.ALERT: Why.ALERTED,
 }
 
 NEXT = 20  # of those who are spared so many are told what their leaving would have cost
@@ -169,7 +170,7 @@ def dismiss(
     """Unload just these models, because a person or a watchdog says so."""
     why = _DISMISSED.get(trigger, Why.ASKED)
     asked = set(refs)
-    even_young = trigger in (Trigger.OPERATOR, Trigger.BUSY)
+    even_young = trigger in (Trigger.OPERATOR, Trigger.BUSY, Trigger.ALERT)
     ways = Ways(snapshot, policy, even_busy=even_busy, even_young=even_young)
     leaving: list[Resident] = []
     notes: list[Note] = []

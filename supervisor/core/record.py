@@ -32,6 +32,7 @@ class Decision:
     cause: str  # one sentence: what made the daemon plan
     plan: Plan
     rooms: tuple[Room, ...] = ()
+    by: str | None = None  # who asked for it, where somebody did
 
 
 class Result(Enum):

@@ -39,6 +39,7 @@ def decision_row(decision: Decision, outcomes: Iterable[Outcome] = ()) -> Row:
         "at": decision.at,
         "mode": decision.mode.value,
         "cause": decision.cause,
+        **({} if decision.by is None else {"by": decision.by}),
         **plan_row(decision.plan),
         "rooms": [_room(r) for r in decision.rooms],
         "outcomes": [outcome_row(o) for o in outcomes],

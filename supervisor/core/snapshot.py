@@ -196,8 +196,8 @@ class Ability(Enum):
 @dataclass(frozen=True, slots=True)
 class EngineState:
     """An engine as it was last seen. `fault` says why it is not up; `degraded`: it does answer, but
-    with what cannot be used. `service`: the unit or container by which all of it can be stopped
-    and started, where the operator named one."""
+    with what cannot be used; `refuses`: nobody listens at its address. `service`: the unit or
+    container by which all of it can be stopped and started, where the operator named one."""
 
     id: EngineId
     kind: str
@@ -207,6 +207,7 @@ class EngineState:
     fault: str | None = None
     service: str | None = None
     degraded: bool = False
+    refuses: bool = False
 
     @property
     def up(self) -> bool:

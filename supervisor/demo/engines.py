@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -182,7 +184,7 @@ class DemoEngine(Adapter):
 
     async def _answer(self, call: str) -> None:
         if self.fault is Fault.DOWN:
-            raise EngineDown(self.id, call, "connection refused")
+            raise EngineDown(self.id, call, os.strerror(errno.ECONNREFUSED))
         if self.fault is Fault.HANGS:
             await asyncio.get_running_loop().create_future()
         await self._sleep(ANSWER)

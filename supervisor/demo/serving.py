@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from supervisor import __version__
-from supervisor.config import Config, load
+from supervisor.alerting import Alerting
+from supervisor.config.config import Config, load
 from supervisor.engines import ENGINES
 from supervisor.feed import Feed
 from supervisor.listen import ListenError
@@ -31,6 +32,8 @@ FLAGS = {
     "pools.gpu1.reserve": "1GiB",
     f'models."cellar/{QWEN}".watchdog.idle_timeout': "25s",
     "ranking": "lru",
+    "alerts.actions.make-room.action": "evict",
+    "alerts.actions.make-room.match": {"alertname": "UllageHeadroomLow"},
 }
 
 
@@ -51,10 +54,13 @@ async def served(cast: Cast, config: Config, port: int) -> AsyncIterator[Server]
     world = cast.world
     watcher = Watcher(world.loop, Feed(wall=world.clock.wall), Timeline())
     watcher.listen()
+    alerting = Alerting(config.alerts, world.door, watcher.feed)
+    alerting.start()
     site = Site(
         door=world.door,
         version=__version__,
         started_at=world.clock(),
+        alerting=alerting,
         overrides=Overrides(config, world.loop, world.journal.shelves["overrides"]),
         feed=watcher.feed,
         timeline=watcher.timeline,
@@ -68,5 +74,6 @@ async def served(cast: Cast, config: Config, port: int) -> AsyncIterator[Server]
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await alerting.stop()
         watcher.feed.close()
         await server.stop()

@@ -13,6 +13,7 @@ from supervisor.core.policy import Amount, ModelPolicy, Policy, PoolPolicy, Watc
 from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Share, Source
 from supervisor.door import DoorError
+from supervisor.engines.base import EngineError
 
 from .clock import Clock
 from .engines import ComfyLike, DemoEngine, DemoModel, LlamaCppLike, OllamaLike, Unload
@@ -67,6 +68,14 @@ class Cast:
         except DoorError as error:
             self.feed.say(Tone.BAD, str(error))
 
+    def ask_engine(self, engine: DemoEngine, model: str, seconds: float) -> None:
+        """Somebody asks the engine itself, which loads the model where it is not there: in vain,
+        where others have the memory."""
+        try:
+            engine.serve(ModelId(model), seconds)
+        except EngineError as error:
+            self.feed.say(Tone.BAD, str(error))
+
     async def pin(self) -> None:
         await self.world.door.pin(f"{self.cellar.id}/{EMBED}")
 
@@ -106,7 +115,7 @@ def _load(engine: str, model: str) -> Callable[[Cast], Coroutine[Any, Any, None]
 
 
 def _serve(engine: str, model: str, seconds: float) -> Callable[[Cast], None]:
-    return lambda cast: getattr(cast, engine).serve(ModelId(model), seconds)
+    return lambda cast: cast.ask_engine(getattr(cast, engine), model, seconds)
 
 
 BEATS = (

@@ -16,7 +16,7 @@ from supervisor.door import Door
 from supervisor.engines.base import Engine
 from supervisor.executor import Executor
 from supervisor.jobs import Jobs
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.loop import Loop
 from supervisor.sampler import Sampler
 from supervisor.sources import Sources
@@ -79,6 +79,7 @@ def assemble(
     mode: Mode = Mode.ENFORCE,
     interval: Seconds = INTERVAL,
     settle: Seconds = SETTLE,
+    journal: Journal | None = None,
 ) -> World:
     """Put the daemon's parts together as app.build does, with time as an argument."""
     owners, by_id = tuple(owners), {e.id: e for e in engines}
@@ -98,7 +99,7 @@ def assemble(
         wall=clock.wall,
         sleep=clock.sleep,
     )
-    journal = Journal(None)
+    journal = journal or Journal(None)
     loop = Loop(sampler, executor, journal, policy, mode, clock=clock, wall=clock.wall)
     executor.sample = loop.look
     door = Door(loop, sleep=clock.sleep)

@@ -19,8 +19,8 @@ import httpx
 
 from collectors.process import cgroup_of
 from collectors.reading import Seconds
+from supervisor.config.served import Served
 from supervisor.core.snapshot import EngineId, ModelId
-from supervisor.served import Served
 
 from . import inspected, wire
 from .answer import Json

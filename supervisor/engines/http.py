@@ -1,4 +1,4 @@
-"""Any other engine, as the configuration describes it: see supervisor/described.py."""
+"""Any other engine, as the configuration describes it: see supervisor/config/described.py."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from collectors.reading import Seconds
+from supervisor.config.described import Description
+from supervisor.config.described_forms import word
+from supervisor.config.templates import fill, fill_header, fill_path, names_model
 from supervisor.core.snapshot import Ability, ModelId, State
-from supervisor.described import Description
-from supervisor.described_forms import word
-from supervisor.templates import fill, fill_header, fill_path, names_model
 from supervisor.units import shown
 
 from .adapter import Adapter

@@ -29,6 +29,7 @@ HIDDEN = f"{PREFIX}protected-model"  # what it calls its model before those who 
 NOBODY = "inactive"
 UNNAMED = "koboldcpp"  # models for pictures or sound alone, which it names elsewhere
 UNLOAD = "unload_model"
+ANEW = "its next process has not begun to listen"
 ORDERS = (UNLOAD, "initial_model")  # in its list of files, and no files
 OTHERS = ("txt2img", "transcribe", "tts", "embeddings", "music")
 COUNTS = ("total_gens", "total_img_gens", "total_tts_gens", "total_transcribe_gens")
@@ -60,10 +61,14 @@ class KoboldCpp(Adapter):
         self._name: str | None = None  # that it told last
         self._asked: tuple[ModelId, str | None] | None = None  # and the name that it told then
         self._was_down = False  # since we asked
+        self._anew = False  # its next process is still to come
         self._called: dict[str, ModelId] = {}  # by the names that they have when loaded
 
     async def identify(self) -> Identity | None:
-        about = await self._wire.probe("/api/extra/version")
+        try:
+            about = await self._wire.probe("/api/extra/version")
+        except EngineDown as error:
+            raise self._away(error) from error
         if about is None or "result" not in about or about["result"].value != "KoboldCpp":
             return None
         return Identity(about["version"].name())
@@ -88,7 +93,7 @@ class KoboldCpp(Adapter):
         if model not in files:
             raise EngineRefused(self.id, f"load {model}", "there is no such file", 404)
         await self._reload(files[model])
-        self._asked, self._was_down = (model, self._name), False
+        self._asked = (model, self._name)
 
     async def unload(self, model: ModelId) -> None:
         there, files = await self._look()
@@ -122,9 +127,9 @@ class KoboldCpp(Adapter):
         """Who is loaded, and every file that can be, by its model."""
         try:
             about = await self._wire.get("/api/extra/version")
-        except EngineDown:
-            self._was_down = True
-            raise
+        except EngineDown as error:
+            raise self._away(error) from error
+        self._anew = self._anew and not self._was_down
         name = self._name = await self._named(about)
         admin = about.get("admin")
         found = await self._wire.get("/api/admin/list_options") if _is_on(admin) else ()
@@ -133,6 +138,11 @@ class KoboldCpp(Adapter):
         self.abilities = ADMIN if tuple(found) else OPEN
         self._learn(name)
         return None if name is None else self._who(name, files), files
+
+    def _away(self, error: EngineDown) -> EngineDown:
+        """Who loads has no port for as long as that takes: it has not crashed for that."""
+        self._was_down = True
+        return EngineDown(self.id, error.call, ANEW) if self._anew else error
 
     async def _named(self, about: Json) -> str | None:
         result = (await self._wire.get("/api/v1/model"))["result"].name()
@@ -167,6 +177,7 @@ class KoboldCpp(Adapter):
         if not answer["success"].flag():
             why = "refused: it wants --admin, --admindir, and its admin password as our key"
             raise EngineRefused(self.id, f"POST {call}", why, 403)
+        self._anew, self._was_down = True, False
 
 
 def _is_on(admin: Json | None) -> bool:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from collectors.reading import Seconds
 from supervisor.aside import Aside
+from supervisor.config.served import Served
 from supervisor.core.snapshot import EngineId, ModelId
-from supervisor.served import Served
 
 from . import pods, wire
 from .base import Checked, EngineDown, EngineRefused, Habit

@@ -21,10 +21,10 @@ from typing import Any, ClassVar, Protocol
 from collectors.reading import Seconds
 from supervisor.children.backoff import Failures
 from supervisor.children.ports import accepts
+from supervisor.config.forms import split_url
+from supervisor.config.served import Launching, Served, fill
 from supervisor.core.header import Setup
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
-from supervisor.forms import split_url
-from supervisor.served import Launching, Served, fill
 from supervisor.units import format_seconds
 
 from . import commands

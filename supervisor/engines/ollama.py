@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import httpx
 
 from collectors.reading import NONE, Bytes, gib
+from supervisor.config.forms import is_loopback
 from supervisor.core.header import UNTOLD, Header, Setup
 from supervisor.core.snapshot import Ability, ModelId, State
-from supervisor.forms import is_loopback
 from supervisor.headers import gguf
 from supervisor.units import format_seconds
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from collectors.reading import Bytes
+from supervisor.config.described import Description
+from supervisor.config.described_forms import ANY, COUNTS, KEY, NAME, PICK, word
+from supervisor.config.table import form_of
+from supervisor.config.templates import compile_path, fill, has_members, select
 from supervisor.core.snapshot import ModelId, State
-from supervisor.described import Description
-from supervisor.described_forms import ANY, COUNTS, KEY, NAME, PICK, word
-from supervisor.table import form_of
-from supervisor.templates import compile_path, fill, has_members, select
 from supervisor.units import UnitError, parse_size, shown
 
 from .answer import Json

@@ -19,9 +19,9 @@ from supervisor.children.ports import LOOPBACK
 from supervisor.children.records import fingerprint
 from supervisor.children.spawn import CannotStart, Program, handed_down
 from supervisor.children.visible import is_bound, visible
+from supervisor.config.forms import split_url
+from supervisor.config.served import Served, WhenDaemonEnds, fill
 from supervisor.core.snapshot import EngineId, ModelId
-from supervisor.forms import split_url
-from supervisor.served import Served, WhenDaemonEnds, fill
 
 from .base import Checked, EngineDown, EngineRefused
 from .launched import Launched, Phase, Status, Told

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from collectors.reading import Seconds
+from supervisor.config.served import Served
 from supervisor.core.snapshot import EngineId, ModelId
-from supervisor.served import Served
 
 from . import unit as words
 from .base import Checked, EngineConfused, EngineDown, EngineRefused, Habit

@@ -17,10 +17,12 @@ from typing import Any, NoReturn, TypeVar
 import httpx
 
 from collectors.reading import Seconds
+from supervisor.printable import printable
 
 from . import base
 from .answer import Json
 from .base import EngineConfused, EngineDown, EngineRefused
+from .pools import pooled
 
 # An engine may answer an unload or a load late: it first waits for its own locks and for
 # a child to end, which llama-server grants 10 s.
@@ -44,12 +46,9 @@ def client() -> httpx.AsyncClient:
         headers={"Via": VIA},
         # What one engine says is nothing for the others: a jar knows hosts, and they share one.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        verify=_trust(),
+        transport=pooled(_trust()),
         trust_env=False,
         timeout=PATIENCE,
-        # Kept for less than the 5 s after which llama-server closes an idle connection:
-        # a request sent into a closing one looks like an engine that is down.
-        limits=httpx.Limits(max_connections=64, max_keepalive_connections=8, keepalive_expiry=2.0),
     )
 
 
@@ -200,12 +199,25 @@ class Wire:
         within: Seconds | None,
         read: Callable[[str], Awaitable[T]],
     ) -> T:
-        """`within` bounds the whole call: an engine that sends a byte a second is late too."""
+        """`within` bounds the whole call: an engine that sends a byte a second is late too.
+
+        It has a task of its own, which is cancelled once: whoever asks may be out of time at the
+        same moment, and a second cancellation, while the first one's connection is being closed,
+        would leave that in use for ever.
+        """
         call = f"{method} {path.partition('?')[0]}"
         bound = base.CALL_TIMEOUT if within is None else within
         try:
-            async with asyncio.timeout(bound):
-                return await read(call)
+            task = asyncio.ensure_future(read(call))
+            task.add_done_callback(_ended)
+            _UNDER_WAY.add(task)
+            try:
+                if not (await asyncio.wait((task,), timeout=bound))[0]:
+                    raise TimeoutError
+            finally:
+                if not task.done():
+                    task.cancel()
+            return task.result()
         except (TimeoutError, httpx.TimeoutException) as late:
             ours = isinstance(late, httpx.PoolTimeout)
             why = "all our connections are in use" if ours else f"no answer within {bound:g} s"
@@ -275,6 +287,15 @@ class Wire:
         raise AssertionError("unreachable")
 
 
+_UNDER_WAY: set[asyncio.Future[Any]] = set()  # a loop alone does not keep its tasks
+
+
+def _ended(task: asyncio.Future[Any]) -> None:
+    _UNDER_WAY.discard(task)
+    if not task.cancelled():
+        task.exception()  # nobody may be left to be told
+
+
 def _in_words(broken: httpx.HTTPError) -> str:
     """The system's own word, "Connection refused", where it stands below what httpx says."""
     cause: BaseException | None = broken
@@ -302,4 +323,4 @@ def _complaint(content: bytes) -> str:
 
 def _one_line(content: bytes) -> str:
     words = " ".join(content[: 4 * QUOTED].decode(errors="replace").split())
-    return "".join(c for c in words if c.isprintable())[:QUOTED]
+    return printable(words, "")[:QUOTED]

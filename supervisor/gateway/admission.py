@@ -5,20 +5,20 @@ Everything happens in the loop's own thread. Nothing here waits; whoever is held
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from collectors.reading import Seconds
+from supervisor.config.gated import GatewayConfig
 from supervisor.core.admission import tight
 from supervisor.core.plan import Evict, Load
 from supervisor.core.record import Mode, Outcome, Result
 from supervisor.core.snapshot import Ability, ModelRef, Snapshot
 from supervisor.events import Run, Tick
-from supervisor.gated import GatewayConfig
 from supervisor.loop import Loop
 
 from . import refusals
+from .agenda import Agenda, Later
 from .counts import Counts
 from .drains import Drains
 from .holding import Hold, Holds, Outlook, Ticket
@@ -30,12 +30,6 @@ from .wishes import Grant, Ready, Refusal, RefusalKind, Wish
 __all__ = ["Admission", "Grant", "Ready", "Refusal", "RefusalKind", "Ticket", "Wish"]
 
 log = logging.getLogger("ullage.gateway")
-
-SERVES_A_PART = 0.1  # of the time, at most, goes to looking who is next
-SOONEST = 0.01  # seconds between two such looks
-SECOND_LOOK = 0.3  # seconds after a first one that may have seen work that was over
-
-Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class Admission:
@@ -57,14 +51,9 @@ class Admission:
         self.loads = Loads(loop, self, self.holds, self.drains, self.counts)
         self.stopping = False
         loop.goings.side_by_side = config.loads_per_pool
-        self._later = later
+        self._agenda = Agenda(self._look, self._next, self._tick, loop.clock, later)
         self._clock, self._goings = loop.clock, loop.goings
         self.told = Told(loop)
-        self._timer: asyncio.TimerHandle | None = None
-        self._second: asyncio.TimerHandle | None = None
-        self._looks_at = float("inf")  # when the timer is due
-        self._looked_at = float("-inf")
-        self._rest = 0.0  # seconds until it may be looked again
         loop.traffic.listener = self
         loop.keeping.pausing.told.append(self._halted)
         if loop.snapshot is not None:
@@ -86,7 +75,7 @@ class Admission:
         looked at again. Only once for each request."""
         grant.flight.end()
         self.loaded.suspect(grant.ref)
-        self.loop.post(Tick(self._clock()))
+        self._tick()
         if grant.again:
             return refusals.broke_off(grant.ref)
         self.counts.retried(grant.ref)
@@ -169,7 +158,7 @@ class Admission:
                 hold.load = self.loads.seconds(hold.ref, demand, sight.snapshot)
         if ticket.wish.lease is not None:
             self.loop.keeping.leases.awaited.add(ticket.wish.lease)
-        self._look_at(ticket.until)
+        self._agenda.at(ticket.until)
         self.due()
         return ticket
 
@@ -243,37 +232,27 @@ class Admission:
 
     def due(self) -> None:
         """Look at all who are held, soon: after whatever happens in this turn."""
-        self._look_at(max(self._clock(), self._looked_at + self._rest))
+        if self.holds.count or self.drains.current:
+            self._agenda.soon()
 
-    def _look_at(self, at: float) -> None:
-        if at >= self._looks_at or not (self.holds.count or self.drains.current):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._looks_at = at
-        self._timer = self._call_later(max(0.0, at - self._clock()), self._look)
+    def _tick(self) -> None:
+        self.loop.post(Tick(self._clock()))
 
-    def _call_later(self, delay: float, work: Callable[[], None]) -> asyncio.TimerHandle:
-        return (self._later or asyncio.get_running_loop().call_later)(delay, work)
-
-    def _look(self) -> None:
-        self._timer, self._looks_at = None, float("inf")
-        began = self._clock()
+    def _look(self, now: float) -> None:
         try:
-            self._expire(began)
+            self._expire(now)
             self._release()
             if self.loop.mode is Mode.ENFORCE and not self.stopping:
-                self.drains.look(began, may_force=self.loop.policy.says("force_when_busy"))
+                self.drains.look(now, may_force=self.loop.policy.says("force_when_busy"))
                 self.loads.serve()
         except Exception:
             log.exception("could not look after held requests")
-        self._looked_at = self._clock()
-        self._rest = max(SOONEST, (self._looked_at - began) / SERVES_A_PART)
-        self._look_at(self._next(self._looked_at))
 
     def _next(self, now: float) -> float:
         """When something is due that nothing else tells of."""
         found = [float("inf")]
+        if not (self.holds.count or self.drains.current):
+            return found[0]
         for hold in self.holds.waiting():
             found += (ticket.until for ticket in hold.waiters)
             if hold.rests_until > now:
@@ -283,7 +262,7 @@ class Admission:
         if self.drains.current is not None:
             found.append(self.drains.current.until)
         found.append(self.loads.brake)
-        return max(min(found), now + self._rest)
+        return min(found)
 
     def _expire(self, now: float) -> None:
         sight = None
@@ -363,16 +342,7 @@ class Admission:
         snapshot = self.loop.snapshot
         engine = None if snapshot is None else snapshot.engine(ref.engine)
         if engine is not None and Ability.IN_FLIGHT not in engine.abilities:
-            self._look_twice()  # that it rests is known only if nothing is seen of it
-
-    def _look_twice(self) -> None:
-        self.loop.post(Tick(self._clock()))
-        if self._second is None:
-            self._second = self._call_later(SECOND_LOOK, self._look_again)
-
-    def _look_again(self) -> None:
-        self._second = None
-        self.loop.post(Tick(self._clock()))
+            self._agenda.tick_twice()
 
     # -- the end
 
@@ -386,9 +356,7 @@ class Admission:
 
     async def close(self) -> None:
         self.stop()
-        for timer in (self._timer, self._second):
-            if timer is not None:
-                timer.cancel()
+        self._agenda.close()
         if self.traffic.listener is self:
             self.traffic.listener = None
             self.loop.keeping.pausing.told.remove(self._halted)

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
+from supervisor.config.forms import is_loopback
+from supervisor.config.gated import GatewayConfig, TokenConfig
 from supervisor.core.groups import matches
 from supervisor.core.snapshot import EngineState, ModelRef, Snapshot
 from supervisor.doctor import Advice
-from supervisor.forms import is_loopback
-from supervisor.gated import GatewayConfig, TokenConfig
+from supervisor.encryption import plain
 from supervisor.units import format_seconds
 
 from .tokens import names_alias
@@ -42,10 +43,12 @@ def _address(config: GatewayConfig, snapshot: Snapshot, fault: str | None) -> It
             fault = f"{fault}: {there.kind} is there"
             remedy = f"move it (`ullage adopt {there.kind}` explains how), or change gateway.port"
         yield Advice(GATEWAY, f"it does not listen: {fault}", remedy)
-    if config.exposed and not config.tokens:
+    if config.exposed and not config.admits:
         what = f"it listens on {config.host} and asks for no token: whoever reaches this machine"
         remedy = "make a token (`ullage token NAME`), or set gateway.host to 127.0.0.1"
         yield Advice(GATEWAY, f"{what} may use its models", remedy)
+    elif config.exposed and config.tls_cert is None:
+        yield Advice(GATEWAY, *plain(config.host, "gateway"))
 
 
 def _on_port(engine: EngineState, port: int) -> bool:

@@ -16,6 +16,7 @@ from .heads import HOP_BY_HOP, Headers, words
 # An engine's word on who may read its answers, its cookies and its name are none of our client's.
 DROPPED: Final = HOP_BY_HOP | {b"set-cookie", b"server", b"content-length", b"alt-svc"}
 KEPT = 128  # heads
+_CONTROLS: Final = bytes((*range(32), 127))
 
 
 class BadAnswer(Exception):
@@ -96,6 +97,8 @@ def _parse(raw: bytes) -> Answer:
         body, length = Body.LENGTH, int(lengths[0])
     listed = words([value for name, value in seen.headers if name == b"connection"])
     first = raw[raw.index(b" ") : raw.index(b"\r\n") + 2]
+    if first.translate(None, _CONTROLS) != first[:-2]:  # the parser takes any
+        raise BadAnswer("a control character in its first line")
     gone = DROPPED | listed
     lines = (
         b"HTTP/1.1"

@@ -29,6 +29,8 @@ Members = Mapping[str, msgspec.Raw]
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any: Final = msgspec.json.Decoder()
 _encode: Final = msgspec.json.Encoder().encode
+# A key that is there twice, or that may be, under a name of escapes: only one of the two is read.
+_MODEL, _ESCAPED = b'"model"', b"\\u006"
 _PLACE: Final = re.compile(r"\(byte (\d+)\)")
 _JSON_TYPES: Final = {
     bool: "a boolean",
@@ -69,7 +71,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     `user` is whoever the client says that it asks for. `keep_alive` is Ollama's, in seconds;
     infinite: for ever, None: not said. `unload`: nothing is to be done but that the model goes;
-    it is never loaded for that. `members` and `field` are where the body names the model.
+    it is never loaded for that. `members` and `field` are where the body names the model; `anew`:
+    it may name it more than once, and an engine could take the other one.
     """
 
     model: str | None
@@ -79,6 +82,7 @@ class Asked(msgspec.Struct, frozen=True):
     unload: bool = False
     members: Members | None = None
     field: Field | None = None
+    anew: bool = False
 
 
 def look(surface: Surface, head: Head, body: bytes) -> Asked:
@@ -109,7 +113,7 @@ def _passing(head: Head, body: bytes) -> Asked:
     """To an engine as it is: if it names a model, good; if not, that is the engine's affair."""
     try:
         members = _read(body)
-        return Asked(_model(members, "model"), members=members)
+        return Asked(_model(members, "model"), members=members, anew=_twice(body))
     except BadRequest:
         return Asked(None)
 
@@ -125,13 +129,13 @@ def _json(surface: Surface, body: bytes) -> Asked:
         raise BadRequest(400, 'no model is named: the body has no "model"', "model")
     if surface.api is not _OLLAMA:
         streams = _is(members, "stream", b"true") and surface.streams is not Streams.NO
-        return Asked(model, streams, _user(members), members=members)
+        return Asked(model, streams, _user(members), members=members, anew=_twice(body))
     # Ollama's API streams unless it is told not to.
     streams = surface.streams is not Streams.NO and not _is(members, "stream", b"false")
     said, work = members.get("keep_alive"), _WORK.get(surface.name)
     keep_alive = None if said is None else seconds_of(_value(said))
     unload = keep_alive == 0 and work is not None and _is_empty(members.get(work))
-    return Asked(model, streams, None, keep_alive, unload, members)
+    return Asked(model, streams, None, keep_alive, unload, members, anew=_twice(body))
 
 
 def _read(body: bytes) -> Members:
@@ -151,6 +155,12 @@ def _read(body: bytes) -> Members:
         if len(key) == 5 and key != "model" and key.lower() == "model":
             raise BadRequest(400, f'the body has a key {key!r}: it is written "model"', key)
     return members
+
+
+def _twice(body: bytes) -> bool:
+    """May some key be there twice? In doubt yes: then the body is written anew, with what was
+    read of it, which costs little."""
+    return body.count(_MODEL) > 1 or _ESCAPED in body
 
 
 def _not_json(body: bytes, wrong: Exception) -> str:
@@ -270,7 +280,7 @@ def renamed(
     if asked is None:
         asked = look(surface, head, body)
     if asked.members is not None:
-        return _renamed_json(asked.members, body, name)
+        return _renamed_json(asked.members, body, name, asked.anew)
     type = _form_type(head)
     if type is None:
         return body
@@ -280,8 +290,8 @@ def renamed(
     return body if asked.field.value == value else replaced(body, asked.field, value)
 
 
-def _renamed_json(members: Members, body: bytes, name: str) -> bytes:
+def _renamed_json(members: Members, body: bytes, name: str, anew: bool) -> bytes:
     key = "name" if "model" not in members and "name" in members else "model"
-    if key in members and _value(members[key]) == name:
+    if not anew and key in members and _value(members[key]) == name:
         return body
     return _encode({**members, key: msgspec.Raw(_encode(name))})

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from supervisor.config import Config, EngineConfig
+from supervisor.certificates import Certificate
+from supervisor.config.config import Config, EngineConfig
+from supervisor.config.gated import GatewayConfig
 from supervisor.core.snapshot import ModelRef
 from supervisor.core.types import ModelType
-from supervisor.gated import GatewayConfig
 from supervisor.loop import Loop
+from supervisor.telemetry.otlp import Sender, exporter
+from supervisor.telemetry.tracing import Tracing
 
 from .admission import Admission
 from .counts import Counts
@@ -27,7 +30,21 @@ from .upstream import Links
 
 def build(config: Config, loop: Loop) -> Gateway:
     """The gateway of a daemon. `loop` hears of requests from now on."""
-    return assemble(config.gateway, config.engines, loop)
+    gateway = assemble(config.gateway, config.engines, loop)
+    own = config.gateway
+    gateway.certificate = Certificate.of("gateway", own.tls_cert, own.tls_key)
+    telemetry = config.telemetry
+    if telemetry.traces is not None:
+        url = telemetry.traces
+        gateway.sender = Sender(lambda: exporter(url), url)
+        trace(gateway.gate, Tracing(gateway.sender.put, telemetry.sample))
+    return gateway
+
+
+def trace(gate: Gate, tracing: Tracing) -> None:
+    """From now on its requests are traced."""
+    gate.tracing = tracing
+    gate.loop.journal.listeners.append(tracing.decisions.hear)
 
 
 def assemble(
@@ -48,7 +65,7 @@ def assemble(
         config=own,
         loop=loop,
         guard=Guard(own),
-        tokens=Tokens(own.tokens, own.aliases, clock=clock, wall=wall),
+        tokens=Tokens(own.admits, own.aliases, clock=clock, wall=wall),
         sessions=Sessions(clock),
         names=Names(loop.sampler.engines, own.aliases, said),
         admission=Admission(loop, own, counts),

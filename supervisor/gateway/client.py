@@ -11,8 +11,6 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
 from . import reply as replies
@@ -20,26 +18,10 @@ from .bodies import BadBody, Counted, Unchunked
 from .heads import END, LAST_CHUNK, BadHead, Head, Headers
 from .limits import Limits
 from .reply import Reply
+from .stages import Request, Stage
 
 if TYPE_CHECKING:
     from .connections import Connections
-
-
-@dataclass(slots=True, eq=False)  # frozen, each would cost half a microsecond more
-class Request:
-    """A request that is there whole. Nobody changes it."""
-
-    head: Head
-    body: bytes
-
-
-class Stage(Enum):
-    HEAD = "reads a head"
-    BODY = "reads a body"
-    SERVED = "is being served"
-    TUNNEL = "passes bytes both ways"
-    LEAVING = "was answered early: what still comes is read off"
-    CLOSED = "is gone"
 
 
 # By these names: asking an Enum for a member takes as long as ten attributes, before Python 3.12.
@@ -56,10 +38,10 @@ class Client(asyncio.Protocol):
     caught up."""
 
     __slots__ = (
-        "_body", "_clock", "_got", "_head", "_holds", "_like", "_loop", "_passage", "_rest",
-        "_served", "connections", "events", "gone", "http11", "keep", "limits", "moved", "on_flow",
-        "on_gone", "paused", "peer", "serve", "since", "stage", "transport", "tunnel",
-        "without_body", "write",
+        "_asked", "_body", "_clock", "_got", "_head", "_holds", "_like", "_loop", "_passage",
+        "_rest", "_served", "connections", "events", "gone", "http11", "keep", "limits",
+        "moved", "on_flow", "on_gone", "paused", "peer", "serve", "since", "stage", "transport",
+        "tunnel", "without_body", "write",
     )  # fmt: skip
 
     def __init__(
@@ -89,9 +71,10 @@ class Client(asyncio.Protocol):
         self._rest = b""  # bytes that came and are not yet looked at
         self._head: Head | None = None
         self._like: Head | None = None  # of the last request: most begin alike
-        self._body: list[bytes] = []
+        self._body = bytearray()  # no list: pieces of a byte each would take ten times their size
         self._passage: Unchunked | Counted | None = None
         self._got = 0  # bytes of the body
+        self._asked = 0.0  # when its body began
         self._holds = 0  # bytes of it that are counted with everybody's
         self._served = 0  # requests
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
@@ -109,6 +92,8 @@ class Client(asyncio.Protocol):
         self.peer = str(peer[0]) if isinstance(peer, tuple) else "" if unix else "gone"
         if self.connections.add(self):
             self.since = self._clock.now
+            if self.connections.closing:
+                self.rest()
         else:
             self._refuse(503, "too many connections are open")
 
@@ -194,7 +179,7 @@ class Client(asyncio.Protocol):
         if size >= whole and not head.chunked:
             self._rest = data[whole:] if size > whole else b""
             return self._begin(head, data[end:whole])
-        self._rest, self._got, self.stage = b"", 0, _BODY
+        self._rest, self._got, self.stage, self._asked = b"", 0, _BODY, self._clock.now
         self._passage = Unchunked() if head.chunked else Counted(length)
         if head.expects and size == end:
             self.write(replies.CONTINUE)
@@ -214,13 +199,13 @@ class Client(asyncio.Protocol):
             return self._refuse(413, f"the body has more than {self.limits.body} bytes")
         if not self._hold(len(piece)):
             return self._refuse(503, "too many bytes of requests are held")
-        self._body.append(piece)
+        self._body += piece
         if passage.over:
             if passage.more and isinstance(passage, Counted):
                 self._rest = data[len(piece) :]
             elif passage.more:
                 self.keep = False  # what follows is dropped, for where it begins is not known
-            body, self._body, self._passage = b"".join(self._body), [], None
+            body, self._body, self._passage = bytes(self._body), bytearray(), None
             assert self._head is not None
             self._begin(self._head, body)
         return None
@@ -282,15 +267,16 @@ class Client(asyncio.Protocol):
             self.write(LAST_CHUNK)
         self.finished(self.keep)
 
-    def finished(self, keep: bool) -> None:
-        """The answer is written whole: the next request is read, or the connection closed."""
+    def finished(self, keep: bool, whole: bool = True) -> None:
+        """The answer is written whole: the next request is read, or the connection closed. `whole`:
+        so was the request read."""
         self.on_gone = self.on_flow = None
         if self.stage is not _SERVED:
             return
         self._let_go()
         self.events = False
         if not keep or self.connections.closing:
-            self._leave()
+            self._leave(whole)
             return
         self.stage, self._head = _HEAD, None
         self.since = self._clock.now
@@ -331,12 +317,17 @@ class Client(asyncio.Protocol):
         self.write(replies.encoded(reply, self.keep, self.without_body))
         self.stage = _SERVED
         self._rest = b""
-        self.finished(self.keep)
+        self.finished(self.keep, whole)
 
-    def _leave(self) -> None:
+    def _leave(self, whole: bool) -> None:
+        transport = self.transport
         self.stage, self._got, self.since = _LEAVING, 0, self._clock.now
-        if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
+        if transport.is_closing():
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        elif whole and not transport.get_write_buffer_size():
+            transport.close()  # TLS has no half of a goodbye
 
     @property
     def switches(self) -> bool:
@@ -354,11 +345,15 @@ class Client(asyncio.Protocol):
             late = self.paused and lasted > limits.stalled
         elif stage is _LEAVING:
             late = lasted > (limits.stalled if unread else limits.leave_within)
+            if late and not unread:
+                return self.transport.close()  # in TLS with a goodbye: what it has is whole
         elif stage is _HEAD:
             if self._rest and lasted > limits.head_within:
                 return self._refuse(408, f"the head took more than {limits.head_within:g} s")
             idle = limits.idle if self._served else limits.head_within
             late = lasted > (limits.stalled if unread else idle)
+        elif self._drips(now):
+            return self._refuse(408, f"less than {limits.slowest} bytes of the body came a second")
         elif moved:
             self.since, late = now, False
         elif lasted > limits.body_within:
@@ -369,14 +364,26 @@ class Client(asyncio.Protocol):
             self.transport.abort()
         return None
 
+    def _drips(self, now: float) -> bool:
+        """After its first half minute a body is to come at some pace, on the whole: with a byte
+        now and then somebody could keep all connections for ever."""
+        lasted = now - self._asked - self.limits.body_within
+        return lasted > 0 and self._got < lasted * self.limits.slowest
+
     def rest(self) -> None:
-        """No more requests: one that is being served is the last."""
+        """One more request at most: what is on its way is answered, and who asks for nothing is
+        waited for no longer. Closed at once, a request that comes meanwhile would be reset."""
+        if self.stage is _HEAD and not self._rest:
+            wait = self.limits.last_kept if self._served else self.limits.last_new
+            self._loop.call_later(wait, self._rested)
+
+    def _rested(self) -> None:
         if self.stage is _HEAD and not self._rest:
             self.transport.close()
 
     def _let_go(self) -> None:
         self.connections.held -= self._holds
-        self._holds, self._body, self._passage = 0, [], None
+        self._holds, self._body, self._passage = 0, bytearray(), None
 
 
 def _nowhere(data: bytes) -> None:

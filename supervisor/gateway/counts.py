@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from itertools import accumulate
 
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
@@ -35,6 +36,14 @@ RESULTS = ("done", "failed")
 DRAINS = ("done", "late")
 
 Fact = tuple[str, tuple[str, ...], float | Durations]
+
+_CODES = {int(status): str(int(status)) for status in HTTPStatus} | {499: "499", 529: "529"}
+
+
+def code_of(status: int) -> str:
+    """As a label. An engine may answer with any number: those that nobody knows are one of their
+    kind."""
+    return _CODES.get(status) or f"{status // 100}xx"
 
 
 class Histogram:
@@ -70,10 +79,11 @@ class OfModel:
 
 
 class OfEngine:
-    __slots__ = ("duration", "first_byte", "held", "loads", "retries", "sent")
+    __slots__ = ("duration", "first_byte", "held", "loads", "retries", "sent", "spoke")
 
     def __init__(self) -> None:
         self.first_byte = Histogram(FIRST_BYTE)
+        self.spoke = Histogram(FIRST_BYTE)
         self.duration = Histogram(DURATION)
         self.held = Histogram(HOLD)
         self.loads: Counter[str] = Counter()
@@ -103,9 +113,11 @@ class Counts:
         first_byte: float | None,
         took: float,
         sent: int,
+        spoke: float | None = None,
     ) -> None:
         """A request has ended. `ref` None: it reached no model. Seconds since the request was
-        whole; `first_byte` None: there was none. `sent` are the bytes of the answer's body."""
+        whole; `first_byte` None: there was none; `spoke` None: it was no stream, or said nothing.
+        `sent` are the bytes of the answer's body."""
         mine = self._models.get(ref or NOBODY) or self._model(ref or NOBODY)
         key = (api, status)
         mine.answers[key] = mine.answers.get(key, 0) + 1
@@ -116,6 +128,8 @@ class Counts:
         engine.sent += sent
         if first_byte is not None:
             engine.first_byte.add(first_byte)
+        if spoke is not None:
+            engine.spoke.add(spoke)
 
     def refused(self, why: str) -> None:
         self.refusals[why if why in WHYS else "other"] += 1
@@ -145,11 +159,15 @@ class Counts:
     def facts(self, engines: Iterable[str] = ()) -> Iterator[Fact]:
         """As `web/facts.py` has them. `engines` are those there are, and are there as 0."""
         for ref, mine in sorted(self._models.items()):
-            for (api, status), count in sorted(mine.answers.items()):
-                yield "requests_total", (ref.engine, ref.model, api, str(status)), count
+            found: Counter[tuple[str, str]] = Counter()
+            for (api, status), count in mine.answers.items():
+                found[api, code_of(status)] += count
+            for (api, code), count in sorted(found.items()):
+                yield "requests_total", (ref.engine, ref.model, api, code), count
         for name in sorted({*engines, *self._engines}):
             engine = self._engines.get(name) or OfEngine()
             yield "request_first_byte_seconds", (name,), engine.first_byte.durations()
+            yield "time_to_first_token_seconds", (name,), engine.spoke.durations()
             yield "request_duration_seconds", (name,), engine.duration.durations()
             yield "request_hold_seconds", (name,), engine.held.durations()
             yield "response_bytes_total", (name,), engine.sent

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from supervisor.config.gated import GatewayConfig
 from supervisor.core import admission
 from supervisor.core.experience import Experience
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import Demand, ModelRef, Snapshot
-from supervisor.gated import GatewayConfig
 from supervisor.traffic import Traffic
 
 from .counts import Counts

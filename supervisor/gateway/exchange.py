@@ -14,7 +14,7 @@ from supervisor.engines.base import Engine, EngineDown
 
 from . import lists
 from .asked import Asked, BadRequest, look, renamed
-from .client import Client, Request
+from .client import Client
 from .courses import Course, course
 from .faults import event, fault
 from .gate import Entry, Gate, after, of_refused
@@ -22,13 +22,16 @@ from .heads import Headers, forward
 from .holding import Ticket
 from .relay import End, Relay
 from .reply import Reply
+from .stages import Request
 from .surfaces import Does, target
 from .telling import Telling, code_of, event_of, last_words, status_of, told_of
 from .tokens import Pass, Refused
+from .traced import ADDED, Trace
 from .upstream import Origin
 from .wishes import Grant, Refusal, Wish
 from .wrong import WrongModel
 
+REVOKED = "the token of this request is not known here any more"
 LEFT = 499  # as nginx counts it: the client did not wait for an answer
 # An attribute of an enumeration costs seven times what a name does, and this is done a lot.
 _DONE, _GONE, _NOT_BEGUN = End.DONE, End.CLIENT_GONE, End.NOT_BEGUN
@@ -55,13 +58,14 @@ _STILL: Final = _Still()
 class Exchange:
     __slots__ = (
         "_asked", "_began", "_client", "_entry", "_first", "_flight", "_gate", "_grant", "_over",
-        "_pass", "_ref", "_relay", "_request", "_telling", "_ticket", "_waited",
+        "_pass", "_ref", "_relay", "_request", "_spoke", "_telling", "_ticket", "_trace", "_waited",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, client: Client, request: Request, entry: Entry) -> None:
         self._gate, self._client, self._request, self._entry = gate, client, request, entry
         self._began = gate.clock()
         self._first: float | None = None
+        self._spoke: float | None = None
         self._asked: Asked | None = None
         self._pass: Pass | None = None
         self._ticket: Ticket | None = None
@@ -72,12 +76,16 @@ class Exchange:
         self._ref: ModelRef | None = None
         self._waited: float | None = None
         self._over = False
+        self._trace: Trace | None = None
 
     # -- what is asked
 
     def begin(self) -> None:
         gate, entry, request = self._gate, self._entry, self._request
         surface = entry.surface
+        if gate.tracing is not None and not entry.ours:
+            named = entry.caller.name, entry.label
+            self._trace = Trace.of(gate.tracing, request.head, surface.name, *named)
         snapshot = gate.snapshot
         if snapshot is None:
             return self._refuse(503, "the first sample is not in yet", "starting", wait=1.0)
@@ -103,7 +111,9 @@ class Exchange:
         except WrongModel as wrong:
             gate.counts.refused(wrong.why)
             told = dict(wrong.told) or None
-            return self._refuse(wrong.status, wrong.message, wrong.code, told, param="model")
+            return self._refuse(
+                wrong.status, wrong.message, wrong.code, told, wrong.wait, param="model"
+            )
 
     def _infer(self, snapshot: Snapshot, asked: Asked) -> None:
         gate, entry, head = self._gate, self._entry, self._request.head
@@ -134,6 +144,8 @@ class Exchange:
     # -- let through, held, or refused
 
     def _take(self, found: Grant | Ticket | Refusal) -> None:
+        if self._trace is not None:
+            self._trace.told(found)
         if isinstance(found, Grant):
             self._go(found)
         elif isinstance(found, Ticket):
@@ -209,7 +221,8 @@ class Exchange:
         name = ""
         if model is not None:
             name, asked = engine.called(model), self._asked
-            if asked is None or asked.members is None or asked.model != name or surface.model:
+            same = asked is not None and asked.model == name and not asked.anew
+            if not same or asked is None or asked.members is None or surface.model:
                 body = renamed(surface, head, body, name, asked)
         way: tuple[Origin, bytes, Headers] | None = head.memo.get((url, name))
         if way is None:
@@ -225,7 +238,10 @@ class Exchange:
             way = origin, origin.base + path, gate.keys.engine_headers(engine.id)
             head.memo[url, name] = way
         origin, path, add = way
-        to = forward(head, body, origin.header, path, add)
+        trace = self._trace
+        to = forward(head, body, origin.header, path, add if trace is None else (*add, *ADDED))
+        if trace is not None:
+            to = trace.sent(to, engine.id, self._ref, origin)
         self._relay = Relay(self._client, gate.links, origin, to, self)
         return None
 
@@ -244,12 +260,17 @@ class Exchange:
             told = (*told, (b"x-ullage-waited", b"%.3f" % self._waited))
         return (*told, *self._entry.cors) if self._entry.cors else told
 
+    def spoke(self) -> None:
+        self._spoke = self._gate.clock() - self._began
+
     def ended(self, end: End, status: int) -> None:
         relay, grant = self._relay, self._grant
         begun = relay is not None and relay.begun
         sent = 0 if relay is None else relay.sent
         self._relay = None
         self._flight.end()
+        if self._trace is not None:
+            self._trace.left(status, None if end is _DONE else end.name.lower())
         if end is _DONE:
             return self._end(status, sent)
         if end is _GONE:
@@ -257,6 +278,8 @@ class Exchange:
             return self._end(LEFT, sent)
         if begun:
             return self._end(status, sent)
+        if self._entry.caller.gone:
+            return self._refuse(401, REVOKED, "token")
         if end is _NOT_BEGUN and grant is not None and not self._stopping:
             self._grant, self._flight = None, _STILL
             return self._take(self._gate.admission.again(grant, self._ready))
@@ -274,6 +297,8 @@ class Exchange:
         text = f"{self._ref or 'the engine'} ended in the middle of its answer"
         if self._stopping:
             text = "the daemon is stopping"
+        if self._entry.caller.gone:
+            text = REVOKED
         entry, told = self._entry, {"model": str(self._ref)} if self._ref else {}
         return last_words(entry.api, entry.surface.name, content_type, text, "engine_failed", told)
 
@@ -286,8 +311,21 @@ class Exchange:
     def _stopping(self) -> bool:
         return self._client.connections.closing
 
+    def revoke(self) -> None:
+        """Where its token is not known any more: who is held is refused, and an answer ends."""
+        ticket = self._ticket
+        if not self._entry.caller.gone:
+            return None
+        if ticket is not None:
+            self._quiet()
+            self._client.on_gone = None
+            ticket.leave()
+            self._gate.counts.refused("token")
+            return self._refuse(401, REVOKED, "token")
+        return self.abandon()
+
     def abandon(self) -> None:
-        """The daemon ends, and cannot wait any longer."""
+        """It ends now, however far it is: an answer that has begun, with an error."""
         if self._relay is not None:
             self._relay.cancel()
 
@@ -322,6 +360,10 @@ class Exchange:
         if self._pass is not None:
             self._pass.end()
         gate = self._gate
-        took = gate.clock() - self._began
-        gate.counts.answered(self._ref, self._entry.label, status, self._first, took, sent)
+        gate.counts.answered(
+            self._ref, self._entry.label, status, self._first,
+            gate.clock() - self._began, sent, self._spoke,
+        )  # fmt: skip
+        if self._trace is not None:
+            self._trace.end(self._ref, status, sent, self._first, self._spoke)
         gate.under_way.discard(self)

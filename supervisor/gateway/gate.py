@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
+from supervisor.audit import MINUTE, REFUSED
+from supervisor.config.gated import GatewayConfig
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import EngineId, ModelRef, Snapshot
 from supervisor.engines.base import Engine
 from supervisor.engines.serves import Api
-from supervisor.gated import GatewayConfig
 from supervisor.loop import Loop
+from supervisor.telemetry.tracing import Tracing
 
 from . import lists
 from .admission import Admission
@@ -40,8 +42,9 @@ MODELS = 1024  # of which it is remembered how they are told of
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What follows from a request's head alone: it may pass, and asks in this way. `cors` is for
-    the answer; from `expires` on, in Unix time, who asks has to be looked up again. `ours`: we
-    answer it ourselves, `infers`: a model is to work on it. `label` is the API's in metrics."""
+    the answer; from `expires` on, in Unix time, and at another `turn` of the tokens, who asks has
+    to be looked up again. `ours`: we answer it ourselves, `infers`: a model is to work on it.
+    `label` is the API's in metrics."""
 
     caller: Caller
     surface: Surface
@@ -53,6 +56,7 @@ class Entry:
     ours: bool
     infers: bool
     label: str
+    turn: int
 
 
 @dataclass(slots=True)
@@ -69,6 +73,7 @@ class Gate:
     keys: Keys
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    tracing: Tracing | None = None
     under_way: set[Exchange] = field(default_factory=set)
     _given: Policy | None = None  # by which names were looked up
     _told: dict[ModelRef, Headers] = field(default_factory=dict)
@@ -84,7 +89,11 @@ class Gate:
         """Clients send the same head again and again: what it comes to is kept with it."""
         key = "entry" if client.peer else "entry of this machine"
         found: Entry | None = head.memo.get(key)
-        if found is not None and (found.expires == 0.0 or self.wall() < found.expires):
+        if (
+            found is not None
+            and found.turn == self.tokens.turn
+            and (found.expires == 0.0 or self.wall() < found.expires)
+        ):
             return found
         made = self._judge(client, head)
         if isinstance(made, Entry):
@@ -94,7 +103,7 @@ class Gate:
     def _judge(self, client: Client, head: Head) -> Entry | Reply:
         api = api_of(head.path, head)
         if (refused := self.guard.refuse(head)) is not None:
-            return self._refused(api, refused)
+            return self._refused(client, head, api, refused)
         if (allowed := self.guard.preflight(head)) is not None:
             return Reply(204, b"", headers=allowed)
         cors = self.guard.cors(head)
@@ -103,7 +112,7 @@ class Gate:
             api = spoken(surface, head)
         caller = self.tokens.identify(head, client.peer or None)
         if isinstance(caller, Refused):
-            return self._refused(api, caller, cors)
+            return self._refused(client, head, api, caller, cors)
         if surface is None:
             status, message, headers = nothing_at(head.method, head.path)
             self.counts.answered(None, named(api), status, None, 0.0, 0)
@@ -120,9 +129,17 @@ class Gate:
             surface.does not in TO_ENGINES,
             surface.does is Does.INFER,
             named(api),
+            self.tokens.turn,
         )
 
-    def _refused(self, api: Api, refused: Refused, cors: Headers = ()) -> Reply:
+    def _refused(
+        self, client: Client, head: Head, api: Api, refused: Refused, cors: Headers = ()
+    ) -> Reply:
+        if refused.status in REFUSED:
+            at = client.peer or "unix socket"
+            what = f"{head.method.decode('latin-1')} {head.path.decode('latin-1')}"
+            told = (MINUTE, refused.status, refused.message)
+            self.loop.journal.audit.sum_up("nobody", what, *told, via="gateway", address=at)
         self.counts.refused(refused.why)
         self.counts.answered(None, named(api), refused.status, None, 0.0, 0)
         return of_refused(api, refused, cors)

@@ -11,9 +11,10 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
+from supervisor.config.gated import ANY_ORIGIN, GatewayConfig
 from supervisor.engines.wire import VIA
-from supervisor.gated import ANY_ORIGIN, GatewayConfig
 from supervisor.hosts import LOOPBACK, host_of
+from supervisor.printable import printable
 
 from .tokens import Refused
 
@@ -136,5 +137,5 @@ def _is_address(name: str) -> bool:
 
 
 def _shown(value: bytes) -> str:
-    text = value[:100].decode("ascii", "replace")
-    return "".join(c if c.isprintable() and c not in '\\"' else "?" for c in text)
+    text = printable(value[:100].decode("ascii", "replace"), "?")
+    return text.replace("\\", "?").replace('"', "?")

@@ -23,7 +23,20 @@ OURS: Final = frozenset((b"authorization", b"x-api-key", b"cookie", b"origin", b
     b"expect",
     b"accept-encoding",
     b"api-key",
+    b"content-length",
 }
+# Where a request came from, and what it was before: only a proxy's word, and engines take it from
+# this machine. There is no proxy before us whose word we take.
+CLAIMS: Final = frozenset((b"forwarded", b"x-real-ip", b"x-client-ip", b"true-client-ip")) | {
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-original-host",
+    b"x-http-method",
+    b"x-http-method-override",
+    b"x-method-override",
+}
+# Engines use the first or the last of two: a form would be read by another boundary than ours.
+SAID_ONCE: Final = (b"content-type", b"content-encoding")
 METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 END: Final = b"\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -155,8 +168,8 @@ def _judged(
         raise BadHead(431, f"more than {most} headers")
     if method not in METHODS:
         raise BadHead(405, "this method is not known here")
-    if not target.startswith(b"/"):
-        raise BadHead(400, "a request's target begins with /")
+    if not target.startswith(b"/") or b"#" in target:
+        raise BadHead(400, "a request's target begins with /, and has no #")
     named: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         named.setdefault(name, []).append(value)
@@ -171,6 +184,9 @@ def _judged(
         raise BadHead(501, "the only Transfer-Encoding known here is chunked")
     if lengths is not None and (len(lengths) > 1 or not lengths[0].isdigit()):
         raise BadHead(400, "a request says one Content-Length, a number")
+    for name in SAID_ONCE:
+        if len(named.get(name, ())) > 1:
+            raise BadHead(400, f"a request says one {name.decode().title()}, and only one")
     listed = words(named.get(b"connection", ()))
     upgrade = named.get(b"upgrade", [b""])[0].strip().lower()
     switch = http11 and b"upgrade" in listed and upgrade == b"websocket" and method == b"GET"
@@ -217,10 +233,12 @@ def forward(
 def _begun(head: Head, host: bytes, target: bytes, add: Headers) -> bytes:
     """Up to the length: what is the same for all requests that begin alike."""
     listed = words([v for n, v in head.headers if n == b"connection"])
-    gone = HOP_BY_HOP | OURS | listed | {name for name, _ in add}
+    gone = HOP_BY_HOP | OURS | CLAIMS | listed | {name for name, _ in add}
     lines = [b"%s %s HTTP/1.1" % (head.method, target), b"host: " + host]
     for name, value in head.headers:
-        if name in gone or name.startswith(b"x-ullage-"):
+        # To some engines (CGI's heirs) a name with _ for - is the same name.
+        meant = name.replace(b"_", b"-")
+        if name in gone or meant in gone or meant.startswith((b"x-ullage-", b"x-forwarded-")):
             continue
         lines.append(b"%s: %s" % (name, value))
     lines.extend(b"%s: %s" % pair for pair in add)

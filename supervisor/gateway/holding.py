@@ -38,7 +38,10 @@ class Ticket:
     """A request that is held. `ready` is called once, with a grant or a refusal, unless it has
     left. What is asked of it is how it stands at that moment."""
 
-    __slots__ = ("_desk", "again", "gone", "passed_over", "ready", "ref", "since", "until", "wish")
+    __slots__ = (
+        "_desk", "again", "decisions", "gone", "passed_over", "ready", "ref", "since", "until",
+        "wish",
+    )  # fmt: skip
 
     def __init__(
         self, desk: Desk, ref: ModelRef, wish: Wish, ready: Ready, since: float, until: float
@@ -48,6 +51,7 @@ class Ticket:
         self.gone = False  # served, refused, or left
         self.again = False  # it was let through once before
         self.passed_over: frozenset[ModelRef] = frozenset()  # candidates that could not be had
+        self.decisions: list[str] = []  # those of its hold
 
     @property
     def position(self) -> int:
@@ -91,6 +95,7 @@ class Hold:
     blocked: bool = False  # somebody is in its way who cannot be made to go now
     full: tuple[str, ...] = ()  # the limits of active models for which nobody goes in its favour
     forced: bool = False  # it has waited until those at work may be cut short, if at all
+    decisions: list[str] = field(default_factory=list)  # that were carried out for it
     rests_until: float = 0.0  # no plan is made for it before
     drains_after: float = 0.0  # nobody is drained for it before
     strangers_since: float = 0.0  # nobody but strangers has been in its way since then
@@ -106,6 +111,7 @@ class Hold:
             self.strangers_since = self._since = ticket.since
         self._since = min(self._since, ticket.since)
         self.waiters[ticket] = None
+        ticket.decisions = self.decisions
         self.priorities[ticket.wish.priority] += 1
 
     def drop(self, ticket: Ticket) -> None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable
 
-from supervisor.config import EngineConfig
+from supervisor.config.config import EngineConfig
+from supervisor.config.described import Description
 from supervisor.core.snapshot import EngineId
-from supervisor.described import Description
 from supervisor.engines.wire import VIA
 
 Headers = tuple[tuple[bytes, bytes], ...]

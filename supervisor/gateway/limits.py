@@ -20,9 +20,12 @@ class Limits:
     leaving: int = 1 * MIB  # read off after an early answer
     head_within: float = 10.0
     body_within: float = 30.0  # without a byte of it
+    slowest: int = 1 * KIB  # bytes of a body a second, after that time
     idle: float = 75.0  # between requests
     stalled: float = 120.0  # a client that does not read
     leave_within: float = 2.0
+    last_new: float = 1.0  # at the daemon's end, for the request of who has only just connected
+    last_kept: float = 0.1  # and of who had an answer before
     connect: float = 5.0
     silence: float = 600.0  # an engine that sends no byte of its answer
     pooled: float = 30.0  # an engine's connection that nobody uses

@@ -82,7 +82,7 @@ class Loads:
 
     def demand(self, ref: ModelRef, snapshot: Snapshot, policy: Policy) -> Demand | None:
         """What `ref` will take: no bytes, where nobody knows. None: it is refused."""
-        together = self.loop.rules.together
+        together = self.loop.witnesses.rules.together
         found = together.expect(snapshot, policy, ref)
         if found is None and self.refusal(ref, snapshot, policy) is None:
             found = Demand((), ref)
@@ -95,9 +95,9 @@ class Loads:
         loop = self.loop
         if (halted := self.halts.refusal(ref, snapshot)) is not None:
             return halted
-        if (why := loop.footprints.refusal(ref)) is not None:
-            return refusals.cooling(ref, why, loop.footprints.wait(ref) or 0.0)
-        if policy.groups and (why := loop.rules.together.lacking(snapshot, policy, ref)):
+        if (why := loop.witnesses.footprints.refusal(ref)) is not None:
+            return refusals.cooling(ref, why, loop.witnesses.footprints.wait(ref) or 0.0)
+        if policy.groups and (why := loop.witnesses.rules.together.lacking(snapshot, policy, ref)):
             return refusals.cannot(ref, why)
         return None
 
@@ -125,7 +125,8 @@ class Loads:
             going = sight.snapshot.resident(ref) is not None  # it is there, and not to be had
             if demand is None:
                 return True, going, 0.0, 0, 0.0
-            made = plan(sight.snapshot, sight.policy, demand, sight.experience)
+            experience = self.halts.barred(sight.experience, ref)
+            made = plan(sight.snapshot, sight.policy, demand, experience)
             loss = sum(e.loss.expected for e in made.evictions if e.loss is not None)
             seconds = self.seconds(ref, demand, sight.snapshot) or 0.0
             return not made.works, going, loss, len(made.evictions), seconds
@@ -134,7 +135,7 @@ class Loads:
 
     def seconds(self, ref: ModelRef, demand: Demand | None, snapshot: Snapshot) -> Seconds | None:
         """What loading `ref` takes. None: nobody knows."""
-        history = self.loop.history
+        history = self.loop.witnesses.history
         size = 0 if demand is None else sum(s.size for s in demand.shares)
         there = snapshot.resident(ref)
         asleep = there is not None and there.state is State.SLEEPING
@@ -184,6 +185,10 @@ class Loads:
             return
         hold.pools = frozenset(s.pool for d in (demand, *demand.beside) for s in d.shares)
         hold.load = self.seconds(ref, demand, snapshot)
+        shut = self.halts.shut(ref, hold.pools) if demand.ref is None else None
+        if shut is not None:
+            self.desk.give_up(hold, shut)
+            return
         made = self._made(hold, demand, snapshot, policy, experience)
         hold.full = made.full
         if not made.works:
@@ -207,11 +212,14 @@ class Loads:
         policy: Policy,
         experience: Experience,
     ) -> Plan:
+        experience = self.halts.barred(experience, hold.ref)
         if hold.forced:
             policy = self.loop.policy
         client = next(iter(hold.waiters)).wish.client
         if client and demand.ref is not None:
-            return self.loop.rules.clients.moving(client, demand)(snapshot, policy, experience)
+            return self.loop.witnesses.rules.clients.moving(client, demand)(
+                snapshot, policy, experience
+            )
         return plan(snapshot, policy, demand, experience)
 
     def _in_the_way(self, hold: Hold, made: Plan) -> bool:
@@ -259,7 +267,7 @@ class Loads:
         """Nobody goes for those who have left, nor in a pause."""
         if not hold.waiters:
             return taken_back(snapshot, hold.ref)
-        if self.halts.pausing.pause is not None:
+        if self.halts.rests(hold.ref):
             return taken_back(snapshot, hold.ref, Why.PAUSED)
         policy = patient(policy)
         demand = self.demand(hold.ref, snapshot, policy)
@@ -284,6 +292,7 @@ class Loads:
                 self.desk.stop()
         elif self._loads(run := answer.result(), hold.ref):
             hold.run, hold.began = run, self.loop.clock()
+            hold.decisions.append(run.decision.id)
             self.drains.decided(hold, {e.ref for e in run.decision.plan.evictions})
         else:
             hold.rests_until = self.loop.clock() + PAUSE
@@ -313,9 +322,9 @@ class Loads:
             return
         if mine is not None and mine.result is not Result.SKIPPED:
             self.counts.loaded(hold.ref, ok=mine.result is Result.DONE)
-        if mine is not None and mine.result is Result.FAILED and self._is_up(hold.ref):
-            wait = self.loop.footprints.wait(hold.ref)
-            why = self.loop.footprints.refusal(hold.ref)
+        if mine is not None and mine.result is Result.FAILED and not self._is_silent(hold.ref):
+            wait = self.loop.witnesses.footprints.wait(hold.ref)
+            why = self.loop.witnesses.footprints.refusal(hold.ref)
             if wait is not None and why is not None:
                 self.desk.give_up(hold, refusals.cooling(hold.ref, why, wait))
             else:
@@ -356,6 +365,12 @@ class Loads:
         snapshot = self.loop.snapshot
         engine = None if snapshot is None else snapshot.engine(ref.engine)
         return engine is not None and (engine.up or engine.service is not None)
+
+    def _is_silent(self, ref: ModelRef) -> bool:
+        """It does not answer, and has not crashed for all we know: it may be back in a moment."""
+        snapshot = self.loop.snapshot
+        engine = None if snapshot is None else snapshot.engine(ref.engine)
+        return not self._is_up(ref) and (engine is None or not engine.refuses)
 
     def _left(self, hold: Hold, now: float) -> float | None:
         return None if hold.load is None else hold.load - (now - hold.began)

@@ -16,7 +16,7 @@ from supervisor.engines.serves import Serves
 
 from .likeness import Likeness
 from .surfaces import PARTS, PATHS, Surface
-from .wrong import UnknownModel, WrongApi, WrongType
+from .wrong import NotYetKnown, UnknownModel, WrongApi, WrongType
 
 KEPT = 4096  # names with their candidates
 LATEST = ":latest"
@@ -198,7 +198,10 @@ class Names:
         if self._likeness is None:
             self._likeness = Likeness((self.id_of(ref), ref) for ref in self.known)
         loaded = [r.ref for r in snapshot.residents if r.state in _THERE and shown(r.ref)]
-        return UnknownModel(
+        told = {ref.engine for ref in self.known}
+        asked = (e for e in snapshot.engines if surface.engine in (None, e.id))
+        silent = any(not e.up and e.id in self._engines and e.id not in told for e in asked)
+        return (NotYetKnown if silent else UnknownModel)(
             name,
             self._likeness.closest(name, shown),
             tuple(self.id_of(ref) for ref in loaded),

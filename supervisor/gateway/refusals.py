@@ -9,6 +9,7 @@ from supervisor.core.admission import Tight
 from supervisor.core.explain import of_drain, of_pause
 from supervisor.core.halt import Halt
 from supervisor.core.snapshot import EngineId, ModelRef
+from supervisor.keeping.alert_holds import AlertHold
 from supervisor.units import format_bytes, format_seconds
 
 from .wishes import Refusal, RefusalKind
@@ -70,6 +71,12 @@ def cooling(ref: ModelRef, why: str, wait: float) -> Refusal:
 def paused(ref: ModelRef, halt: Halt, now: Seconds) -> Refusal:
     message = f"{ref} is not loaded, and Ullage is {of_pause(halt, now)}"
     return Refusal(RefusalKind.PAUSED, message, _left(halt, now), ref, state="unloaded")
+
+
+def closed(ref: ModelRef, hold: AlertHold, now: Seconds) -> Refusal:
+    message = f"{ref} is not loaded: the alert {hold.alert} fires, and nothing is loaded meanwhile"
+    wait = min(LATER, max(1.0, hold.ends - now))
+    return Refusal(RefusalKind.PAUSED, message, wait, ref, state="unloaded")
 
 
 def drained(engine: EngineId, halt: Halt, now: Seconds, ref: ModelRef | None = None) -> Refusal:

@@ -13,9 +13,10 @@ from typing import Protocol
 from .answers import Answer, BadAnswer, Body, read
 from .bodies import BadBody, Chunked, Counted, Passage, Unchunked, UntilClose
 from .client import Client
-from .client import Stage as Reading
 from .heads import END, LAST_CHUNK, Headers
+from .opening import Opening, streams
 from .reply import chunk, lines_of
+from .stages import Stage as Reading
 from .upstream import Link, Links, Origin
 
 
@@ -42,6 +43,10 @@ class Listener(Protocol):
     def flight(self) -> Moves: ...
     def answered(self, status: int, headers: Headers) -> Headers:
         """The engine answers. Gives what is added to its headers."""
+        ...
+
+    def spoke(self) -> None:
+        """The first piece of a streamed answer that says something has gone to the client."""
         ...
 
     def ended(self, end: End, status: int) -> None:
@@ -236,11 +241,28 @@ class Relay:
             self._put = client.piece
             if answer.status >= 300 or not answer.type.startswith(b"text/event-stream"):
                 self._pieces, self.begun = [], True
+            elif not bare:
+                self._hear()
             return b""
+        if not bare and streams(answer.status, answer.type):
+            self._hear()
         if not raw or (body is _UNTIL_CLOSE and not bare):
             client.keep = False
         lines = answer.framed if raw else answer.lines
         return lines + extra + (b"\r\n" if client.keep else b"connection: close\r\n\r\n")
+
+    def _hear(self) -> None:
+        """Looks for the first word of an answer; what comes after it is passed on unseen."""
+        put, opening = self._put, Opening()
+
+        def passed(data: bytes) -> None:
+            put(data)
+            if opening.over(data):
+                self._put = put
+                if opening.said:
+                    self._listener.spoke()
+
+        self._put = passed
 
     def _pass(self, head: bytes, data: bytes) -> None:
         passage = self._passage

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from supervisor.printable import printable
+
 from .tokens import Caller
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def priority_of(head: Head, caller: Caller) -> int:
 def _plain(said: str | bytes) -> str:
     """Printable, on one line, and not too long; two that differ stay two."""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-    whole = "".join(c if c.isprintable() else "?" for c in text.strip())
+    whole = printable(text.strip(), "?")
     if len(whole) <= LONGEST:
         return whole
     digits = sha256(text.encode("utf-8", "replace")).hexdigest()[:8]

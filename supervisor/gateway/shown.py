@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from supervisor.config.gated import GatewayConfig
 from supervisor.core.snapshot import ModelRef, Snapshot
 from supervisor.doctor import Advice
-from supervisor.gated import GatewayConfig
 
 from . import advice
 from .counts import Counts, Fact
@@ -34,6 +34,9 @@ class Live(Protocol):
 
     def connections(self) -> Mapping[str, int]:
         """How many are open on each of SIDES."""
+
+    def traces(self) -> tuple[int, int] | None:
+        """How many were sent, and lost. None: there are none."""
 
 
 @dataclass(slots=True)
@@ -82,18 +85,30 @@ class Shown:
         yield from self.counts.facts(engines)
         for ref, n in self._labelled(live.in_flight().items()):
             yield "requests_in_flight", ref, n
-        for ref, n in self._labelled((ref, n) for ref, n, _ in live.held()):
+        held = list(live.held())
+        for ref, n in self._labelled((ref, n) for ref, n, _ in held):
             yield "requests_held", ref, n
+        longest: dict[ModelRef, float] = {}
+        for ref, _, seconds in held:
+            label = self.counts.label(ref)
+            longest[label] = max(longest.get(label, 0.0), seconds)
+        for label, seconds in sorted(longest.items()):
+            yield "requests_held_longest_seconds", label, round(seconds, 3)
         connections = live.connections()
         for side in SIDES:
             yield "gateway_connections", (side,), connections.get(side, 0)
+        if (traces := live.traces()) is not None:
+            yield "traces_sent_total", (), traces[0]
+            yield "traces_lost_total", (), traces[1]
         for caller in self.tokens.callers:
             yield "caller_requests_total", (caller.name,), caller.requests
             yield "caller_requests_in_flight", (caller.name,), caller.in_flight
 
     def advice(self, snapshot: Snapshot) -> Sequence[Advice]:
         """What the doctor has to say of it."""
-        return advice.examine(self.config, snapshot, self.live.fault, self.wall())
+        known = tuple(c.token for c in self.tokens.callers if c.token is not None)
+        config = replace(self.config, tokens=known, guests=())
+        return advice.examine(config, snapshot, self.live.fault, self.wall())
 
     def _idle(self, used_at: float | None) -> float | None:
         return None if used_at is None else round(max(0.0, self.clock() - used_at), 3)

@@ -14,6 +14,7 @@ from math import ceil
 from typing import Final
 
 from supervisor.engines.serves import Api
+from supervisor.printable import printable
 from supervisor.units import format_seconds
 
 from .client import Client
@@ -91,7 +92,7 @@ def _line(ticket: Ticket) -> bytes:
         text += f", number {position} in line"
     if eta is not None:
         text += f", about {format_seconds(float(max(1, ceil(eta))))}"
-    return "".join(c if c.isprintable() else "?" for c in text).encode()
+    return printable(text, "?").encode()
 
 
 # -- refusals

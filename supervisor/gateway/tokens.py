@@ -6,7 +6,6 @@ gateway may use it. No I/O; nothing here waits.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
 import time
@@ -16,9 +15,10 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
+from supervisor.config.gated import TokenConfig
 from supervisor.core.groups import matches
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
-from supervisor.gated import TokenConfig
+from supervisor.guesses import Bucket, Guesses
 
 if TYPE_CHECKING:
     from .heads import Head
@@ -27,8 +27,6 @@ log = logging.getLogger("ullage.gateway")
 
 HEADERS = (b"authorization", b"x-api-key", b"api-key")  # OpenAI's, Anthropic's, Azure's
 LONGEST = 4096  # bytes of a token; what is longer is not worth hashing
-WRONG_AT_ONCE, WRONG_EACH = 20, 3.0  # wrong tokens of a peer: so many, then one in so many seconds
-PEERS = 1024  # that are remembered for wrong tokens; the one that was quiet longest is forgotten
 MODELS = 1024  # of which each caller remembers whether it may use them
 CHALLENGE = ((b"www-authenticate", b'Bearer realm="ullage"'),)
 HOW = "send it as 'Authorization: Bearer ...' or 'x-api-key: ...'"
@@ -43,25 +41,6 @@ class Refused:
     message: str
     retry_after: float | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-@dataclass(slots=True)
-class Bucket:
-    """What may be done `most` times at once, and then once each `each` seconds."""
-
-    most: float
-    each: float
-    level: float
-    at: float
-
-    def take(self, now: float) -> float:
-        """Take one. 0.0, or how long until there is one again; then nothing was taken."""
-        self.level = min(self.most, self.level + max(0.0, now - self.at) / self.each)
-        self.at = now
-        if self.level < 1.0:
-            return (1.0 - self.level) * self.each
-        self.level -= 1.0
-        return 0.0
 
 
 class Pass:
@@ -91,12 +70,23 @@ class Caller:
     in_flight: int = 0
     requests: int = 0
     used_at: float | None = None  # on the clock
+    gone: bool = False  # it is configured no more
     _bucket: Bucket | None = None
     _may: dict[ModelRef, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.token is not None and (rate := self.token.per_minute):
+        if self.token is not None:
+            self.configured(self.token)
+
+    def configured(self, token: TokenConfig) -> None:
+        """What it may from now on. What is under way stays counted."""
+        rate, before = token.per_minute, self.token
+        if rate == 0:
+            self._bucket = None
+        elif self._bucket is None or before is None or before.per_minute != rate:
             self._bucket = Bucket(rate, 60.0 / rate, rate, self.clock())
+        self.token = token
+        self._may.clear()
 
     @property
     def name(self) -> str:
@@ -156,27 +146,55 @@ class Tokens:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._clock, self._wall = clock, wall
-        self.callers = tuple(Caller(t, aliases, clock) for t in tokens)
+        self._clock, self._wall, self._aliases = clock, wall, aliases
         self.anybody = Caller(clock=clock)  # without tokens, and on the Unix socket
-        self._known = tuple((c.token.digest, c) for c in self.callers if c.token is not None)
-        self._wrong: dict[str, Bucket] = {}
+        self.turn = 0  # grows whenever who may come, or how far, is another than before
+        self.callers: tuple[Caller, ...] = ()
+        self._known: tuple[tuple[bytes, Caller], ...] = ()
+        self.guesses = Guesses(clock, log)
+        self.take(tokens)
+
+    def take(self, tokens: Iterable[TokenConfig]) -> tuple[Caller, ...]:
+        """Those that there are from now on. Returns whose token is not among them any more: one
+        of the same name that is another token is somebody else."""
+        found, before = tuple(tokens), dict(self._known)
+        if found == tuple(caller.token for caller in self.callers):
+            return ()
+        known: list[tuple[bytes, Caller]] = []
+        for token in found:
+            caller = before.pop(token.digest, None)
+            if caller is None or caller.name != token.name:
+                if caller is not None:
+                    before[token.digest] = caller
+                caller = Caller(token, self._aliases, self._clock)
+            else:
+                caller.configured(token)
+            known.append((token.digest, caller))
+        self.callers, self._known = tuple(caller for _, caller in known), tuple(known)
+        self.turn += 1
+        for caller in before.values():
+            caller.gone = True
+        return tuple(before.values())
 
     def identify(self, head: Head, peer: str | None) -> Caller | Refused:
         """Who sends this. `peer` is an IP address; None: the Unix socket, whose file's mode says
         who may."""
         if not self._known or peer is None:
             return self.anybody
-        if self._wrong and (wait := self._shut_out(_source(peer))):
-            return _too_many(wait)
         found: Caller | None = head.memo.get(self)
-        if found is None:
+        if found is None or found.gone:
             given = _given(head)
             if given is None:
                 return Refused(401, "token", f"this needs a token: {HOW}", headers=CHALLENGE)
-            found = self._whose(given)
+            digest = sha256(given).digest()
+            if self.guesses and (wait := self.guesses.shut_out(peer, digest)):
+                return _too_many(wait)
+            found = self._whose(digest)
             if found is None:
-                return self._is_wrong(_source(peer) or peer)
+                wait = self.guesses.wrong(peer)
+                text = "this token is not known here"
+                return _too_many(wait) if wait else Refused(401, "token", text, headers=CHALLENGE)
+            self.guesses.right(peer, digest)
             head.memo[self] = found
         assert found.token is not None
         expires = found.token.expires
@@ -185,35 +203,12 @@ class Tokens:
             return Refused(401, "expired", text, headers=CHALLENGE)
         return found
 
-    def _whose(self, given: bytes) -> Caller | None:
-        digest, found = sha256(given).digest(), None
+    def _whose(self, digest: bytes) -> Caller | None:
+        found = None
         for known, caller in self._known:  # all of them, however soon it is found
             if compare_digest(known, digest):
                 found = caller
         return found
-
-    def _shut_out(self, whence: str | None) -> float:
-        """How long nothing is looked at that comes from there, after too many wrong tokens."""
-        bucket = None if whence is None else self._wrong.get(whence)
-        if bucket is None:
-            return 0.0
-        level = bucket.level + (self._clock() - bucket.at) / bucket.each
-        return 0.0 if level >= 1.0 else (1.0 - level) * bucket.each
-
-    def _is_wrong(self, whence: str) -> Refused:
-        now = self._clock()
-        bucket = self._wrong.pop(whence, None)
-        if bucket is None:
-            while len(self._wrong) >= PEERS:
-                del self._wrong[next(iter(self._wrong))]
-            bucket = Bucket(WRONG_AT_ONCE, WRONG_EACH, WRONG_AT_ONCE, now)
-        self._wrong[whence] = bucket  # the last to be forgotten
-        wait = bucket.take(now)
-        if wait:
-            return _too_many(wait)
-        if bucket.level < 1.0:
-            log.warning("%s sends one wrong token after the other; it is slowed down", whence)
-        return Refused(401, "token", "this token is not known here", headers=CHALLENGE)
 
 
 def _too_many(wait: float) -> Refused:
@@ -235,19 +230,3 @@ def _given(head: Head) -> bytes | None:
         if 0 < len(given) <= LONGEST:
             return given
     return None
-
-
-def _source(peer: str) -> str | None:
-    """Whose guesses are counted together: an address, or a network of one in IPv6, where each has
-    billions. None: this machine, on which one client's mistake must not shut out the others."""
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            if address.is_loopback:
-                return None
-            return f"{ipaddress.ip_network((int(address) >> 64 << 64, 64))}"
-        address = address.ipv4_mapped
-    return None if address.is_loopback else str(address)

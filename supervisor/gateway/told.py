@@ -19,12 +19,13 @@ ASKED_EVERY = 1.0  # seconds: that a model is asked for
 USES_EVERY = 30.0  # that a client goes on with the same model
 RENEWS_EVERY = 1.0  # that a lease runs anew
 MOST_CLIENTS = 10_000  # remembered, for that
+MOST_MODELS = 1000  # the same, of models: some come under another name each time
 
 
 @dataclass(slots=True)
 class Told:
     loop: Loop
-    _asked: dict[ModelRef, float] = field(default_factory=dict)
+    _asked: OrderedDict[ModelRef, float] = field(default_factory=OrderedDict)
     _clients: OrderedDict[str, tuple[ModelRef, float]] = field(default_factory=OrderedDict)
 
     def of(self, ref: ModelRef, wish: Wish, now: float) -> None:
@@ -40,6 +41,9 @@ class Told:
         at = self._asked.get(ref)
         if at is None or now - at >= ASKED_EVERY:
             self._asked[ref] = now
+            self._asked.move_to_end(ref)
+            if len(self._asked) > MOST_MODELS:
+                self._asked.popitem(last=False)
             self.loop.post(Arrived(ref))
 
     def _uses(self, client: str, ref: ModelRef, now: float) -> None:

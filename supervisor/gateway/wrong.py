@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from supervisor.core.snapshot import ModelRef
 from supervisor.core.types import ModelType
@@ -28,6 +28,7 @@ class WrongModel(Exception):
     status: ClassVar[int] = 400
     code: ClassVar[str] = "wrong_model"
     why: ClassVar[str] = "wrong_model"
+    wait: ClassVar[float | None] = None  # seconds after which it may be another matter
 
     def __init__(self, message: str, **told: object) -> None:
         super().__init__(message)
@@ -59,6 +60,19 @@ class UnknownModel(WrongModel):
             message += f"{'' if closest else '.'} Loaded now: {', '.join(loaded[:SHOWN])}"
             message += f" and {len(loaded) - SHOWN} more" if len(loaded) > SHOWN else ""
         super().__init__(message, closest=closest, loaded=loaded)
+
+
+class NotYetKnown(UnknownModel):
+    """Nobody is called that so far: not all engines have said which models they have."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "engine_down"
+    why: ClassVar[str] = "engine_down"
+    wait: ClassVar[float | None] = 2.0
+
+    def __init__(self, *unknown: Any) -> None:
+        super().__init__(*unknown)
+        self.message += "; but an engine that may have it has not answered yet"
 
 
 class UnknownEngine(WrongModel):

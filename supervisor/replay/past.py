@@ -10,7 +10,7 @@ from typing import NamedTuple
 from collectors.reading import Bytes, Seconds
 from supervisor.core.history import usual_reload
 from supervisor.core.snapshot import ModelRef
-from supervisor.trail import Passed, Trail
+from supervisor.journal.trail import Passed, Trail
 
 from .trace import Model, Request, Trace
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from collectors.reading import Bytes, PoolId, Seconds
 from supervisor.core.rank import RANKINGS, Ranking
 from supervisor.core.snapshot import ModelRef
-from supervisor.trail import Passed
+from supervisor.journal.trail import Passed
 
 from .oracle import optimum
 from .past import past

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from textual.binding import Binding, BindingType
 
-from supervisor.client import ClientError, printable
+from supervisor.cli.client import ClientError, printable
 from supervisor.units import format_bytes
 
 from . import head, rows, words
@@ -164,7 +164,7 @@ class Top(Live):
 
     def action_pools(self) -> None:
         def draw(width: int) -> RenderableType:
-            from supervisor import bars, show, wide
+            from supervisor.cli import bars, show, wide
 
             on = bars.Screen(width, colour=self.look.colour, unicode=self.look.unicode)
             label = show.labels(p["id"] for p in self.state["pools"])
@@ -217,7 +217,7 @@ def _sentences(found: Sequence[str]) -> Callable[[int], Text]:
 
 
 def _decisions(found: Sequence[Row]) -> Callable[[int], Text]:
-    from supervisor import bars, show
+    from supervisor.cli import bars, show
 
     return lambda width: Text(show.decisions(found, bars.Screen(width)).rstrip())
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from rich.text import Text
 
-from supervisor.client import ClientError, printable
-from supervisor.show import FRESH
+from supervisor import alert_words
+from supervisor.cli.asking import said
+from supervisor.cli.client import ClientError, printable
+from supervisor.cli.show import FRESH
 from supervisor.units import format_seconds
 
 from .look import BAD, GOOD, QUIET, STRONG, WARNING, Look
@@ -147,6 +149,8 @@ def all_findings(state: Row, pools: Mapping[str, str]) -> list[Text]:
         lines.append(text.append(printable(mistake)))
     if not lines:
         lines.append(Text("Nothing is wrong."))
+    for hold in (state.get("alerts") or {}).get("holds", ()):
+        lines.append(Text(said(alert_words.hold(hold, state["now"])), STRONG))
     journal = state["journal"]
     if not journal.get("persistent", True):
         lines.append(Text("the journal is kept in memory only; the log says why", WARNING))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from supervisor.client import Client, ClientError
+from supervisor.cli.client import Client, ClientError
 
 from .board import Board
 from .look import BAD, GOOD, Look

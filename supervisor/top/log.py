@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from supervisor.client import printable
-from supervisor.units import format_bytes, format_seconds
+from supervisor import alert_words
+from supervisor.cli.asking import said
+from supervisor.cli.client import printable
+from supervisor.core.became import of_outcome
+from supervisor.units import format_bytes
 
 from .look import BAD, GOOD, QUIET, STRONG, WARNING, Look
 
@@ -129,16 +132,9 @@ def decided(row: Row) -> Iterator[Entry]:
 
 
 def _outcome(row: Row) -> Entry:
-    text = f"{row['action']} {row['model']}: {row['result']}"
-    good, judged = row["result"] in WELL, row["judgement"]
-    if judged is not None:
-        back = format_bytes(max(0, judged["returned"]))
-        text += f", {judged['verdict']}: {back} of {format_bytes(judged['promised'])} came back"
-        good = good and judged["verdict"] in WELL
-    if row["detail"]:
-        text += f" ({row['detail']})"
-    text += f", in {format_seconds(row['took'])}"
-    return Entry(row["at"], printable(text), "" if good else BAD)
+    judged = row["judgement"]
+    good = row["result"] in WELL and (judged is None or judged["verdict"] in WELL)
+    return Entry(row["at"], printable(of_outcome(row)), "" if good else BAD)
 
 
 class Change(NamedTuple):
@@ -166,11 +162,27 @@ def changes(before: Row, after: Row, pools: Mapping[str, str]) -> Iterator[Chang
         yield Change(f"{pools.get(key[1], key[1])}: {now_wrong[key]['detail']}", WARNING)
     for key in sorted(wrong.keys() - now_wrong.keys()):
         yield Change(f"{pools.get(key[1], key[1])}: no longer: {wrong[key]['detail']}")
+    yield from _of_alerts(before.get("alerts"), after.get("alerts"), after["now"])
     if (paused := after.get("paused")) != before.get("paused"):
         words = "resumed" if paused is None else "paused: nothing is unloaded or loaded"
         yield Change(words, STRONG)
     if after["mode"] != before["mode"]:
         yield Change(f"the mode is {after['mode']} now", STRONG)
+
+
+def _of_alerts(before: Row | None, after: Row | None, now: float) -> Iterator[Change]:
+    """The alert that was heard of last, and what holds because of one. An older daemon has none."""
+    before, after = ({"holds": [], "last": None, **(found or {})} for found in (before, after))
+    last = after["last"]
+    if last is not None and last != before["last"]:
+        wrong = BAD if last["outcome"] == "failed" else WARNING
+        style = wrong if last["outcome"] in alert_words.WRONG else ""
+        yield Change(said(f"alert {alert_words.gist(last)}"), style)
+    was, holds = ({(h["alert"], h["action"]): h for h in s["holds"]} for s in (before, after))
+    for key in sorted(holds.keys() - was.keys()):
+        yield Change(said(alert_words.hold(holds[key], now)), STRONG)
+    for key in sorted(was.keys() - holds.keys()):
+        yield Change(said(f"no longer: {alert_words.what_holds(was[key])}"))
 
 
 def _of_models(before: Row, after: Row) -> Iterator[Change]:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from supervisor.bars import shared_out
-from supervisor.client import printable
-from supervisor.show import labels
+from supervisor.cli.bars import shared_out
+from supervisor.cli.client import printable
+from supervisor.cli.show import labels
 from supervisor.units import format_bytes
 
 from .look import BAD, QUIET, STRONG, WARNING, Letters, Look

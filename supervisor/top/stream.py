@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from http.client import HTTPException
 
-from supervisor.client import Client, Garbled, Refused
-from supervisor.following import API, parse
+from supervisor.cli.client import Client, Garbled, Refused
+from supervisor.cli.following import API, parse
 
 SILENCE = 40.0  # seconds: the daemon says something every 15
 OPEN = "open"  # what is told before the first event

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.client import Client, ClientError, Garbled
+from supervisor.cli.client import Client, ClientError, Garbled
 
 from .stream import NoEvents, kinds
 
@@ -23,7 +23,7 @@ AGAIN = 60.0  # seconds until events are asked for again where there are none
 BACK = 1.0  # seconds after a broken stream
 NEWS = {
     *("model", "engine", "decision", "outcome", "finding"),
-    *("claim", "settings", "config", "daemon", "reset"),
+    *("claim", "alert", "settings", "config", "daemon", "reset"),
 }
 
 

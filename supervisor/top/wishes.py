@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from supervisor.asking import EVICT_TIMEOUT, LOAD_TIMEOUT
-from supervisor.client import Client, ClientError, Refused, printable
+from supervisor.cli.asking import EVICT_TIMEOUT, LOAD_TIMEOUT
+from supervisor.cli.client import Client, ClientError, Refused, printable
 
 Row = Mapping[str, Any]
 ADVICE = "it only says what it would do: start it with `ullage run --mode enforce`"
@@ -38,7 +38,7 @@ def trouble(error: ClientError) -> Said:
 
 def patient(client: Client, timeout: float) -> Client:
     """The same daemon, for what takes its time."""
-    return Client(client.address, None, client.token, max(timeout, client.timeout))
+    return Client(client.address, None, client.token, max(timeout, client.timeout), client.cafile)
 
 
 class Wishes:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from difflib import get_close_matches
 
 from starlette.responses import HTMLResponse, Response
 
 from collectors.reading import Seconds
+from supervisor.config.entrusted import ADMIN, FREE, METRICS, READ
 from supervisor.core import explain
 from supervisor.door import Ambiguous, NotReady, Unknown
-from supervisor.search import Search, engines
+from supervisor.encryption import of_certificates
+from supervisor.journal.search import Search, engines
 
 from . import answers, keeping, pausing, queries, view
+from .callers import CALLER, Caller
 from .metrics import Page
 from .operations import API, Call, Operation
 from .page import POLICY, page
 from .problems import Json, problem
 from .queries import Query
+from .rows import Whoami
 from .site import Site
 
 STALE = 10.0  # seconds: a sample that is older says nothing of now
@@ -32,8 +37,10 @@ def operations(site: Site) -> list[Operation]:
     reasons = "Why a model is where it is, and what would have to change"
     asked = (404, 409, 503)
     return [
-        Operation("GET", "/plain", at.page, "A page without scripts", "text/html"),
-        Operation("GET", "/healthz", at.healthz, "Whether the daemon lives", answers.Ok),
+        Operation("GET", "/plain", at.page, "A page without scripts", "text/html", scope=READ),
+        Operation(
+            "GET", "/healthz", at.healthz, "Whether the daemon lives", answers.Ok, scope=FREE
+        ),
         Operation(
             "GET",
             "/readyz",
@@ -41,16 +48,32 @@ def operations(site: Site) -> list[Operation]:
             "Whether it sees the machine",
             answers.Ready,
             problems=(503,),
+            scope=FREE,
         ),
-        Operation("GET", "/metrics", at.metrics, "Metrics, for Prometheus", "text/plain"),
-        Operation("GET", f"{API}/version", at.version, "Which version answers", answers.Version),
-        Operation("GET", f"{API}/state", at.state, "All that is known now", answers.State),
+        Operation(
+            "GET", f"{API}/whoami", at.whoami, "Who asks, and what it may do", Whoami, scope=READ
+        ),
+        Operation(
+            "GET", "/metrics", at.metrics, "Metrics, for Prometheus", "text/plain", scope=METRICS
+        ),
+        Operation(
+            "GET",
+            f"{API}/version",
+            at.version,
+            "Which version answers",
+            answers.Version,
+            scope=READ,
+        ),
+        Operation(
+            "GET", f"{API}/state", at.state, "All that is known now", answers.State, scope=READ
+        ),
         Operation(
             "GET",
             f"{API}/models",
             at.models,
             "Models that are loaded, and those that could be",
             answers.Models,
+            scope=READ,
         ),
         Operation(
             "GET",
@@ -60,6 +83,7 @@ def operations(site: Site) -> list[Operation]:
             answers.Decisions,
             queries.Decisions,
             problems=(404, 409),
+            scope=READ,
         ),
         Operation(
             "GET",
@@ -68,6 +92,7 @@ def operations(site: Site) -> list[Operation]:
             "One decision, also in words",
             answers.OneDecision,
             problems=(404,),
+            scope=READ,
         ),
         Operation(
             "GET",
@@ -77,6 +102,7 @@ def operations(site: Site) -> list[Operation]:
             answers.Why,
             queries.Which,
             problems=asked,
+            scope=READ,
         ),
         Operation(
             "GET",
@@ -86,6 +112,7 @@ def operations(site: Site) -> list[Operation]:
             answers.Logs,
             queries.Logs,
             problems=asked,
+            scope=ADMIN,
         ),
         Operation(
             "GET",
@@ -94,6 +121,7 @@ def operations(site: Site) -> list[Operation]:
             "What works against us here, and what would be right",
             answers.Doctor,
             problems=(503,),
+            scope=READ,
         ),
     ]
 
@@ -104,6 +132,7 @@ MANY = 1000  # decisions, of which the engines are known that are gone
 class Admin:
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._writer = ThreadPoolExecutor(1, "metrics")  # one page at a time, however many ask
 
     # -- for people and machines that watch
 
@@ -120,15 +149,22 @@ class Admin:
         return Json({"ready": True}) if reason is None else problem(503, reason)
 
     async def metrics(self, call: Plain) -> Response:
-        found = Page(self._site)
-        # Hundreds of models take tens of milliseconds to write out: not on the loop.
-        text, kind = await asyncio.to_thread(found.text, call.request.headers.get("accept", ""))
+        found, accept = Page(self._site), call.request.headers.get("accept", "")
+        # Hundreds of models take ten milliseconds to write out: not on the loop; and not where
+        # names are looked up, which may hang.
+        loop = asyncio.get_running_loop()
+        text, kind = await loop.run_in_executor(self._writer, found.text, accept)
         return Response(text, headers={"content-type": kind})
 
     async def version(self, call: Plain) -> Response:
         return Json({"version": self._site.version})
 
     # -- questions
+
+    async def whoami(self, call: Plain) -> Response:
+        caller: Caller = call.request.scope[CALLER]
+        told = {"name": caller.name, "via": caller.via, "scopes": sorted(caller.scopes)}
+        return Json(told)
 
     async def state(self, call: Plain) -> Response:
         return Json(self._state())
@@ -176,7 +212,7 @@ class Admin:
         now = loop.keeping.as_claimed(door.snapshot(), loop.policy)
         told = explain.why(ref, *now, found, left, loop.findings, loop.wall())
         told += keeping.lapsed(ref, loop)
-        told += [line for line in (loop.relief.strangers.why(ref),) if line is not None]
+        told += [line for line in (loop.witnesses.relief.strangers.why(ref),) if line is not None]
         rows = self._said_if_under_way(found)
         told_of = {"model": str(ref), "sentences": told, "decisions": rows}
         return Json(told_of | {"departures": left})
@@ -185,6 +221,7 @@ class Admin:
         advice, gateway = await self._site.door.advice(), self._site.gateway
         if gateway is not None:
             advice = (*gateway.advice(self._site.door.snapshot()), *advice)
+        advice = (*of_certificates(self._site.certificates), *advice)
         rows = [{"about": a.about, "what": a.what, "remedy": a.remedy} for a in advice]
         return Json({"advice": rows})
 
@@ -226,6 +263,8 @@ class Admin:
             **pausing.state(loop),
             "config": None if self._site.reloading is None else self._site.reloading.state,
             "gateway": None if self._site.gateway is None else self._site.gateway.state(),
+            "alerts": self._site.alerting.state,
+            "callers": self._site.callers.state,
             "running": [run.decision.id for run in loop.runs],
             "journal": view.journal(loop.journal),
             "notes": [] if machine is None else list(machine.notes),

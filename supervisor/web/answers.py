@@ -8,8 +8,10 @@ from pydantic import Field
 
 from supervisor.core.record import Mode
 
+from .alert_rows import AlertState
 from .decided import Decision, Departure, Leaving, Planned
 from .rows import (
+    Callers,
     Count,
     Device,
     Engine,
@@ -130,6 +132,8 @@ class State(Row):
     retention: list[SetRetention]
     leaving: list[ModelName]
     gateway: Gateway | None
+    alerts: AlertState
+    callers: Callers
     running: Annotated[list[str], Field(description="ids of decisions under way")]
     journal: Journal
     notes: list[str]

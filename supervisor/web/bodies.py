@@ -18,9 +18,9 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from collectors.reading import Bytes, Seconds
+from supervisor.config.forms import KEEP_ALIVE, RETENTION
 from supervisor.core.policy import Retention
-from supervisor.forms import KEEP_ALIVE, RETENTION
-from supervisor.leases import TTL
+from supervisor.keeping.leases import TTL
 from supervisor.units import LONGEST, parse_duration, parse_size
 
 from .values import YEAR_9999, Written, absent, duration, present, size, whole
@@ -28,6 +28,7 @@ from .values import YEAR_9999, Written, absent, duration, present, size, whole
 NO_KEYS = "there is no such key; it takes none"
 DAY = 86400
 
+MOST_MISTAKES, LONGEST_MISTAKE = 50, 500  # told, and characters of each: they quote what was sent
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=1000)]
 _read_size = BeforeValidator(lambda value: parse_size(whole(value)))
@@ -314,10 +315,11 @@ class Resume(Body):
 
 
 def mistakes(error: ValidationError, body: type[BaseModel]) -> list[str]:
-    """Every mistake in words, each with its key."""
+    """Every mistake in words, each with its key; of very many the first, and how many more."""
     keys = [field.alias or name for name, field in body.model_fields.items()]
     found = []
-    for each in error.errors(include_url=False, include_context=False, include_input=False):
+    wrong = error.errors(include_url=False, include_context=False, include_input=False)
+    for each in wrong[:MOST_MISTAKES]:
         at = ".".join(str(part) for part in each["loc"])
         text = each["msg"].removeprefix("Value error, ")
         if each["type"] == "extra_forbidden":
@@ -325,7 +327,9 @@ def mistakes(error: ValidationError, body: type[BaseModel]) -> list[str]:
             text = f"there is no such key; did you mean {near[0]}?" if near else _choices(keys)
         elif each["type"] == "missing":
             text = "is missing"
-        found.append(f"{at}: {text}" if at else text)
+        found.append((f"{at}: {text}" if at else text)[:LONGEST_MISTAKE])
+    if len(wrong) > MOST_MISTAKES:
+        found.append(f"and {len(wrong) - MOST_MISTAKES} more")
     return found
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from supervisor.config.entrusted import ADMIN, READ
+from supervisor.config.given import ConfigError
 from supervisor.door import DoorError
-from supervisor.given import ConfigError
 from supervisor.overrides import Reload
 from supervisor.reloading import STAYS, Reloading
 
@@ -36,6 +37,7 @@ def operations(site: Site) -> list[Operation]:
             "The configuration file that is in force, and what is wrong with a newer one",
             answers.Config,
             problems=(409,),
+            scope=READ,
         ),
         Operation(
             "POST",
@@ -45,6 +47,7 @@ def operations(site: Site) -> list[Operation]:
             answers.Reloaded,
             body=Reading,
             problems=(409,),
+            scope=ADMIN,
         ),
     ]
 

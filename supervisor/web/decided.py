@@ -133,6 +133,7 @@ class Decision(Planned):
     at: Unix
     mode: Annotated[str, Word(Mode)]
     cause: str
+    by: Annotated[str | None, Field(description="who asked for it, where somebody did")] = None
     rooms: list[Room]
     outcomes: list[Outcome]
     running: Annotated[bool, Field(description="is it under way?")] | None = None

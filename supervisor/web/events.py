@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from supervisor.config.entrusted import READ
 from supervisor.feed import KEPT, KINDS, Event, Feed, NoSuchPlace, Reader
 from supervisor.units import shown
 
+from .callers import CALLER, Stay
 from .guard import STREAM
 from .operations import API, Call, Operation
 from .problems import Json, problem
@@ -103,9 +105,17 @@ def operations(site: Site) -> list[Operation]:
     span = "How full each pool was, and when models came and went"
     return [
         Operation(
-            "GET", events, told.events, about, EventsAnswer, Asked, problems=(503,), also=(STREAM,)
+            "GET",
+            events,
+            told.events,
+            about,
+            EventsAnswer,
+            Asked,
+            problems=(503,),
+            also=(STREAM,),
+            scope=READ,
         ),
-        Operation("GET", timeline, told.timeline, span, TimelineAnswer, Span),
+        Operation("GET", timeline, told.timeline, span, TimelineAnswer, Span, scope=READ),
     ]
 
 
@@ -126,7 +136,8 @@ class _Told:
             )
             return problem(503, text, headers={"retry-after": "5"})
         after = request.headers.get("last-event-id") or query.after
-        return Stream(feed, self._site.version, query.kinds, after)
+        stay = Stay(self._site.callers, request.scope[CALLER], READ)
+        return Stream(feed, self._site.version, query.kinds, after, stay)
 
     async def timeline(self, call: Call[Span, None]) -> Response:
         told = self._site.timeline.told(self._site.loop.wall(), call.query.minutes)
@@ -165,13 +176,16 @@ def row(feed: Feed, event: Event) -> dict[str, Any]:
 
 
 class Stream(Response):
-    """Events for as long as the client reads them and the daemon runs."""
+    """Events for as long as the client reads them, and may, and the daemon runs."""
 
     media_type = STREAM
     charset = "utf-8"
 
-    def __init__(self, feed: Feed, version: str, kinds: list[str], after: str | None) -> None:
+    def __init__(
+        self, feed: Feed, version: str, kinds: list[str], after: str | None, stay: Stay
+    ) -> None:
         self._feed, self._version, self._kinds, self._after = feed, version, kinds, after
+        self._stay = stay
         self.status_code, self.background = 200, None
         # Behind nginx nothing would come until its buffer is full.
         self.init_headers({"x-accel-buffering": "no"})
@@ -180,20 +194,22 @@ class Stream(Response):
         reader = self._feed.read(self._kinds, self._after)
         client = asyncio.create_task(_gone(receive), name="client of events")
         client.add_done_callback(lambda _: reader.wake.set())
+        self._stay.begun(reader.wake.set)
         start = {"status": self.status_code, "headers": self.raw_headers}
         try:
             await send({"type": "http.response.start", **start})
             await _say(send, self._hello())
-            while not client.done():
+            while not client.done() and (left := self._stay.left()) > 0.0:
                 if found := reader.take(AT_ONCE):
                     await _say(send, "".join(self._written(e) for e in found))
                     await asyncio.sleep(0)
                 elif reader.over:
                     break
-                elif not await _within(EVERY, reader):
+                elif not await _within(min(EVERY, left), reader) and left >= EVERY:
                     await _say(send, ": still here\n\n")
             await _say(send, "", more=False)
         finally:
+            self._stay.over(reader.wake.set)
             reader.close()
             client.cancel()
 

@@ -9,54 +9,71 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 
-from collectors.reading import PoolKind
+from collectors.reading import PoolId, PoolKind
 from supervisor.core.account import Account, Owner, account
 from supervisor.core.headroom import rooms
-from supervisor.core.plan import Trigger
-from supervisor.core.record import Result
-from supervisor.core.snapshot import ModelRef, Resident, Snapshot
-from supervisor.core.status import Standings, Status
-from supervisor.core.verdict import Verdict
-from supervisor.core.watch import Kind, Severity
+from supervisor.core.snapshot import EngineId, ModelId, ModelRef
+from supervisor.core.watch import Finding, Kind, Severity
 from supervisor.loop import Loop
-from supervisor.tally import LOAD_BUCKETS, UNLOAD_BUCKETS, Durations
 
-from .hardware import ages, hardware
+from .callers import WHYS
+from .deeds import alerts, copied, deeds
+from .hardware import ages, errors, hardware
+from .residency import MOST_MODELS, OTHERS, Moment, models, moment
 from .site import Fact, Site
 
+__all__ = ["MOST_MODELS", "OTHERS", "facts", "of_moment"]
+
 KINDS = {PoolKind.DEDICATED: "vram", PoolKind.UNIFIED: "unified", PoolKind.HOST: "ram"}
-
-# More series than this help nobody, and an engine may list what it likes: the largest models
-# keep their names, the others are added up as one.
-MOST_MODELS = 500
-OTHERS = "_other"
+PROCESSES = "processes"  # what models' processes hold, as the sampler calls that source
+OF_POOLS = frozenset({Kind.PRESSURE, Kind.FOREIGN, Kind.BLIND})
+UNDER_WAY = ("requests_held", "requests_in_flight")
 
 
-def facts(site: Site, most: int = MOST_MODELS) -> Iterator[Fact]:
-    loop = site.loop
-    yield "build_info", (site.version, platform.python_version()), 1
-    yield from _process(loop)
-    yield "event_readers", (), len(site.feed.readers)
-    yield from _sources(loop)
-    yield from ages(loop)
+def facts(site: Site) -> tuple[list[Fact], Moment | None]:
+    """What changes from one turn of the loop to the next, and what is left to be told of this
+    moment; None: nothing was seen yet."""
+    loop, snapshot = site.loop, site.loop.snapshot
+    found: list[Fact] = [("build_info", (site.version, platform.python_version()), 1)]
+    found += _process(loop)
+    found += _findings(loop)
+    found.append(("event_readers", (), len(site.feed.readers)))
+    refused = site.callers.refused
+    found += [("api_refusals_total", (why,), refused[why]) for why in WHYS]
+    found += _sources(loop)
+    found += ages(loop)
     if site.reloading is not None:
-        yield from site.reloading.facts
-    snapshot = loop.snapshot
-    if site.gateway is not None:
-        yield from site.gateway.facts(() if snapshot is None else [e.id for e in snapshot.engines])
+        found += site.reloading.facts
+    for each in site.certificates:
+        if each.ends is not None:
+            label = (each.listener.lower(),)
+            found.append(("tls_certificate_expiry_timestamp_seconds", label, each.ends))
+    found += alerts(site.alerting)
+    engines = set() if snapshot is None else {str(e.id) for e in snapshot.engines}
+    gateway = [] if site.gateway is None else list(site.gateway.facts(sorted(engines)))
+    found += gateway
+    found += deeds(loop, engines)
     if snapshot is None:
-        return
-    yield "sample_timestamp_seconds", (), _wall(loop, snapshot.taken_at)
-    yield from _memory(loop, snapshot)
-    yield from hardware(loop, snapshot)
+        return found, None
     for engine in snapshot.engines:
-        yield "engine_up", (engine.id,), engine.up
         drained = loop.keeping.pausing.drain_of(engine.id)
-        yield "engine_drained", (engine.id,), drained is not None
-    yield from _models(loop, snapshot, most)
-    yield from _actions(loop, {e.id for e in snapshot.engines})
+        found.append(("engine_drained", (engine.id,), drained is not None))
+    found += errors(loop, snapshot)
+    asked = (labels for name, labels, value in gateway if name in UNDER_WAY and value)
+    refs = (ModelRef(EngineId(engine), ModelId(model)) for engine, model in asked)
+    return found, moment(loop, snapshot, refs)
+
+
+def of_moment(at: Moment, most: int) -> Iterator[Fact]:
+    """All the rest, in whatever thread. `most` models keep their names."""
+    yield "sample_timestamp_seconds", (), at.wall(at.snapshot.taken_at)
+    yield from _memory(at)
+    yield from hardware(at.snapshot)
+    for engine in at.snapshot.engines:
+        yield "engine_up", (engine.id,), engine.up
+    yield from models(at, most)
 
 
 def _wall(loop: Loop, monotonic: float) -> float:
@@ -81,20 +98,43 @@ def _process(loop: Loop) -> Iterator[Fact]:
     yield "leases", (), len(loop.keeping.leases.all)
     yield "job_reservations", (), len(loop.keeping.reserved.all)
     yield "reservations", (), len(loop.reservations)
-    for trigger in Trigger:
-        yield "decisions_total", (trigger.value,), counts.decisions[trigger.value]
-    found = Counter(f.kind for f in loop.findings)
-    for kind in Kind:
-        yield "findings", (kind.value,), found[kind]
+    yield "tick_delay_seconds", (), copied(counts.ticks, counts.ticks.bounds)
+
+
+def _findings(loop: Loop) -> Iterator[Fact]:
+    """By kind, engine and pool; of each kind those that are about neither, if only as 0."""
+    devices = {} if loop.snapshot is None else {d.uuid: d.pool for d in loop.snapshot.devices}
+    found = Counter((f.kind.value, *_about(f, devices)) for f in loop.findings)
+    nothing = {(kind.value, "", ""): 0 for kind in Kind}
+    for labels, count in sorted((nothing | found).items()):
+        yield "findings", labels, count
+
+
+def _about(finding: Finding, devices: Mapping[str, PoolId | None]) -> tuple[str, str]:
+    """The engine and the pool; empty where it is about none, or about more than one."""
+    if finding.ref is not None:
+        return finding.ref.engine, ""
+    if finding.kind is Kind.ENGINE_DOWN:
+        return finding.subject, ""
+    if finding.kind is Kind.DEVICE:
+        return "", devices.get(finding.subject) or ""
+    return "", finding.subject if finding.kind in OF_POOLS else ""
 
 
 def _sources(loop: Loop) -> Iterator[Fact]:
     """How collectors and engines did when they were last asked."""
-    collectors = {o.collector.name for o in loop.sampler.sources.owners}
+    collectors = {o.collector.name for o in loop.sampler.sources.owners} | {PROCESSES}
+    snapshot = loop.snapshot
+    known = None if snapshot is None else {e.id for e in snapshot.engines}
     for source, health in sorted(loop.sampler.health.items()):
         engine = source.removeprefix("engine ")
         if engine != source:
-            yield "engine_probe_duration_seconds", (engine,), health.took
+            if known is None or engine in known:
+                yield "engine_probe_duration_seconds", (engine,), health.took
+                yield "engine_probe_failures_total", (engine,), health.failures
+                if health.answered_at is not None:
+                    at = _wall(loop, health.answered_at)
+                    yield "engine_last_success_timestamp_seconds", (engine,), at
         elif source in collectors:
             if health.answered_at is not None:
                 at = _wall(loop, health.answered_at)
@@ -104,10 +144,11 @@ def _sources(loop: Loop) -> Iterator[Fact]:
             yield "collector_stalled", (source,), health.late
 
 
-def _memory(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
-    severities = {f.subject: f.severity for f in loop.findings if f.kind is Kind.PRESSURE}
+def _memory(at: Moment) -> Iterator[Fact]:
+    snapshot = at.snapshot
+    severities = {f.subject: f.severity for f in at.findings if f.kind is Kind.PRESSURE}
     accounts = {a.pool: a for a in account(snapshot)}
-    found = zip(snapshot.pools, rooms(snapshot, loop.policy), strict=True)
+    found = zip(snapshot.pools, rooms(snapshot, at.policy), strict=True)
     for pool, room in found:
         labels = (pool.id, KINDS[pool.kind])
         yield "memory_capacity_bytes", labels, pool.total
@@ -128,9 +169,8 @@ def _memory(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
         owners = _owners(accounts[pool.id])
         unknown = owners["_unknown"]
         yield "memory_unattributed_bytes", labels, unknown
-        for engine in snapshot.engines:
-            yield "memory_attributed_bytes", (pool.id, engine.id), owners[engine.id]
-        for owner in sorted(o for o in owners if o.startswith("_")):
+        told = {str(e.id) for e in snapshot.engines}.union(o for o in owners if o.startswith("_"))
+        for owner in sorted(told):
             yield "memory_attributed_bytes", (pool.id, owner), owners[owner]
         severity = severities.get(pool.id)
         level = 0 if severity is None else 2 if severity is Severity.CRITICAL else 1
@@ -155,75 +195,3 @@ _WORDS = {
     Owner.COMPRESSED: "_compressed",
     Owner.UNACCOUNTED: "_unknown",
 }
-
-
-def _models(loop: Loop, snapshot: Snapshot, most: int) -> Iterator[Fact]:
-    yield from _statuses(loop, snapshot)
-    leases = Counter(lease.ref for lease in snapshot.leases)
-    named, others = _fold(snapshot.residents, most)
-    for r in named:
-        labels = (r.engine, r.model)
-        for pool in sorted(r.pools):
-            yield "model_memory_bytes", (*labels, pool), r.holds(pool)
-        yield "model_resident", (*labels, r.state.value), 1
-        yield "model_pinned", labels, loop.policy.is_pinned(r.ref)
-        yield "model_leases", labels, leases[r.ref]
-        used = _wall(loop, snapshot.taken_at - r.idle_for)
-        yield "model_last_used_timestamp_seconds", labels, used
-        if r.in_flight is not None:
-            yield "model_in_flight", labels, r.in_flight
-    sizes: Counter[tuple[str, str]] = Counter()
-    states: Counter[tuple[str, str]] = Counter()
-    for r in others:
-        states[r.engine, r.state.value] += 1
-        for pool in r.pools:
-            sizes[r.engine, pool] += r.holds(pool)
-    for (name, pool_id), size in sorted(sizes.items()):
-        yield "model_memory_bytes", (name, OTHERS, pool_id), size
-    for (name, state), count in sorted(states.items()):
-        yield "model_resident", (name, OTHERS, state), count
-
-
-def _statuses(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
-    """How many models of each engine have each status."""
-    refs = {i.ref for i in snapshot.installed} | {r.ref for r in snapshot.residents}
-    refs |= {lease.ref for lease in snapshot.leases}
-    standings = Standings(snapshot, loop.policy)
-    found = Counter((r.engine, standings.of(r).status) for r in refs)
-    for engine in sorted({e.id for e in snapshot.engines} | {e for e, _ in found}):
-        for status in Status:
-            yield "models", (engine, status.value), found[engine, status]
-
-
-def _fold(residents: Iterable[Resident], most: int) -> tuple[list[Resident], list[Resident]]:
-    """The `most` largest, by name, and the others."""
-
-    def size(resident: Resident) -> tuple[int, ModelRef]:
-        return -resident.size, resident.ref
-
-    ranked = sorted(residents, key=size)
-    return sorted(ranked[:most], key=lambda r: r.ref), ranked[most:]
-
-
-def _actions(loop: Loop, engines: set[str]) -> Iterator[Fact]:
-    counts = loop.counts
-    results = [r.value for r in Result]
-    for engine in sorted(engines | {e for e, _, _ in counts.evictions}):
-        for trigger in Trigger:
-            for result in results:
-                key = (engine, trigger.value, result)
-                yield "evictions_total", key, counts.evictions[key]
-        yield "departures_total", (engine,), loop.departures.counts[engine]
-        for verdict in Verdict:
-            seen = (engine, verdict.name.lower())
-            yield "eviction_verdicts_total", seen, counts.verdicts[seen]
-        yield "eviction_promised_bytes_total", (engine,), counts.promised[engine]
-        yield "eviction_reclaimed_bytes_total", (engine,), counts.returned[engine]
-        unloads = counts.unload_seconds.get(engine) or Durations(UNLOAD_BUCKETS)
-        yield "eviction_duration_seconds", (engine,), unloads
-        for result in results:
-            yield "model_loads_total", (engine, result), counts.loads[engine, result]
-        for result in results:
-            yield "model_cancels_total", (engine, result), counts.cancels[engine, result]
-        loads = counts.load_seconds.get(engine) or Durations(LOAD_BUCKETS)
-        yield "model_load_duration_seconds", (engine,), loads

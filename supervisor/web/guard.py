@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import ipaddress
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from supervisor.accounts import PEER
 from supervisor.hosts import LOOPBACK, host_of
 
+from .callers import CALLER, Callers, Denied
+from .operations import SAFE, Needs
 from .problems import ProblemResponse, problem
 
 log = logging.getLogger("ullage.web")
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-# These need no token: they say nothing of the machine.
-FREE = frozenset({"/healthz", "/readyz", "/"})
-ASSETS = "/assets/"  # what lies there is the same on every machine
 STREAM = "text/event-stream"
 LARGEST_BODY = 1024**2  # bytes; the largest honest one is a list of models
 BODY_TIMEOUT = 10.0  # seconds
@@ -45,22 +42,25 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 
-HOW_TO_TOKEN = "set listen.token_file or ULLAGE_TOKEN, and send it as 'Authorization: Bearer ...'"
+CHALLENGE = {"www-authenticate": 'Bearer realm="ullage"', **CLOSE}
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`hosts` in lower case, without a port. `token` None: only this machine may change things."""
+    """`hosts` in lower case, without a port. `needs` says which scope a request takes."""
 
     hosts: frozenset[str] = LOOPBACK
-    token: str | None = None
+    callers: Callers = field(default_factory=Callers)
+    needs: Needs = field(default_factory=Needs)
     largest_body: int = LARGEST_BODY
     body_timeout: float = BODY_TIMEOUT
 
 
-def rules(bound_host: str, allowed_hosts: Iterable[str], token: str | None) -> Rules:
+def rules(
+    bound_host: str, allowed_hosts: Iterable[str], callers: Callers, needs: Needs | None = None
+) -> Rules:
     names = {h.strip("[]").lower() for h in (bound_host, *allowed_hosts)}
-    return Rules(LOOPBACK | names, token)
+    return Rules(LOOPBACK | names, callers, needs or Needs())
 
 
 class Guard:
@@ -97,6 +97,9 @@ class Guard:
             await problem(500, "an internal error; the log has it")(scope, receive, answer)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = scope.get(PEER)
+        if peer is not None:
+            await self.rules.callers.accounts.learn(peer.uid)
         refused = refuse(scope, self.rules)
         if refused is not None:
             await _read_off(receive)
@@ -116,7 +119,8 @@ class Guard:
 
 
 def refuse(scope: Scope, rules: Rules) -> ProblemResponse | None:
-    """Why this request may not pass, as far as its headers tell. None: it may."""
+    """Why this request may not pass, as far as its headers tell. None: it may, and CALLER in the
+    scope says whose it is."""
     headers = Headers(scope=scope)
     unsafe = scope["method"] not in SAFE
     hosts = headers.getlist("host")
@@ -138,47 +142,30 @@ def refuse(scope: Scope, rules: Rules) -> ProblemResponse | None:
 def _foreign_site(headers: Headers, host: str) -> str | None:
     """The site whose page sends this, when it is not our own. Programs send neither header."""
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and _authority(origin) != host.lower():
         return repr(origin)
     fetched_by = headers.get("sec-fetch-site", "none")
     return None if fetched_by in ("same-origin", "none") else "another site"
 
 
-def _authorize(scope: Scope, rules: Rules, headers: Headers) -> ProblemResponse | None:
-    if _is_free(scope["path"]) or is_local_socket(scope):
-        return None
-    if rules.token is not None:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(given.strip().encode(), rules.token.encode())
-        if scheme.lower() == "bearer" and same:
-            return None
-        challenge = {"www-authenticate": 'Bearer realm="ullage"', **CLOSE}
-        text = "this needs the token, as 'Authorization: Bearer ...'"
-        return problem(401, text, headers=challenge)
-    if scope["method"] in SAFE or _is_loopback(scope):
-        return None
-    text = f"without a token only this machine may change things; {HOW_TO_TOKEN}"
-    return problem(403, text, headers=CLOSE)
-
-
-def _is_free(path: str) -> bool:
-    return path in FREE or (path.startswith(ASSETS) and "/" not in path[len(ASSETS) :])
-
-
-def is_local_socket(scope: Scope) -> bool:
-    """Our end is a unix socket: a path has no port. Its file's mode says who may connect."""
-    server = scope.get("server")
-    return server is not None and server[1] is None and scope.get("client") is None
-
-
-def _is_loopback(scope: Scope) -> bool:
-    client = scope.get("client")
+def _authority(origin: str) -> str | None:
+    """None: it is no origin, so it is nobody's that we know."""
     try:
-        peer = ipaddress.ip_address(client[0] if client else "")
-    except ValueError:
-        return False
-    mapped = peer.ipv4_mapped if isinstance(peer, ipaddress.IPv6Address) else None
-    return (mapped or peer).is_loopback  # listening on "::" shows 127.0.0.1 as ::ffff:127.0.0.1
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # as "http://[::1"
+        return None
+
+
+def _authorize(scope: Scope, rules: Rules, headers: Headers) -> ProblemResponse | None:
+    need = rules.needs(scope["method"], scope["path"])
+    found = rules.callers.identify(scope, headers, need)
+    if isinstance(found, Denied):
+        head = CHALLENGE if found.status == 401 else CLOSE
+        if found.wait is not None:
+            head = {"retry-after": str(found.wait), **head}
+        return problem(found.status, found.why, headers=head, **found.members)
+    scope[CALLER] = found
+    return None
 
 
 def _no_body(headers: Headers) -> ProblemResponse | None:

@@ -29,12 +29,16 @@ READINGS = {
 }
 
 
-def hardware(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
-    for device in snapshot.devices:
-        yield from _device(device, snapshot.health.get(device.uuid))
+def errors(loop: Loop, snapshot: Snapshot) -> Iterator[Fact]:
+    """What drivers have reported."""
     pools = {d.uuid: d.pool or "" for d in snapshot.devices}
     for (uuid, kind, code), count in sorted(loop.alarms.counts.items()):
         yield "device_errors_total", (pools.get(uuid, ""), uuid, kind, code), count
+
+
+def hardware(snapshot: Snapshot) -> Iterator[Fact]:
+    for device in snapshot.devices:
+        yield from _device(device, snapshot.health.get(device.uuid))
     if snapshot.host is not None:
         yield from _host(snapshot.host)
 

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from starlette.responses import Response
 
 from collectors.reading import Seconds
+from supervisor.config.entrusted import READ
 from supervisor.core.groups import members
 from supervisor.core.limits import Slots
 from supervisor.core.policy import Policy, Retention
@@ -32,9 +33,13 @@ def operations(site: Site) -> list[Operation]:
         return "GET", f"{API}/{path}"
 
     return [
-        Operation(*get("pools"), at.pools, "Every pool", answers.Pools, problems=once),
-        Operation(*get("pools/{id}"), at.pool, "One pool", answers.OnePool, problems=one),
-        Operation(*get("devices"), at.devices, "Accelerators", answers.Devices, problems=once),
+        Operation(*get("pools"), at.pools, "Every pool", answers.Pools, problems=once, scope=READ),
+        Operation(
+            *get("pools/{id}"), at.pool, "One pool", answers.OnePool, problems=one, scope=READ
+        ),
+        Operation(
+            *get("devices"), at.devices, "Accelerators", answers.Devices, problems=once, scope=READ
+        ),
         Operation(
             *get("processes"),
             at.processes,
@@ -42,14 +47,18 @@ def operations(site: Site) -> list[Operation]:
             answers.Processes,
             queries.Processes,
             problems=one,
+            scope=READ,
         ),
-        Operation(*get("engines"), at.engines, "Every engine", answers.Engines, problems=once),
+        Operation(
+            *get("engines"), at.engines, "Every engine", answers.Engines, problems=once, scope=READ
+        ),
         Operation(
             *get("engines/{id}"),
             at.engine,
             "One engine, with its models",
             answers.OneEngine,
             problems=one,
+            scope=READ,
         ),
         Operation(
             *get("findings"),
@@ -57,6 +66,7 @@ def operations(site: Site) -> list[Operation]:
             "What is wrong, and what was",
             answers.Findings,
             queries.Findings,
+            scope=READ,
         ),
         Operation(
             *get("groups"),
@@ -64,6 +74,7 @@ def operations(site: Site) -> list[Operation]:
             "Models that are never, or always, together",
             answers.Groups,
             problems=once,
+            scope=READ,
         ),
         Operation(
             *get("limits"),
@@ -71,8 +82,9 @@ def operations(site: Site) -> list[Operation]:
             "How many models may be active, and how many are",
             answers.Limits,
             problems=once,
+            scope=READ,
         ),
-        Operation(*get("pins"), at.pins, "Who is pinned", answers.Pins),
+        Operation(*get("pins"), at.pins, "Who is pinned", answers.Pins, scope=READ),
     ]
 
 
@@ -149,10 +161,15 @@ class Inventory:
     async def pins(self, call: Plain) -> Response:
         loop = self._site.loop
         pins, given = loop.keeping.pins, loop.keeping.given
-        ends = {name: loop.keeping.deadlines.unix(at) for name, at in pins.ends.items()}
+        unix = loop.keeping.deadlines.unix
+        ends = {name: unix(at) for name, at in pins.ends.items()}
         rows = [{"model": n, "until": ends.get(n), "source": "set"} for n in sorted(pins.names)]
         fixed = sorted(set(_pinned(given)) - pins.names)
         rows += [{"model": n, "until": None, "source": "configured"} for n in fixed]
+        rows += [
+            {"model": n, "until": unix(hold.ends), "source": f"the alert {hold.alert}"}
+            for n, hold in sorted(loop.keeping.alert_holds.pins.items())
+        ]
         return Json({"pins": rows})
 
     def _now(self) -> tuple[Snapshot, Policy]:

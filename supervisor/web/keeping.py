@@ -10,15 +10,16 @@ from typing import Any
 from starlette.responses import Response
 
 from supervisor.claims import Claims, Granted, Leased
+from supervisor.config.entrusted import ADMIN, OPERATE, READ
 from supervisor.core import explain
 from supervisor.core.headroom import taken
 from supervisor.core.lease import Lease
 from supervisor.core.policy import Retention
 from supervisor.core.snapshot import ModelRef
 from supervisor.door import Door, Unknown
+from supervisor.keeping.reserved import Job
+from supervisor.keeping.retentions import Wish
 from supervisor.loop import Loop
-from supervisor.reserved import Job
-from supervisor.retentions import Wish
 
 from . import answers, bodies, queries
 from .background import Errands
@@ -38,7 +39,14 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
     made, gone, asked = (200, 201), (404,), (404, 409, 503)
     return [
         Operation(
-            "GET", leases, at.leases, "Every lease", answers.Leases, queries.OfModel, problems=asked
+            "GET",
+            leases,
+            at.leases,
+            "Every lease",
+            answers.Leases,
+            queries.OfModel,
+            problems=asked,
+            scope=READ,
         ),
         Operation(
             "POST",
@@ -49,13 +57,29 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
             body=bodies.Leasing,
             statuses=made,
             problems=asked,
+            scope=OPERATE,
         ),
-        Operation("GET", lease, at.one_lease, "One lease", answers.OneLease, problems=asked),
         Operation(
-            "DELETE", lease, at.close_lease, "Give it back", answers.LeaseClosed, problems=gone
+            "GET", lease, at.one_lease, "One lease", answers.OneLease, problems=asked, scope=READ
+        ),
+        Operation(
+            "DELETE",
+            lease,
+            at.close_lease,
+            "Give it back",
+            answers.LeaseClosed,
+            problems=gone,
+            scope=OPERATE,
         ),
         *_twice(f"{lease}/renew", at.renew_lease, answers.OneLease, bodies.Renewal, problems=asked),
-        Operation("GET", reservations, at.reservations, "Bytes kept free", answers.Reservations),
+        Operation(
+            "GET",
+            reservations,
+            at.reservations,
+            "Bytes kept free",
+            answers.Reservations,
+            scope=READ,
+        ),
         Operation(
             "POST",
             reservations,
@@ -65,6 +89,7 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
             body=bodies.Reserve,
             statuses=made,
             problems=asked,
+            scope=OPERATE,
         ),
         Operation(
             "GET",
@@ -73,6 +98,7 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
             "One reservation",
             answers.OneReservation,
             problems=gone,
+            scope=READ,
         ),
         Operation(
             "DELETE",
@@ -81,6 +107,7 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
             "Give it back",
             answers.ReservationClosed,
             problems=gone,
+            scope=OPERATE,
         ),
         *_twice(
             f"{reservation}/renew",
@@ -95,6 +122,7 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
             at.retentions,
             "Retentions that were set while running",
             answers.Retentions,
+            scope=READ,
         ),
         Operation(
             "POST",
@@ -104,6 +132,7 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
             answers.Retained,
             body=bodies.Retain,
             problems=asked,
+            scope=ADMIN,
         ),
     ]
 
@@ -113,7 +142,7 @@ def _twice(
 ) -> list[Operation]:
     about = "Its time begins anew"
     return [
-        Operation(m, path, endpoint, about, answer, body=body, problems=problems)
+        Operation(m, path, endpoint, about, answer, body=body, problems=problems, scope=OPERATE)
         for m in ("POST", "PUT")
     ]
 

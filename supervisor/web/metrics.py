@@ -1,9 +1,14 @@
-"""The metrics: their names and meaning in one table, and their text for Prometheus."""
+"""The metrics as Prometheus reads them: in its own text format, and as OpenMetrics.
+
+On the loop only what changes from turn to turn is taken down, which takes a millisecond or two. The
+rest is worked out and written in a thread, which lets the loop have its turn after each family.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from itertools import chain
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -19,231 +24,30 @@ from prometheus_client.registry import Collector
 
 from supervisor.tally import Durations
 
-from .facts import MOST_MODELS, facts
+from .facts import MOST_MODELS, facts, of_moment
+from .labels import clean
+from .names import NAMES, PREFIX, Name, markdown_table
 from .site import Fact, Site
 
-PREFIX = "ullage_"
-
-
-class Name(NamedTuple):
-    name: str  # without its prefix
-    type: str  # as Prometheus calls it; "info" is a gauge of 1 that carries labels
-    labels: tuple[str, ...]
-    help: str
-
-
-_POOL = ("pool", "kind")
-_MODEL = ("engine", "model")
-_DEVICE = ("pool", "uuid")
-
-NAMES: tuple[Name, ...] = (
-    Name("build_info", "info", ("version", "python"), "The version that runs, and on what."),
-    # memory
-    Name("memory_capacity_bytes", "gauge", _POOL,
-         "What programs can be given of a pool; kind is vram, unified or ram."),
-    Name("memory_free_bytes", "gauge", _POOL,
-         "What is free of a pool without stealing pages from a loaded model."),
-    Name("memory_reserved_bytes", "gauge", _POOL,
-         "What the driver and its firmware keep for themselves, on top of the capacity."),
-    Name("memory_headroom_bytes", "gauge", _POOL,
-         "Free bytes less the reserve, or what the budget leaves, less what is promised;"
-         " below 0 it is a shortfall."),
-    Name("memory_unattributed_bytes", "gauge", _POOL,
-         "Used bytes of which nobody knows whose they are."),
-    Name("memory_attributed_bytes", "gauge", ("pool", "owner"),
-         "Used bytes by owner: an engine, _external (other processes), _accelerators (for no"
-         " process that is listed), _unseen (processes that cannot be seen), _shared, _kernel,"
-         " _huge_pages, _compressed, or _unknown."),
-    Name("memory_hard_headroom_bytes", "gauge", _POOL,
-         "The headroom if the kernel dropped the mapped weights of loaded models, which they"
-         " would read back at every token."),
-    Name("memory_mapped_bytes", "gauge", _POOL,
-         "File pages of loaded models: the kernel calls them available, the free bytes do not."),
-    Name("memory_device_limit_bytes", "gauge", _POOL,
-         "What the accelerators may hold of a unified pool, all together."),
-    Name("memory_device_used_bytes", "gauge", _POOL,
-         "What the accelerators hold of a unified pool."),
-    Name("memory_reserve_bytes", "gauge", ("pool",), "Bytes that are never handed out."),
-    Name("memory_budget_bytes", "gauge", ("pool",),
-         "What models may hold of a pool, all together; absent where there is no budget."),
-    Name("memory_promised_bytes", "gauge", ("pool",),
-         "Bytes granted to loads that have not shown up in the measurements yet."),
-    Name("pressure", "gauge", ("pool",),
-         "0 none, 1 below the soft line or beyond the budget, 2 below the hard line."),
-    # devices
-    Name("device_info", "info",
-         (*_DEVICE, "name", "pci", "driver", "vendor", "device_kind", "parent"),
-         "An accelerator and the pool that it draws from; an instance of a split GPU has a"
-         " parent."),
-    Name("device_asleep", "gauge", _DEVICE, "1 while an accelerator is powered down."),
-    Name("device_utilization_ratio", "gauge", _DEVICE,
-         "Share of the last moments in which a kernel ran, 0 to 1."),
-    Name("device_memory_utilization_ratio", "gauge", _DEVICE,
-         "Share of the last moments in which memory was read or written, 0 to 1."),
-    Name("device_temperature_celsius", "gauge", _DEVICE, "Temperature of an accelerator."),
-    Name("device_memory_temperature_celsius", "gauge", _DEVICE,
-         "Temperature of an accelerator's memory."),
-    Name("device_power_watts", "gauge", _DEVICE, "Power that an accelerator draws."),
-    Name("device_power_limit_watts", "gauge", _DEVICE, "Power that an accelerator may draw."),
-    Name("device_energy_joules_total", "counter", _DEVICE,
-         "Energy that an accelerator has used since its driver was loaded."),
-    Name("device_clock_hertz", "gauge", _DEVICE, "Clock of the compute units."),
-    Name("device_memory_clock_hertz", "gauge", _DEVICE, "Clock of the memory."),
-    Name("device_throttled", "gauge", (*_DEVICE, "reason"),
-         "1 for each reason why an accelerator is slower than it could be; 0 without a reason."),
-    Name("device_ecc_errors_total", "counter", (*_DEVICE, "error"),
-         "Memory errors since the driver was loaded; error is corrected or uncorrected."),
-    Name("device_errors_total", "counter", (*_DEVICE, "kind", "code"),
-         "What the driver has reported since the daemon's start, as kind xid and its code."),
-    Name("device_recovery", "gauge", (*_DEVICE, "action"),
-         "1 for what the driver says must be done to an accelerator: none, reset, reboot ..."),
-    Name("device_pcie_generation", "gauge", _DEVICE, "Generation of the link as it is now."),
-    Name("device_pcie_width_lanes", "gauge", _DEVICE, "Lanes of the link as it is now."),
-    # the host's memory, besides its pool
-    Name("host_physical_memory_bytes", "gauge", (), "RAM of the machine, whatever the limit."),
-    Name("host_memory_limit_bytes", "gauge", (),
-         "The smallest limit of the control groups above this process."),
-    Name("host_swap_bytes", "gauge", (), "Swap space; never headroom."),
-    Name("host_swap_free_bytes", "gauge", (), "Swap space that is not used."),
-    Name("host_shared_memory_bytes", "gauge", (), "Shared memory and files in memory."),
-    Name("host_kernel_memory_bytes", "gauge", (), "What the kernel holds and cannot drop."),
-    Name("host_huge_pages_bytes", "gauge", (), "RAM set aside as huge pages, in use or not."),
-    Name("host_compressed_memory_bytes", "gauge", (),
-         "RAM that holds compressed memory: zram, or the compressor of macOS."),
-    Name("host_swapped_pages_total", "counter", (), "Pages moved to and from swap since boot."),
-    Name("host_refaulted_pages_total", "counter", (),
-         "File pages that were dropped and had to be read again, since boot."),
-    Name("host_oom_kills_total", "counter", (),
-         "Processes that the kernel killed for want of memory, since boot."),
-    Name("host_memory_stalled_seconds_total", "counter", ("kind",),
-         "How long work stood still for want of memory: some task waited, or full: all did."),
-    Name("host_memory_pressure_level", "gauge", ("state",),
-         "1 for the kernel's own word on memory pressure, where it has one."),
-    Name("host_memory_alarms_total", "counter", (),
-         "Times that the kernel said that work stands still for want of memory."),
-    # engines and their models
-    Name("engine_up", "gauge", ("engine",), "1 if the engine answered when last asked."),
-    Name("engine_drained", "gauge", ("engine",), "1 if the engine takes no requests and no loads."),
-    Name("engine_probe_duration_seconds", "gauge", ("engine",),
-         "How long the engine took to answer when last asked."),
-    Name("model_resident", "gauge", (*_MODEL, "state"),
-         "1 for a model that holds memory, by what it does; how many they are for _other."),
-    Name("model_memory_bytes", "gauge", (*_MODEL, "pool"),
-         "What a model holds of a pool, its mapped file included."),
-    Name("model_pinned", "gauge", _MODEL, "1 if the model is never evicted."),
-    Name("models", "gauge", ("engine", "status"),
-         "Models by status: absent, local (on disk), loading, loaded, sleeping, leaving, unknown."),
-    Name("model_leases", "gauge", _MODEL, "Leases that clients hold on a model."),
-    Name("model_in_flight", "gauge", _MODEL,
-         "Requests that the model is serving; absent where nobody can tell."),
-    Name("model_last_used_timestamp_seconds", "gauge", _MODEL,
-         "When the model was last seen at work."),
-    # what was decided, and what became of it
-    Name("decisions_total", "counter", ("trigger",), "Plans that were made and written down."),
-    Name("evictions_total", "counter", ("engine", "trigger", "result"),
-         "Unloads that were decided, by what became of them."),
-    Name("departures_total", "counter", ("engine",),
-         "Models that left by themselves: by their engine's own timer, a client, or an accident."),
-    Name("eviction_verdicts_total", "counter", ("engine", "verdict"),
-         "Unloads that were carried out, by what came back of what was promised."),
-    Name("eviction_promised_bytes_total", "counter", ("engine",),
-         "Bytes that unloads were expected to give back."),
-    Name("eviction_reclaimed_bytes_total", "counter", ("engine",),
-         "Bytes that unloads did give back."),
-    Name("eviction_duration_seconds", "histogram", ("engine",),
-         "From the call of an unload until the memory is back, or given up on."),
-    Name("model_loads_total", "counter", ("engine", "result"),
-         "Loads that were decided, by what became of them."),
-    Name("model_cancels_total", "counter", ("engine", "result"),
-         "How often requests of stuck models were to be ended, by what became of it."),
-    Name("model_load_duration_seconds", "histogram", ("engine",),
-         "From the call of a load until the model is there, or given up on."),
-    Name("findings", "gauge", ("kind",), "What is wrong now, by kind."),
-    Name("paused", "gauge", (), "1 in a pause: nothing is done but what is asked for."),
-    Name("pins", "gauge", (), "Pins that were set while running."),
-    Name("reservations", "gauge", (), "Loads that were granted and are under way."),
-    Name("leases", "gauge", (), "Leases that clients hold on models."),
-    Name("job_reservations", "gauge", (), "Reservations of foreign jobs."),
-    Name("job_reserved_bytes", "gauge", ("pool",),
-         "What is kept free for foreign jobs, less what they already use."),
-    # requests that pass through the gateway
-    Name("gateway_up", "gauge", (), "1 if the gateway listens."),
-    Name("requests_total", "counter", (*_MODEL, "api", "code"),
-         "Requests that have ended, by the status they were answered with. model is _other for all"
-         " beyond a limit, and with the engine _none for what reached no model."),
-    Name("requests_in_flight", "gauge", _MODEL, "Requests that an engine works on."),
-    Name("requests_held", "gauge", _MODEL, "Requests that wait until their model is there."),
-    Name("request_first_byte_seconds", "histogram", ("engine",),
-         "From a whole request until the first byte of its answer, waiting included."),
-    Name("request_duration_seconds", "histogram", ("engine",),
-         "From a whole request until the last byte of its answer."),
-    Name("request_hold_seconds", "histogram", ("engine",),
-         "How long requests were held: until they were let through, refused, or left."),
-    Name("request_refusals_total", "counter", ("why",), "Requests that were refused, by why."),
-    Name("request_retries_total", "counter", ("engine",),
-         "Requests that were sent once more, for their engine had not begun to answer."),
-    Name("request_clients_gone_total", "counter", (),
-         "Requests whose client left before the answer was whole."),
-    Name("response_bytes_total", "counter", ("engine",),
-         "Bytes of answers' bodies that were passed on, as engines framed them."),
-    Name("caller_requests_total", "counter", ("token",), "Requests by the token that was sent."),
-    Name("caller_requests_in_flight", "gauge", ("token",),
-         "Requests under way by their token, held ones too."),
-    Name("gateway_loads_total", "counter", ("engine", "result"),
-         "Loads that were made for requests that wait, by what became of them."),
-    Name("gateway_drains_total", "counter", ("result",),
-         "Models at work that got no new requests so that they could leave: done, or late."),
-    Name("gateway_connections", "gauge", ("side",),
-         "Open connections: of clients, to engines, and idle to engines."),
-    # the daemon itself
-    Name("samples_total", "counter", (), "Snapshots taken."),
-    Name("sample_failures_total", "counter", (), "Snapshots that could not be taken."),
-    Name("sample_timestamp_seconds", "gauge", (),
-         "When the latest snapshot was taken: what everything above is as of."),
-    Name("collector_last_success_timestamp_seconds", "gauge", ("collector",),
-         "When the source was last read."),
-    Name("collector_duration_seconds", "gauge", ("collector",),
-         "How long the source took when last asked."),
-    Name("reading_age_seconds", "gauge", ("collector", "tier"),
-         "How old the numbers of a source are; tier is memory, processes or health."),
-    Name("sample_interval_seconds", "gauge", (), "Time until the next snapshot, as it is now."),
-    Name("collector_errors_total", "counter", ("collector",),
-         "Times that the source could not be read."),
-    Name("collector_stalled", "gauge", ("collector",),
-         "1 if the last call into the source did not return in time."),
-    Name("config_last_reload_successful", "gauge", (),
-         "1 unless the configuration file, as it was read last, is refused."),
-    Name("config_last_reload_success_timestamp_seconds", "gauge", (),
-         "When the configuration in force was read, in Unix time."),
-    Name("event_readers", "gauge", (), "Clients that read the stream of events."),
-    Name("journal_persistent", "gauge", (),
-         "1 if the journal has a file, 0 if it is kept in memory alone."),
-    Name("journal_lag", "gauge", (), "Entries of the journal that are not on disk yet."),
-    Name("journal_write_failures_total", "counter", (),
-         "Times that the journal could not be written."),
-    Name("journal_writes_dropped_total", "counter", (),
-         "Entries of the journal that were given up."),
-    Name("clock_steps_total", "counter", (), "Steps of the wall clock that were noticed."),
-    Name("event_loop_lag_seconds", "gauge", (), "How late the last tick was served."),
-)  # fmt: skip
+__all__ = ["NAMES", "OPENMETRICS", "PREFIX", "Page", "markdown_table"]
 
 OPENMETRICS = "application/openmetrics-text"
+TURN = 500  # facts that are sorted before the loop has its turn
+
 _openmetrics: Callable[[Collector], bytes] = openmetrics.generate_latest
 
 
 class Page(Collector):
-    """What the metrics say at one moment. Taking it is quick; writing it out may take a thread's
-    time."""
+    """What the metrics say at one moment."""
 
     def __init__(self, site: Site, most: int = MOST_MODELS) -> None:
         """`most` models keep their names."""
-        self._facts = tuple(facts(site, most))
-
-    def collect(self) -> Iterable[Metric]:
-        return families(self._facts)
+        self._facts, self._moment = facts(site)
+        self._most = most
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """The text and its content type: OpenMetrics for whoever accepts it."""
+        """The text and its content type: OpenMetrics for whoever accepts it. May be called in
+        another thread."""
         # A registry of its own: no process-wide one, and nothing that outlives this answer.
         registry = CollectorRegistry()
         registry.register(self)
@@ -251,19 +55,23 @@ class Page(Collector):
             return _openmetrics(registry), openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
-    def describe(self) -> Iterable[Metric]:
-        """Asked while registering; without it everything would be collected twice."""
-        return ()
+    def collect(self) -> Iterator[Metric]:
+        rest = () if self._moment is None else of_moment(self._moment, self._most)
+        return families(chain(self._facts, rest))
 
 
 def families(found: Iterable[Fact]) -> Iterator[Metric]:
-    """The facts as families, in the order of NAMES. Those without a fact are left out."""
+    """The facts in the order of NAMES; those without a fact are left out. Each family is written
+    before the next is asked for, so that in between the loop can have its turn."""
     grouped: dict[str, list[Fact]] = {row.name: [] for row in NAMES}
-    for fact in found:
+    for i, fact in enumerate(found):
         grouped[fact[0]].append(fact)
+        if not i % TURN:
+            time.sleep(0)  # whoever waits for the interpreter need not wait for the whole page
     for row in NAMES:
         if grouped[row.name]:
             yield _family(row, grouped[row.name])
+            time.sleep(0)
 
 
 def _family(row: Name, found: Iterable[Fact]) -> Metric:
@@ -272,36 +80,21 @@ def _family(row: Name, found: Iterable[Fact]) -> Metric:
         histogram = HistogramMetricFamily(name, row.help, labels=row.labels)
         for _, labels, value in found:
             assert isinstance(value, Durations)
-            histogram.add_metric(_printable(labels), _buckets(value), value.total)
+            histogram.add_metric([clean(x) for x in labels], _buckets(value), value.total)
         return histogram
     if row.type == "info":
         info = InfoMetricFamily(name.removesuffix("_info"), row.help)
         for _, labels, _ in found:
-            values = dict(zip(row.labels, _printable(labels), strict=True))
-            info.add_metric((), values)
+            info.add_metric((), dict(zip(row.labels, map(clean, labels), strict=True)))
         return info
     kind = CounterMetricFamily if row.type == "counter" else GaugeMetricFamily
     family = kind(name, row.help, labels=row.labels)
     for _, labels, value in found:
         assert not isinstance(value, Durations)
-        family.add_metric(_printable(labels), value)
+        family.add_metric([clean(x) for x in labels], value)
     return family
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:
     bounds = [str(float(b)) for b in durations.bounds]
     return [*zip(bounds, durations.counts, strict=True), ("+Inf", durations.count)]
-
-
-def _printable(labels: Iterable[str]) -> list[str]:
-    """An engine may call a model anything, even what is no text: that must not cost us the page."""
-    return [label.encode("utf-8", "replace").decode() for label in labels]
-
-
-def markdown_table() -> str:
-    """NAMES as a table for the documentation."""
-    lines = ["| name | type | labels | meaning |", "|---|---|---|---|"]
-    for row in NAMES:
-        labels = ", ".join(f"`{label}`" for label in row.labels)
-        lines.append(f"| `{PREFIX}{row.name}` | {row.type} | {labels} | {row.help} |")
-    return "\n".join(lines) + "\n"

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from supervisor.config.entrusted import FREE, GATEWAY, SCOPES
+
 from . import answers
 from .bodies import Wish
 from .operations import Operation
@@ -19,23 +21,23 @@ Json = dict[str, Any]
 REF = "#/components/schemas/{model}"
 PROBLEM = "application/problem+json"
 # What the guard, and the checks of queries, may answer to anybody.
-ALWAYS = (400, 401, 403, 421, 422, 500, 503)
+ALWAYS = (400, 401, 403, 421, 422, 429, 500, 503)
 WITH_BODY = (408, 413, 415)
-# Whatever is asked here says nothing of the machine.
-FREE = ("/healthz", "/readyz")
 
 ABOUT = """\
 Sizes are whole bytes, spans seconds, times Unix time; what could not be read is null, never 0.
 Unknown keys are refused, in the query and in bodies. Errors are problems (RFC 9457) that say what
-would be right. A body is `application/json`, and at most 1 MiB. Whoever changes something does it
-with the token, where one is set, or else from the daemon's own machine."""
+would be right. A body is `application/json`, and at most 1 MiB. Each operation needs a scope, which
+its `security` names; as long as no token is configured, this machine may do all but `alerts:force`.
+"""
 
 MEANINGS = {
     201: "opened",
     202: "accepted: it goes on",
     400: "a request that only reads has no body",
     401: "the token is missing, or another one",
-    403: "another site's page, or another machine without a token, may change nothing",
+    403: "the token has not the scope, which is told; or another site's page, or another machine"
+    " without a token, may change nothing",
     404: "nothing is called that",
     408: "the body did not come in time",
     409: "it cannot be done as things are",
@@ -43,6 +45,7 @@ MEANINGS = {
     415: "the body is not JSON",
     421: "the daemon is not called by that name",
     422: "the query or the body has mistakes; each of them is told",
+    429: "too many wrong tokens came from that address; Retry-After says when to ask again",
     500: "an internal error; the log has it",
     503: "not now: the first sample is not in, or the daemon is stopping",
 }
@@ -73,7 +76,6 @@ def document(operations: Sequence[Operation], version: str) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"token": []}, {}],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -82,11 +84,16 @@ def document(operations: Sequence[Operation], version: str) -> Json:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "listen.token_file, where one is set",
+                    "description": _scopes(),
                 }
             },
         },
     }
+
+
+def _scopes() -> str:
+    meanings = (f"`{scope}`: {meaning}" for scope, meaning in SCOPES.items() if scope != GATEWAY)
+    return "\n".join(("listen.token, or one of listen.tokens with the scope:", *meanings))
 
 
 Key = tuple[str, Any]
@@ -122,8 +129,9 @@ def _operation(operation: Operation, schemas: Mapping[Key, Json]) -> Json:
         "parameters": [*_in_path(operation), *_in_query(operation)],
         "responses": _responses(operation, schemas),
     }
-    if operation.path in FREE:
-        found["security"] = []
+    # The scope is a role's name, which is not sent; {}: where no token is configured.
+    free = operation.scope == FREE
+    found["security"] = [] if free else [{"token": [operation.scope]}, {}]
     if operation.body is not None:
         schema = schemas[_key(operation.body)]
         content = {"application/json": {"schema": schema}}

@@ -6,19 +6,24 @@ made of it, so that none of them can say something else than the others.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
+
+from supervisor.config.entrusted import ADMIN, FREE, READ
 
 from .bodies import Body
 from .queries import Query
 from .requests import body_of, nothing_in, query_of
 
 API = "/api/v1"
+ASSETS = "/assets/"  # what lies there is the same on every machine
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Q = TypeVar("Q", bound=Query)
 B = TypeVar("B", bound=Body | None)
@@ -43,8 +48,9 @@ Endpoint = Callable[[Call[Any, Any]], Awaitable[Response]]
 @dataclass(frozen=True, slots=True)
 class Operation:
     """`path` as Starlette writes it. `answer` is the model of what is answered where all goes well,
-    with one of `statuses`; or, as a text, its media type where it is no JSON. `problems` are those
-    besides 422, and what the guard answers to anybody; `also` other media types of an answer."""
+    with one of `statuses`; or, as a text, its media type where it is no JSON. `scope` is what one
+    needs for it, or FREE. `problems` are those besides 422, and what the guard answers to anybody;
+    `also` other media types of an answer."""
 
     method: str
     path: str
@@ -56,6 +62,7 @@ class Operation:
     statuses: tuple[int, ...] = (200,)
     problems: tuple[int, ...] = ()
     also: tuple[str, ...] = ()
+    scope: str = field(kw_only=True)
 
     @property
     def id(self) -> str:
@@ -82,6 +89,28 @@ def routes_of(operations: Iterable[Operation]) -> list[Route]:
             raise ValueError(f"{operation.method} {operation.path} is there twice")
         here[operation.method] = operation
     return [Route(path, _among(here), methods=list(here)) for path, here in found.items()]
+
+
+class Needs:
+    """What one needs for a request, by the table. Whatever is not in it is not there either: to ask
+    for it is to look, and to have it changed would take everything."""
+
+    def __init__(self, operations: Iterable[Operation] = ()) -> None:
+        self._rows: dict[str, list[tuple[re.Pattern[str], str]]] = {}
+        for operation in operations:
+            row = compile_path(operation.path)[0], operation.scope
+            self._rows.setdefault(operation.method, []).append(row)
+
+    def __call__(self, method: str, path: str) -> str:
+        for pattern, scope in self._rows.get("GET" if method == "HEAD" else method, ()):
+            if pattern.match(path):
+                return scope
+        return (FREE if is_page(path) else READ) if method in SAFE else ADMIN
+
+
+def is_page(path: str) -> bool:
+    """It is the page's own, which says nothing of the machine."""
+    return path == "/" or (path.startswith(ASSETS) and "/" not in path[len(ASSETS) :])
 
 
 def _among(here: Mapping[str, Operation]) -> Callable[[Request], Awaitable[Response]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from supervisor import alert_words
 from supervisor.units import format_bytes, format_seconds
 
 STYLE = """
@@ -57,6 +58,7 @@ def page(state: dict[str, Any]) -> str:
         for r in _requests(state["gateway"])
     ]
     engines = [(e["id"], e["kind"], e["url"], _standing(e)) for e in state["engines"]]
+    holds = [(alert_words.hold(h, state["now"]),) for h in state["alerts"]["holds"]]
     findings = [
         (f["severity"], f["subject"], f["detail"], format_seconds(f["for"]))
         for f in state["findings"]
@@ -79,6 +81,7 @@ def page(state: dict[str, Any]) -> str:
 {_table("Requests", ("Model", "In flight", "Waiting", "Longest wait"), requests, 3)}
 {_table("Leases", ("Model", "Client", "Left"), leases, 1)}
 {_table("Reservations", ("Client", "Pool", "Left", "Size", "Kept free"), jobs, 2)}
+{_table("Held by alerts", ("What",), holds, 0)}
 {_table("Engines", ("Engine", "Kind", "Address", "State"), engines, 0)}
 {_table("Findings", ("Severity", "Where", "What", "For"), findings, 1)}
 <p><a href="/metrics">Metrics</a> · <a href="/api/v1/state">State</a> ·

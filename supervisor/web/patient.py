@@ -7,9 +7,11 @@ connection holds a place of `limit_concurrency`. Bodies are timed where they are
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from supervisor.accounts import PEER, Peer, peer_of
 
 HEAD_TIMEOUT = 10.0  # seconds for a request's first line and headers
 READ_TIMEOUT = 30.0  # seconds in which a client reads some of what it was sent
@@ -25,9 +27,12 @@ class Patient(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _head = 0
+    _url_begins = True
+    _peer: Peer | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._peer = peer_of(transport.get_extra_info("socket"))
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -56,10 +61,16 @@ class Patient(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head = 0
+        self._url_begins = True
         super().on_message_begin()
+        cast(dict[str, Any], self.scope)[PEER] = self._peer
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
+        if self._url_begins and not url.startswith((b"/", b"*")):
+            # "GET http://other/": its host counts more than the header that the guard looks at.
+            raise ValueError("a proxy's target")
+        self._url_begins = False
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:

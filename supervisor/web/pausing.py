@@ -11,14 +11,15 @@ from pydantic import Field
 from starlette.responses import Response
 
 from collectors.reading import Seconds
+from supervisor.config.entrusted import OPERATE, READ
 from supervisor.core.explain import of_drain, of_pause
 from supervisor.core.halt import Halt
 from supervisor.core.policy import EVERY_ENGINE
 from supervisor.core.snapshot import EngineId
 from supervisor.door import DoorError, Unknown
+from supervisor.journal.shelves import told
+from supervisor.keeping.pausing import Pausing
 from supervisor.loop import Loop
-from supervisor.pausing import Pausing
-from supervisor.shelves import told
 
 from .answers import Drained, Paused
 from .bodies import Body, Long, Name
@@ -61,12 +62,32 @@ def operations(site: Site) -> list[Operation]:
     no_more = "Send an engine no requests and no loads, and unload its models"
     takes = "Let an engine take requests and loads again"
     return [
-        Operation("GET", pause, at.paused, "Is it a pause?", PausedAnswer),
-        Operation("POST", pause, at.pause, begin, PausedAnswer, body=Pause),
-        Operation("DELETE", pause, at.go_on, "End the pause", PausedAnswer),
-        Operation("GET", drain, at.drained, "Which engines are drained?", DrainedAnswer),
-        Operation("POST", drain, at.drain, no_more, DrainedAnswer, body=Drain, problems=(404, 503)),
-        Operation("DELETE", drain, at.undrain, takes, DrainedAnswer, OfEngine, problems=(404, 409)),
+        Operation("GET", pause, at.paused, "Is it a pause?", PausedAnswer, scope=READ),
+        Operation("POST", pause, at.pause, begin, PausedAnswer, body=Pause, scope=OPERATE),
+        Operation("DELETE", pause, at.go_on, "End the pause", PausedAnswer, scope=OPERATE),
+        Operation(
+            "GET", drain, at.drained, "Which engines are drained?", DrainedAnswer, scope=READ
+        ),
+        Operation(
+            "POST",
+            drain,
+            at.drain,
+            no_more,
+            DrainedAnswer,
+            body=Drain,
+            problems=(404, 503),
+            scope=OPERATE,
+        ),
+        Operation(
+            "DELETE",
+            drain,
+            at.undrain,
+            takes,
+            DrainedAnswer,
+            OfEngine,
+            problems=(404, 409),
+            scope=OPERATE,
+        ),
     ]
 
 

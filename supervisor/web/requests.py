@@ -23,6 +23,7 @@ T = TypeVar("T")
 B = TypeVar("B", bound=BaseModel)
 Q = TypeVar("Q", bound=BaseModel)
 
+MOST_MEMBERS = 65_536  # of a body: each that is wrong is a mistake, and takes a KiB to be told
 GONE = "whoever asked has hung up"
 
 
@@ -46,7 +47,11 @@ def query_of(request: Request, kind: type[Q]) -> Q:
     """What was asked. A typo must not pass for an answer: raises BadQuery with every mistake."""
     items, known = request.query_params.multi_items(), list(kind.model_fields)
     given = [key for key, _ in items]
-    wrong = [_no_such(key, known) for key in dict.fromkeys(given) if key not in known]
+    unknown = [key for key in dict.fromkeys(given) if key not in known]
+    most, longest = bodies.MOST_MISTAKES, bodies.LONGEST_MISTAKE
+    wrong = [_no_such(key, known)[:longest] for key in unknown[:most]]
+    if len(unknown) > most:
+        wrong.append(f"and {len(unknown) - most} more")
     wrong += [f"{key} is given twice" for key in known if given.count(key) > 1]
     try:
         query = kind.model_validate({key: value for key, value in items if key in known})
@@ -70,8 +75,11 @@ async def nothing_in(request: Request) -> None:
 
 
 async def body_of(request: Request, kind: type[B]) -> B:
+    raw = await request.body() or b"{}"
+    if raw.count(b",") > MOST_MEMBERS:
+        raise BadBody([f"it has more than {MOST_MEMBERS} members"])
     try:
-        return kind.model_validate_json(await request.body() or b"{}")
+        return kind.model_validate_json(raw)
     except ValidationError as error:
         raise BadBody(bodies.mistakes(error, kind)) from error
 

@@ -289,7 +289,7 @@ class Limit(Row):
 class PinRow(Row):
     model: Annotated[str, _said('"model" or "engine/model"')]
     until: Annotated[float | None, _said("Unix time; null: until it is unpinned")]
-    source: Annotated[str, Field(description="set while running, or configured")]
+    source: Annotated[str, Field(description="set while running, configured, or an alert")]
 
 
 class Setting(Row):
@@ -297,3 +297,30 @@ class Setting(Row):
     value: Annotated[str, _said("as it may be written in the file")]
     source: Annotated[str, _said("default, the file, environment, flag or override")]
     settable: Annotated[bool, _said("can it be changed while running?")]
+
+
+class Entrusted(Row):
+    """One with which this API may be used. That of listen.token is called token."""
+
+    name: str
+    scopes: Annotated[list[str], _said("without those that others of them include")]
+    expires: Unix | None
+    requests: Count
+    used_at: Unix | None
+
+
+class Callers(Row):
+    """Requests that were `refused`, by why: unknown, none (was sent), expired, scope, slowed (too
+    many wrong ones came from there), machine (another one, while there is no token)."""
+
+    tokens: list[Entrusted]
+    refused: dict[str, int]
+    alert_refused_at: Annotated[float | None, _said("Unix time in seconds, of the latest")]
+
+
+class Whoami(Row):
+    """Who asks, and what it may do."""
+
+    name: str
+    via: Annotated[str, _said("token, socket or local")]
+    scopes: Annotated[list[str], _said("with those that they include")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from supervisor.config.entrusted import READ
 from supervisor.replay.savings import Savings, tell
 
 from . import answers, queries
@@ -23,6 +24,7 @@ def operations(site: Site) -> list[Operation]:
             answers.Savings,
             queries.Days,
             problems=(409, 503),
+            scope=READ,
         )
     ]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from supervisor.config.entrusted import ADMIN, READ
+from supervisor.config.given import ConfigError
 from supervisor.core.snapshot import ModelRef
 from supervisor.door import DoorError, Unknown
-from supervisor.given import ConfigError
 from supervisor.overrides import Change, Overrides
 
 from . import answers, bodies, queries, rows
@@ -28,8 +29,9 @@ def operations(site: Site) -> list[Operation]:
             "Every setting, whence it is, and whether it can be set",
             answers.Settings,
             problems=(409,),
+            scope=READ,
         ),
-        Operation("GET", one, at.get, "One setting", rows.Setting, problems=(404, 409)),
+        Operation("GET", one, at.get, "One setting", rows.Setting, problems=(404, 409), scope=READ),
         Operation(
             "PUT",
             one,
@@ -38,6 +40,7 @@ def operations(site: Site) -> list[Operation]:
             answers.Changed,
             body=bodies.NewValue,
             problems=(409,),
+            scope=ADMIN,
         ),
         Operation(
             "DELETE",
@@ -47,6 +50,7 @@ def operations(site: Site) -> list[Operation]:
             answers.Changed,
             queries.Unsetting,
             problems=(404, 409),
+            scope=ADMIN,
         ),
     ]
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from supervisor.alerting import Alerting
+from supervisor.certificates import Certificate
 from supervisor.core.snapshot import Snapshot
 from supervisor.doctor import Advice
 from supervisor.door import Door
@@ -15,6 +17,8 @@ from supervisor.overrides import Overrides
 from supervisor.reloading import Reloading
 from supervisor.tally import Durations
 from supervisor.timeline import Timeline
+
+from .callers import Callers
 
 Fact = tuple[str, tuple[str, ...], float | Durations]
 
@@ -37,14 +41,15 @@ class Site:
     """`started_at` is on the loop's monotonic clock, in seconds.
 
     `allowed_hosts` are names by which clients may call this machine, besides loopback's and
-    `bound_host`. `token` None: reading is free, changing is for this machine only. `gateway` None:
-    there is none.
+    `bound_host`. `callers` knows who may ask for what. `gateway` None: there is none.
+    `certificates` are those of the listeners that speak TLS.
     """
 
     door: Door
     version: str
+    alerting: Alerting
     started_at: float = 0.0
-    token: str | None = None
+    callers: Callers = field(default_factory=Callers)
     allowed_hosts: frozenset[str] = frozenset()
     bound_host: str = "127.0.0.1"
     overrides: Overrides | None = None
@@ -52,6 +57,7 @@ class Site:
     gateway: Gateway | None = None
     feed: Feed = field(default_factory=Feed)
     timeline: Timeline = field(default_factory=Timeline)
+    certificates: Sequence[Certificate] = ()
 
     @property
     def loop(self) -> Loop:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
-from starlette.routing import Route
 
-from . import admin, config, events, inventory, keeping, pausing, savings, settings, wishes
+from supervisor.config.entrusted import READ
+
+from . import (
+    admin,
+    alerts,
+    config,
+    events,
+    inventory,
+    keeping,
+    pausing,
+    savings,
+    settings,
+    trail,
+    wishes,
+)
 from .background import Errands
 from .openapi import Json as Document
 from .openapi import document
-from .operations import API, Call, Operation, routes_of
+from .operations import API, Call, Operation
 from .problems import Json
 from .queries import Query
 from .site import Site
@@ -30,17 +44,34 @@ def operations(site: Site) -> list[Operation]:
         *wishes.operations(site, errands),
         *keeping.operations(site, errands),
         *pausing.operations(site),
+        *alerts.operations(site),
         *settings.operations(site),
         *config.operations(site),
         *savings.operations(site),
+        *trail.operations(site),
     ]
+    found = [op if op.method == "GET" else _lasting(op, site) for op in found]
     described = _Described(found, site.version)
-    found.append(Operation("GET", PATH, described.answer, "This description", dict[str, Any]))
+    found.append(
+        Operation("GET", PATH, described.answer, "This description", dict[str, Any], scope=READ)
+    )
     return found
 
 
-def routes(site: Site) -> list[Route]:
-    return routes_of(operations(site))
+def _lasting(operation: Operation, site: Site) -> Operation:
+    """Whoever is answered may rely on it, however this daemon ends: also on a refusal, which may
+    take back what had been written down."""
+
+    async def serve(call: Call[Any, Any]) -> Response:
+        try:
+            answer = await operation.endpoint(call)
+        except Exception:
+            await site.loop.journal.written()
+            raise
+        await site.loop.journal.written()
+        return answer
+
+    return replace(operation, endpoint=serve)
 
 
 class _Described:

@@ -28,7 +28,7 @@ from supervisor.core.rows import plan_row
 from supervisor.core.snapshot import EngineState, Resident, Snapshot, Source
 from supervisor.core.status import Standing, Standings
 from supervisor.core.watch import Finding
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 
 Json = dict[str, Any]
 

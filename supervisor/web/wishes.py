@@ -7,8 +7,9 @@ from typing import TypeVar
 from starlette.responses import Response
 
 from collectors.reading import Seconds
+from supervisor.config.entrusted import OPERATE, READ
 from supervisor.core import explain
-from supervisor.door import Carried, Unknown
+from supervisor.door import Carried, DoorError, Unknown
 from supervisor.sleeping import put_to_sleep, wake
 
 from . import answers, bodies, view
@@ -34,6 +35,7 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
             answers.Proposal,
             body=bodies.Plan,
             problems=WRONG,
+            scope=READ,
         ),
         _wish("evict", at.evict, "Unload models, all, or as many as make room", bodies.Evict),
         _wish("unload", at.evict, "Unload models, or all of them", bodies.Unload),
@@ -47,6 +49,7 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
             "What has become of a wish in the background",
             answers.Errand,
             problems=(404,),
+            scope=READ,
         ),
         _now(
             "pin",
@@ -77,13 +80,16 @@ def _wish(name: str, endpoint: Endpoint, summary: str, body: type[bodies.Body]) 
         body=body,
         statuses=(200, 202),
         problems=WRONG,
+        scope=OPERATE,
     )
 
 
 def _now(
     name: str, endpoint: Endpoint, summary: str, answer: object, body: type[bodies.Body]
 ) -> Operation:
-    return Operation("POST", f"{API}/{name}", endpoint, summary, answer, body=body, problems=WRONG)
+    return Operation(
+        "POST", f"{API}/{name}", endpoint, summary, answer, body=body, problems=WRONG, scope=OPERATE
+    )
 
 
 class Wishes:
@@ -133,7 +139,19 @@ class Wishes:
         return Json({"pinned": await door.pin(body.model, period), "until": until})
 
     async def unpin(self, call: Call[Query, bodies.Unpin]) -> Response:
-        return Json({"unpinned": await self._site.door.unpin(call.body.model)})
+        name = call.body.model
+        try:
+            return Json({"unpinned": await self._site.door.unpin(name)})
+        except Unknown:
+            pins = self._site.loop.keeping.alert_holds.pins
+            for full, hold in pins.items():
+                if name in (full, full.partition("/")[2]):
+                    raise DoorError(
+                        f"{full} is kept by the alert {hold.alert} until it resolves; POST"
+                        " /api/v1/alerts/plain with its name, its fingerprint as id and status"
+                        " resolved ends that"
+                    ) from None
+            raise
 
     async def release(self, call: Call[Query, bodies.Release]) -> Response:
         names = await self._site.door.release(call.body.period)

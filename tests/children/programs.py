@@ -36,13 +36,16 @@ for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(n, signal
 print('here', flush=True)
 while True: signal.pause()
 """
-# Its child prints its pid; {leave} says how far it goes away. {dies}: the parent ends first.
+# Its child prints its pid; {leave} says how far it goes away, {then} what the parent does after.
 FORKS = """
 import os, signal
+heard, say = os.pipe()
 if os.fork() == 0:
     {leave}
     print('child', os.getpid(), flush=True)
+    os.write(say, b'.')
     while True: signal.pause()
+os.read(heard, 1)
 {then}
 """
 DOUBLE = "os.setsid()\n    if os.fork(): os._exit(0)"

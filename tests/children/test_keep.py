@@ -4,18 +4,18 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 
 import pytest
 
+from collectors.process import listener
 from collectors.reading import mib
 from supervisor.children import keep as module
 from supervisor.children import kin
 from supervisor.children.cgroup import Group, NoGroup
-from supervisor.children.child import StillThere
 from supervisor.children.keep import Keep
 from supervisor.children.spawn import CannotStart
 from tests.children.programs import (
-    DEAF,
     SERVES,
     WAITS,
     forks,
@@ -217,6 +217,39 @@ def test_a_program_that_does_not_mind_a_taken_port_is_not_taken_for_who_has_it(
     run(story())
 
 
+def test_a_look_that_takes_long_goes_on_and_keeps_nobody_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SEEN", 0.01)
+    may, looks = threading.Event(), []
+
+    def listens(port):
+        looks.append(port)
+        assert may.wait(20)
+        return listener(port)
+
+    async def story():
+        async with keeping(tmp_path, m=start(*SERVER)) as keep:
+            keep._listens = listens
+            await keep.start("m")
+            child = keep.children["m"]
+
+            async def looked():
+                await keep.look()
+                return looks
+
+            await until(looked)
+            for _ in range(3):
+                await keep.look()
+            given_up = asyncio.create_task(keep.look())
+            await asyncio.sleep(0)
+            given_up.cancel()
+            assert (len(looks), child.answers) == (1, False)
+            may.set()
+            await serves(keep, "m")
+            assert len(looks) == 1
+
+    run(story())
+
+
 def test_a_port_that_is_always_taken_is_a_failure_in_the_end(tmp_path, taken, monkeypatch):
     monkeypatch.setattr(module, "free_port", lambda besides: taken)
 
@@ -322,74 +355,3 @@ def test_who_was_killed_for_want_of_memory_is_told_of_the_limit(tmp_path):
 
 
 # -- the daemon's end
-
-
-def test_all_end_with_the_daemon_at_once_also_the_deaf(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FAREWELL", 0.2)
-
-    async def story():
-        starts = {f"m{n}": start(DEAF, grace=300.0) for n in range(3)} | {"n": start(WAITS)}
-        async with keeping(tmp_path, **starts) as keep:
-            for model in starts:
-                await keep.start(model)
-                await said(keep, model, "here")
-            pids = [pid_of(keep, m) for m in starts]
-            await keep.close()
-            assert not any(map(runs, pids))
-            assert records(tmp_path) == []
-            with pytest.raises(CannotStart, match="the daemon is stopping"):
-                await keep.start("n")
-
-    run(story())
-
-
-def test_one_that_takes_its_time_is_not_given_more_of_it_than_the_daemon_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FAREWELL", 0.1)
-
-    async def story():
-        async with keeping(tmp_path, m=start(DEAF, grace=300.0)) as keep:
-            await keep.start("m")
-            await said(keep, "m", "here")
-            pid = pid_of(keep, "m")
-            stopping = asyncio.create_task(keep.stop("m"))
-            await until(lambda: keep.children["m"].leaving)
-            await keep.close()
-            assert not runs(pid)
-            await stopping
-            assert records(tmp_path) == []
-
-    run(story())
-
-
-def test_what_not_even_a_kill_ends_is_said_and_seen_to_later(tmp_path, monkeypatch):
-    alive = {4_194_303}
-
-    async def stuck(kindred, number, grace):
-        return frozenset(alive)
-
-    async def find(kindred):
-        return dict.fromkeys(alive, 1)
-
-    monkeypatch.setattr(module, "LINGER", 0.0)
-
-    async def story():
-        async with keeping(tmp_path, m=start(WAITS)) as keep:
-            await keep.start("m")
-            await said(keep, "m", "here")
-            pid = pid_of(keep, "m")
-            with monkeypatch.context() as patched:
-                patched.setattr(module, "end", stuck)
-                patched.setattr(module.Kindred, "find", find)
-                with pytest.raises(StillThere, match="4194303 does not end, though it was killed"):
-                    await keep.stop("m")
-                with pytest.raises(StillThere):
-                    await keep.start("m")
-                assert keep.children["m"].leaving
-                assert records(tmp_path) != []
-                os.kill(pid, signal.SIGKILL)
-                alive.clear()
-                await until(lambda: "m" not in keep.children)
-            assert records(tmp_path) == []
-            await keep.start("m")
-
-    run(story())

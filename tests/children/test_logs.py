@@ -57,7 +57,11 @@ def test_of_far_too_much_only_the_end_is_kept(log, monkeypatch):
 
 def test_a_child_that_writes_for_ever_fills_no_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "LIMIT", 100_000)
-    endless = "import os\nwhile True: os.write(1, b'more and more and more\\n' * 20)"
+    # Some megabytes a second, so that a look on a busy machine is not as many late.
+    endless = (
+        "import os, threading\nwait = threading.Event().wait\n"
+        "while not wait(0.0001): os.write(1, b'more and more and more\\n' * 20)"
+    )
 
     async def story():
         async with keeping(tmp_path, m=start(endless)) as keep:
@@ -137,3 +141,21 @@ def test_what_it_writes_to_both_of_its_outputs_is_kept_in_order(tmp_path):
             assert ended == "[ullage] ended with exit code 0 (done)"
 
     run(story())
+
+
+def test_a_link_in_the_place_of_a_log_is_neither_read_nor_written_nor_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr("supervisor.children.logs.LIMIT", 4)
+    precious = tmp_path / "precious"
+    precious.write_text("mine, and long enough\n")
+    (tmp_path / "m.log").symlink_to(precious)
+    log = Log(tmp_path / "m.log")
+    log.say("x")
+    log.trim()
+    assert log.tail(9) == ()
+    with pytest.raises(OSError):
+        log.open()
+    (tmp_path / "m.log").unlink()
+    (tmp_path / "m.log.new").symlink_to(precious)
+    log.say("cut me")
+    log.trim()
+    assert precious.read_text() == "mine, and long enough\n"

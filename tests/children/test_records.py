@@ -159,3 +159,25 @@ def test_a_control_group_that_is_not_named_after_it_is_none_of_ours(group):
     ((found, _, handle),) = look_back([record(group=group)], {})
     handle.close()
     assert found.group is None
+
+
+def test_links_and_pipes_in_the_place_of_records_are_neither_read_nor_written(tmp_path):
+    records, precious = Records(tmp_path / "e"), tmp_path / "precious"
+    records.write(record())
+    (file,) = (tmp_path / "e").glob("*.json")
+    file.rename(precious)
+    before = precious.read_text()
+    file.symlink_to(precious)
+    os.mkfifo(tmp_path / "e" / "pipe.json")  # whoever reads one waits for who writes
+    assert records.read() == []
+    file.with_suffix(".new").symlink_to(precious)
+    records.write(record(port=1))
+    assert [r.port for r in records.read()] == [1]
+    assert precious.read_text() == before
+
+
+def test_a_link_to_a_folder_is_no_engines_folder(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "engines" / "one").mkdir(parents=True)
+    (tmp_path / "engines" / "two").symlink_to(tmp_path / "elsewhere")
+    assert folders(tmp_path / "engines", ()) == [tmp_path / "engines" / "one"]

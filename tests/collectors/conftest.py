@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from collectors.rest import Resting
+from tests.collectors.resting import Driver, Sysfs
 from tests.nvml.fake_nvml import GIB, State
 
 
@@ -40,3 +42,20 @@ def driver(nvml_library: Path, tmp_path: Path) -> Iterator[State]:
     state.gpu(1, name="NVIDIA H100", uuid="GPU-bbbb", total=80 * GIB, used=GIB)
     with state.loaded(nvml_library):
         yield state
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path) -> Sysfs:
+    sysfs = Sysfs(tmp_path)
+    sysfs.power()
+    return sysfs
+
+
+@pytest.fixture
+def inner() -> Driver:
+    return Driver()
+
+
+@pytest.fixture
+def resting(inner: Driver, sysfs: Sysfs, clock: Clock) -> Resting:
+    return Resting(inner, sysfs.root, clock)

@@ -1,7 +1,10 @@
 """A collector that closes, the files that tell of its GPUs' power, and a way to let time pass."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from collectors.reading import (
     Device,
@@ -16,7 +19,9 @@ from collectors.reading import (
     mib,
 )
 from collectors.rest import REST_AFTER, Resting
-from tests.collectors.conftest import Clock
+
+if TYPE_CHECKING:
+    from tests.collectors.conftest import Clock
 
 PCI = ("0000:01:00.0", "0000:02:00.0")
 STEP = 10.0

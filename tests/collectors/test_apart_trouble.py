@@ -75,6 +75,13 @@ def end_of(apart: Apart) -> int:
 # -- slow
 
 
+def reads_on(apart: Apart, folder: Path, clock: Clock) -> None:
+    """After the pause there is another process, and it answers."""
+    tell(folder)
+    clock.now += 1
+    assert answer(apart).notes[1] == "calls 1"
+
+
 def test_until_a_first_answer_has_come_it_is_starting_and_left_alone(
     make: Make, tmp_path: Path, clock: Clock
 ) -> None:
@@ -157,9 +164,7 @@ def test_one_that_hangs_is_killed_and_another_takes_its_place(
         assert fault(apart) == killed
         assert end_of(apart) == -signal.SIGKILL
         assert fault(apart) == f"{killed}; another is started in 1 s"
-        tell(tmp_path)
-        clock.now += 1
-        assert answer(apart).notes[1] == "calls 1"
+        reads_on(apart, tmp_path, clock)
         assert apart.generation == 2
 
 
@@ -194,33 +199,25 @@ def test_one_that_cannot_be_killed_is_named_and_never_joined_by_a_second(
 # -- crashing
 
 
-def test_a_crash_is_a_fault_that_says_how_and_the_next_one_reads_on(
-    make: Make, tmp_path: Path, clock: Clock
+@pytest.mark.parametrize(
+    ("orders", "how"),
+    [
+        (("abort",), "by SIGABRT: free(): invalid pointer"),
+        (("outlive", "its library is an older one"), "with status 1: its library is an older one"),
+    ],
+    ids=["a crash", "one that will never read again"],
+)
+def test_an_end_is_a_fault_that_says_how_and_the_next_one_reads_on(
+    make: Make, tmp_path: Path, clock: Clock, orders: tuple[str, ...], how: str
 ) -> None:
     apart = make()
     answer(apart)
-    tell(tmp_path, "abort")
-    said = "its process ended by SIGABRT: free(): invalid pointer"
+    tell(tmp_path, *orders)
+    said = f"its process ended {how}"
     assert fault(apart) == said
     assert fault(apart) == f"{said}; another is started in 1 s"
-    tell(tmp_path)
-    clock.now += 1
-    assert answer(apart).notes[1] == "calls 1"
+    reads_on(apart, tmp_path, clock)
     assert apart.generation == 2
-
-
-def test_one_that_will_never_read_again_ends_with_its_reason_and_the_next_one_reads_on(
-    make: Make, tmp_path: Path, clock: Clock
-) -> None:
-    apart = make()
-    answer(apart)
-    tell(tmp_path, "outlive", "its library is an older one")
-    said = "its process ended with status 1: its library is an older one"
-    assert fault(apart) == said
-    assert fault(apart) == f"{said}; another is started in 1 s"
-    tell(tmp_path)
-    clock.now += 1
-    assert answer(apart).notes[1] == "calls 1"
 
 
 def test_one_that_somebody_killed_while_nothing_was_asked_is_a_fault_too(make: Make) -> None:

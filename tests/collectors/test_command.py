@@ -41,6 +41,7 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, A
     return loaded
 
 
+@pytest.mark.slow
 def test_a_script_gets_pools_devices_and_processes(nvml_library: Path, tmp_path: Path) -> None:
     state = State(tmp_path / "nvml.txt")
     state.gpu(0, name="NVIDIA RTX 4090", uuid="GPU-aaaa", total=24 * GIB, used=2 * GIB, util=50)
@@ -188,6 +189,7 @@ def test_a_limit_on_ram_is_shown_with_the_file_that_sets_it(
     assert "0 B of 256 MiB used, 256 MiB free" in shown
 
 
+@pytest.mark.slow
 def test_everything_is_plain_where_the_terminal_is_plain() -> None:
     capture = str(ROOT / "tests/captures/rtx-4090-desktop")
     done = run("--root", capture, env={**os.environ, "PYTHONIOENCODING": "ascii"})

@@ -1,6 +1,7 @@
 """GPUs that are left alone while they are idle, so that they can sleep."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,29 +10,22 @@ import pytest
 
 from collectors.errors import CollectorError
 from collectors.nvidia import NvidiaCollector
-from collectors.reading import Blind, Bytes, Carveout, Device, Holder, PoolId, Sample, Tier, gib
+from collectors.reading import (
+    Blind,
+    Bytes,
+    Carveout,
+    Device,
+    Holder,
+    Incident,
+    PoolId,
+    Sample,
+    Tier,
+    gib,
+)
 from collectors.rest import FIRST_PAUSE, LONGEST_PAUSE, REST_AFTER, SETTLE, UNSEEN, Resting
 from tests.collectors.conftest import Clock
 from tests.collectors.resting import STEP, Driver, Sysfs, device, idle, pool, put_to_sleep
 from tests.nvml.fake_nvml import GIB, State
-
-
-@pytest.fixture
-def sysfs(tmp_path: Path) -> Sysfs:
-    sysfs = Sysfs(tmp_path)
-    sysfs.power()
-    return sysfs
-
-
-@pytest.fixture
-def inner() -> Driver:
-    return Driver()
-
-
-@pytest.fixture
-def resting(inner: Driver, sysfs: Sysfs, clock: Clock) -> Resting:
-    return Resting(inner, sysfs.root, clock)
-
 
 # -- when they rest
 
@@ -341,18 +335,36 @@ class Opened:
         self.count += 1
 
     def nvmlShutdown(self) -> None:
-        self._binding.nvmlShutdown()
-        self.count -= 1
+        try:
+            self._binding.nvmlShutdown()
+        finally:  # one of those threads may have closed it already
+            self.count -= 1
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._binding, name)
+
+
+class Deaf:
+    """Waits for no reports: who does is in the driver for a second yet when it is to be closed."""
+
+    def start(self, binding: Any, handles: Mapping[str, Any]) -> None:
+        pass
+
+    def drain(self) -> list[Incident]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+    def left(self, timeout: float) -> bool:
+        return True
 
 
 def test_nvidia_gpus_sleep_and_wake(driver: State, sysfs: Sysfs, clock: Clock) -> None:
     opened = Opened()
     driver.gpu(1, bus="00000000:02:00.0")
     sysfs.power(1)
-    inner = NvidiaCollector(sysfs.root, clock, lambda: 125 * GIB, opened)
+    inner = NvidiaCollector(sysfs.root, clock, lambda: 125 * GIB, opened, Deaf())
     resting = Resting(inner, sysfs.root, clock)
     driver.gpu(0, used=0)
     driver.gpu(1, used=0)

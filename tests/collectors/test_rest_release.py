@@ -1,7 +1,6 @@
 """GPUs that are left to an administrator, whatever the driver does."""
 
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -10,23 +9,6 @@ from collectors.reading import Seconds, Tier
 from collectors.rest import Resting
 from tests.collectors.conftest import Clock
 from tests.collectors.resting import Driver, Sysfs, put_to_sleep
-
-
-@pytest.fixture
-def sysfs(tmp_path: Path) -> Sysfs:
-    sysfs = Sysfs(tmp_path)
-    sysfs.power()
-    return sysfs
-
-
-@pytest.fixture
-def inner() -> Driver:
-    return Driver()
-
-
-@pytest.fixture
-def resting(inner: Driver, sysfs: Sysfs, clock: Clock) -> Resting:
-    return Resting(inner, sysfs.root, clock)
 
 
 def test_a_released_driver_is_closed_and_its_memory_unknown(

@@ -209,6 +209,7 @@ def test_a_row_with_one_thing_wrong_spoils_no_other(data: st.DataObject) -> None
         assert history.reload(one, 10) > 0
 
 
+@pytest.mark.slow
 def test_a_model_takes_less_than_two_kib() -> None:
     count = 100
     names = [ref(f"model-{i}") for i in range(count)]

@@ -315,6 +315,7 @@ def crowd(count: int, visits: int) -> tuple[Odds, list[ModelRef], float]:
     return odds, names, now
 
 
+@pytest.mark.slow
 def test_a_model_takes_less_than_a_kib_and_a_half() -> None:
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()

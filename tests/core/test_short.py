@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from collectors.reading import Bytes, gib
+from supervisor.config.settings import SETTINGS
 from supervisor.core.explain import of_plan, why
 from supervisor.core.plan import plan
 from supervisor.core.policy import Amount, Policy, PoolPolicy
@@ -14,7 +15,6 @@ from supervisor.core.record import Decision, Mode
 from supervisor.core.refusal import of_change, of_limit, of_short
 from supervisor.core.rows import decision_row, plan_row
 from supervisor.core.snapshot import Foreign, Installed, Snapshot
-from supervisor.settings import SETTINGS
 from tests.builders import GPU, NO_RESERVE, demand, machine, ref, reserve, resident
 
 PINNED = replace(NO_RESERVE, pinned=frozenset({"kept"}))

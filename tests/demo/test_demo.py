@@ -60,6 +60,7 @@ def page(feed, width=80, height=24):
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.slow
 def test_the_screen_fits_the_terminal(width, height):
     for at in TIMES:
         lines = drawn()[at, (width, height)].rstrip("\n").split("\n")
@@ -129,7 +130,9 @@ def test_the_plain_demo_says_in_sentences_what_happens(capsys):
 
 
 def started(*words):
-    code = f"import sys; from supervisor import demo; sys.exit(demo.main({', '.join(words)}))"
+    # Where a shell has started all this in the background, Ctrl-C is ignored by inheritance.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"from supervisor import demo; sys.exit(demo.main({', '.join(words)}))"
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -138,6 +141,7 @@ def started(*words):
 @pytest.mark.parametrize(
     "sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_a_summary_and_no_trace(sign):
     process = started("speed=10")
     assert b"a notes program" in process.stdout.readline()

@@ -37,6 +37,11 @@ async def _ask(http: httpx.AsyncClient) -> None:
     assert (await http.get(path)).json()["value"] == "true"
     asked = await http.post("/api/v1/load", json={"model": "nomic-embed"})
     assert asked.json()["ok"], asked.text
+    alert = {"status": "firing", "name": "UllageHeadroomLow", "labels": {"pool": "gpu0"}}
+    told = await http.post("/api/v1/alerts/plain", json=alert)
+    assert told.json()["accepted"] == 1, told.text
+    (row,) = (await http.get("/api/v1/alerts")).json()["alerts"]
+    assert row["outcome"] in (None, "done", "disagreed", "nothing_to_do")
     events = (await http.get("/api/v1/events")).json()["events"]
     assert "decision" in {e["kind"] for e in events}
 

@@ -66,6 +66,7 @@ def said(tone):
     return [line.text for line in played().lines if line.tone is tone]
 
 
+@pytest.mark.slow
 def test_every_decision_is_carried_out_or_says_why_not():
     assert {d["trigger"] for d in played().decisions} == {"demand", "relief", "idle"}
     for decision in played().decisions:
@@ -160,3 +161,16 @@ def test_it_goes_the_same_way_every_time():
     before = [(line.at, line.text, line.more) for line in played().lines]
     played.cache_clear()
     assert [(line.at, line.text, line.more) for line in played().lines] == before
+
+
+def test_a_model_that_its_engine_loads_in_vain_is_told_and_the_story_goes_on():
+    async def main():
+        cast = story.stage(Clock())
+        cast.machine.start("somebody else", {GPU1: cast.machine.unclaimed(GPU1)})
+        async with cast.world:
+            await story.play(cast, length=5.0)
+        return cast.feed.lines
+
+    told = [(line.tone, line.text) for line in run(main())]
+    assert any(tone is Tone.BAD and "easel" in text and GPU1 in text for tone, text in told)
+    assert told[-1][1] != "a picture is wanted: easel loads sdxl by itself"

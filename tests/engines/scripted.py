@@ -5,11 +5,11 @@ from pathlib import Path
 
 import httpx
 
+from supervisor.config.served import Launching
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
 from supervisor.engines.adapter import Adapter
 from supervisor.engines.base import Activity, EngineModel, EngineRefused, Identity
 from supervisor.engines.launched import Launched, Phase, Status, Told
-from supervisor.served import Launching
 
 A, B = ModelId("alpha"), ModelId("beta")
 

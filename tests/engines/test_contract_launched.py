@@ -9,10 +9,10 @@ from importlib import import_module
 
 import pytest
 
+from supervisor.config.served import LAUNCHED
 from supervisor.core.snapshot import EngineId, ModelId, State
 from supervisor.engines import ENGINES, base, wire
 from supervisor.engines.base import EngineDown, EngineError, EngineRefused
-from supervisor.served import LAUNCHED
 from tests.engines.contract import CONTROLS
 from tests.engines.fakes import FAKES
 

@@ -6,8 +6,8 @@ import json
 import httpx
 import pytest
 
+from supervisor.config.described import Description
 from supervisor.core.snapshot import Ability, EngineId, ModelId, State
-from supervisor.described import Description
 from supervisor.engines.base import (
     Activity,
     EngineConfused,

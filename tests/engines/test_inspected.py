@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from supervisor.config.served import Launching
 from supervisor.core.snapshot import EngineId, ModelId
 from supervisor.engines import inspected, wire
 from supervisor.engines.answer import Json
 from supervisor.engines.base import EngineError
 from supervisor.engines.container import Containers
 from supervisor.engines.launched import Phase, Told
-from supervisor.served import Launching
 
 M = ModelId("alpha")
 

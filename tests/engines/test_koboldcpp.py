@@ -175,6 +175,32 @@ def test_a_configuration_of_the_same_model_is_known_by_the_restart():
     assert asyncio.run(story()) == [BIG]
 
 
+def test_nobody_takes_the_way_from_one_process_to_the_next_for_a_crash():
+    server = Restarting(Replay(KOBOLD))
+    client = httpx.AsyncClient(transport=server)
+    made = KoboldCpp(EngineId("k"), "http://127.0.0.1:5001", client, None)
+
+    async def down(ask) -> bool:
+        """Does it say that nobody listens, as one that has crashed would?"""
+        server.down = True
+        with pytest.raises(EngineDown) as found:
+            await ask()
+        server.down = False
+        return found.value.message == "Connection refused"
+
+    async def story():
+        before = await down(made.list)
+        await made.load(BIG)
+        asked = await made.list()  # the old process answers still
+        coming = [await down(made.identify), await down(made.identify)]
+        await made.list()
+        return before, loaded(asked), coming, await down(made.list)
+
+    before, asked, coming, after = asyncio.run(story())
+    assert asked == [QWEN]
+    assert (before, coming, after) == (True, [False, False], True)
+
+
 def test_requests_are_the_one_at_work_and_those_in_the_queue():
     perf = answer(NO_ADMIN, "GET /api/extra/perf")
     assert (perf["idle"], perf["queue"]) == (0, 2)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -13,7 +12,7 @@ from supervisor.engines import base, pods, wire
 from supervisor.engines.base import EngineConfused, EngineDown, EngineRefused
 from tests.engines.standins import telling as standins
 from tests.engines.standins.kubernetes import StandIn, container_of
-from tests.engines.standins.telling import only, until
+from tests.engines.standins.telling import hung, lacking, only, until
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "deploy/kubernetes/ullage-scale-rbac.yaml"
@@ -282,13 +281,7 @@ def test_a_server_that_hangs_is_down_at_each_of_its_calls(monkeypatch):
     for module, name in ((base, "CALL_TIMEOUT"), (wire, "CONTROL_TIMEOUT")):
         monkeypatch.setattr(module, name, 0.05)
 
-    async def story(s, e):
-        s.hang()
-        for call in (e.identify(), e.list(), e.load(M), e.unload(M), e.logs(M, 1), e.habits()):
-            with pytest.raises(EngineDown, match="no answer within"):
-                await call
-
-    told(story)
+    told(hung)
 
 
 def test_a_server_that_is_not_there_is_down_by_its_address():
@@ -329,9 +322,4 @@ def test_whatever_is_answered_nothing_but_an_engine_error_is_raised(value):
 
 
 def test_without_the_library_it_is_said_what_to_install(monkeypatch):
-    async def story(s, e):
-        monkeypatch.setitem(sys.modules, "lightkube", None)
-        with pytest.raises(EngineDown, match=r"pip install 'ullage\[kubernetes\]'"):
-            await e.identify()
-
-    told(story)
+    told(lacking("lightkube", "kubernetes", monkeypatch))

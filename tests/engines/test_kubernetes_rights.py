@@ -8,6 +8,7 @@ from supervisor.core.snapshot import ModelId
 from supervisor.engines.base import EngineRefused
 from tests.engines.standins import telling as standins
 from tests.engines.standins.kubernetes import StandIn
+from tests.engines.standins.telling import denied
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "deploy/kubernetes/ullage-scale-rbac.yaml"
@@ -19,13 +20,7 @@ def told(story, models=("alpha",), rules=None):
 
 
 def test_without_rights_the_missing_ones_are_named_and_where_they_are_written():
-    async def story(s, e):
-        s.deny()
-        with pytest.raises(EngineRefused) as no:
-            await e.load(M)
-        return no.value
-
-    no = told(story)
+    no = told(denied)
     assert no.status == 403
     assert 'cannot patch resource "deployments/scale" in API group "apps"' in str(no)
     assert "ullage-scale-rbac.yaml" in str(no)

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from supervisor.children import kin
+from supervisor.config.served import Launching
 from supervisor.core.snapshot import EngineId, ModelId, State
 from supervisor.engines.base import EngineDown, EngineRefused
 from supervisor.engines.launched import Told
 from supervisor.engines.process import OwnProcess
 from supervisor.engines.wire import client
-from supervisor.served import Launching
 
 M = ModelId("qwen3:8b")
 REPORT = """

@@ -1,7 +1,6 @@
 """systemd over a real message bus."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from supervisor.engines import base, systemd
 from supervisor.engines.base import EngineDown, EngineRefused
 from tests.engines.standins import telling as standins
 from tests.engines.standins.systemd import StandIn
-from tests.engines.standins.telling import only, until
+from tests.engines.standins.telling import denied, lacking, only, until
 
 ROOT = Path(__file__).parents[2]
 M = ModelId("alpha")
@@ -189,13 +188,7 @@ def test_a_name_that_no_unit_can_have_spoils_nothing_for_the_others():
 
 
 def test_without_rights_it_is_said_which_rule_is_missing():
-    async def story(s, e):
-        s.deny()
-        with pytest.raises(EngineRefused) as no:
-            await e.load(M)
-        return no.value
-
-    no = told(story)
+    no = told(denied)
     assert no.status == 403
     assert "polkit" in str(no)
     assert "manage alpha.service" in str(no)
@@ -263,12 +256,7 @@ def test_where_nobody_is_behind_the_bus_the_engine_is_down(tmp_path):
 
 
 def test_without_the_library_it_is_said_what_to_install(monkeypatch):
-    async def story(s, e):
-        monkeypatch.setitem(sys.modules, "dbus_fast", None)
-        with pytest.raises(EngineDown, match=r"pip install 'ullage\[systemd\]'"):
-            await e.identify()
-
-    told(story)
+    told(lacking("dbus_fast", "systemd", monkeypatch))
 
 
 def test_the_last_lines_of_the_journal_are_read_and_no_more():

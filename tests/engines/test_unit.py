@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import forms
+from supervisor.config import forms
 from supervisor.engines import unit
 from supervisor.engines.launched import Phase
 

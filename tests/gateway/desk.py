@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from supervisor.config.gated import GatewayConfig
 from supervisor.core.snapshot import ModelId
 from supervisor.demo.engines import DemoModel
 from supervisor.engines.serves import OLLAMA, TEXT, Serves, at
-from supervisor.gated import GatewayConfig
 from supervisor.gateway.build import assemble
 from supervisor.gateway.client import Client
 from supervisor.gateway.server import Gateway

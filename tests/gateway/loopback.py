@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,13 +13,17 @@ from typing import Any
 import pytest
 import uvloop
 
-from supervisor.gateway.client import Client, Request
+from supervisor.certificates import Certificate
+from supervisor.gateway.client import Client
 from supervisor.gateway.connections import Connections
 from supervisor.gateway.heads import forward
 from supervisor.gateway.limits import Limits
 from supervisor.gateway.relay import End, Relay
 from supervisor.gateway.reply import Reply
+from supervisor.gateway.stages import Request
 from supervisor.gateway.upstream import Links, Origin
+from supervisor.handshakes import Handshakes
+from supervisor.listen import tcp
 from tests.gateway.wires import Heard
 
 Script = Callable[["Call"], Awaitable[None]]
@@ -54,6 +59,7 @@ class Town:
     heard: list[Heard] = field(default_factory=list)
     calls: int = 0
     engine_open: int = 0
+    trust: ssl.SSLContext | None = None  # of clients, where it speaks TLS
 
     def at_rest(self) -> bool:
         """No request is under way anywhere, and nobody holds anything."""
@@ -68,7 +74,8 @@ class Town:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
-        return await asyncio.open_connection(sock=sock)
+        name = None if self.trust is None else "localhost"
+        return await asyncio.open_connection(sock=sock, ssl=self.trust, server_hostname=name)
 
     async def ask(self, request: bytes) -> bytes:
         """All that comes for a request after which the connection is closed."""
@@ -95,10 +102,15 @@ class Answers(Heard):
 
 @asynccontextmanager
 async def town(
-    script: Script, limits: Limits | None = None, origin: Origin | None = None, **listen: Any
+    script: Script,
+    limits: Limits | None = None,
+    origin: Origin | None = None,
+    *,
+    by: tuple[Certificate, ssl.SSLContext] | None = None,
+    **listen: Any,
 ) -> AsyncIterator[Town]:
     """A gateway before an engine that answers each request by `script`. In the end all has to be
-    at rest, whatever happened."""
+    at rest, whatever happened. It speaks TLS `by` a certificate, to clients who trust that."""
     limits = limits or Limits()
     here: Town
 
@@ -133,8 +145,14 @@ async def town(
         Relay(client, here.links, here.origin, to, heard)
 
     connections, links = Connections(serve, limits), Links(limits)
-    server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
-    here = Town(server.sockets[0].getsockname()[1], origin, connections, links)
+    bound = tcp("127.0.0.1", 0)
+    server: asyncio.Server | Handshakes
+    if by is None:
+        server = await asyncio.get_running_loop().create_server(connections, sock=bound)
+    else:
+        by[0].load()
+        server = Handshakes(bound, connections, by[0])
+    here = Town(bound.getsockname()[1], origin, connections, links, trust=by and by[1])
     try:
         async with asyncio.timeout(20):
             yield here

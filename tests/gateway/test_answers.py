@@ -56,3 +56,9 @@ def test_status_and_headers_go_on_but_not_what_is_for_one_hop_or_for_browsers() 
     )
     assert answer.framed == (b"HTTP/1.1 418 I am a teapot\r\nx-kept: 1\r\ncontent-length: 2\r\n")
     assert answer.type == b""
+
+
+@pytest.mark.parametrize("phrase", [b"\0OK", b"O\x1b[2JK", b"OK\x7f"])
+def test_a_control_in_the_words_of_a_status_is_not_passed_on(phrase: bytes) -> None:
+    with pytest.raises(BadAnswer):
+        read(b"HTTP/1.1 200 " + phrase + b"\r\nContent-Length: 0\r\n\r\n")

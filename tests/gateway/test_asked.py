@@ -88,6 +88,27 @@ def test_of_two_models_the_last_counts_and_the_only_one_that_goes_on():
     assert renamed(CHAT, head(), body, "other") == b'{"model":"other","a":1}'
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"secret","model":"m"}',
+        b'{"mode\\u006c":"secret","model":"m"}',
+        b'{"model":"secret","\\u006Dodel":"m"}',
+        b'{ "a" : 1, "model" : {}, "model" : "m"}',
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat", "/engines/one/else"])
+def test_a_model_that_is_named_twice_is_named_once_to_the_engine_even_under_the_same_name(
+    body, path
+):
+    surface = at(path)
+    found = look(surface, head(target=path), body)
+    assert found.model == "m"
+    there = renamed(surface, head(target=path), body, "m", found)
+    assert (there.count(b"model"), json.loads(there)["model"]) == (1, "m")
+    assert b"secret" not in there
+
+
 def test_a_packed_body_is_refused():
     no = refused(b"\x1f\x8b", content_encoding="gzip")
     assert no.status == 415

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -205,16 +206,55 @@ def test_empty_lines_before_a_request_are_passed_over_and_win_no_time() -> None:
 def test_a_body_may_take_its_time_as_long_as_it_comes() -> None:
     async def story() -> None:
         house = House(relays=False)
-        house.asks(HEAD + b"Content-Length: 5\r\n\r\n")
+        house.asks(HEAD + b"Content-Length: 163840\r\n\r\n")
         now = house.client.since
         for byte in b"hello":
             now += 25
-            house.asks(bytes([byte]))
+            house.asks(bytes([byte]) * 32768)
             house.client.watch(now)
             house.client.watch(now + 20)
-        assert [r.body for r in house.requests] == [b"hello"]
+        assert [len(r.body) for r in house.requests] == [163840]
 
     run(story)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 9999", b"Transfer-Encoding: chunked"])
+def test_a_body_that_only_drips_is_not_waited_for_to_its_end(framing: bytes) -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks(HEAD + framing + b"\r\n\r\n")
+        if b"chunked" in framing:
+            house.asks(b"1;")
+        now = house.client.since
+        for _ in range(30):  # a byte a second: of the body, or of what may stand beside a chunk
+            now += 1
+            house.asks(b"x")
+            house.client.watch(now)
+        assert house.near.sent == b""
+        house.asks(b"x")
+        house.client.watch(now + 1)
+        assert status(house.near) == 408
+        assert house.connections.held == 0
+
+    run(story)
+
+
+def test_a_body_in_tiny_pieces_takes_no_more_than_its_size() -> None:
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks(HEAD + b"Content-Length: 40001\r\n\r\n")
+        before = tracemalloc.get_traced_memory()[0]
+        for i in range(20_000):
+            house.client.data_received(b"%d%d" % (i % 10, i // 10 % 10))
+        assert tracemalloc.get_traced_memory()[0] - before < 3 * 40_000
+        house.asks(b"!")
+        assert len(house.requests[0].body) == 40_001
+
+    tracemalloc.start()
+    try:
+        run(story)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_connection_may_rest_between_requests_but_not_for_ever() -> None:

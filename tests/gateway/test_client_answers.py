@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from supervisor.gateway.client import Client, Stage
+from supervisor.gateway.client import Client
 from supervisor.gateway.heads import Head
+from supervisor.gateway.limits import Limits
 from supervisor.gateway.reply import Reply
+from supervisor.gateway.stages import Stage
 from tests.gateway.wires import HEAD, House, asked, run, status, turns
 
 YES = Reply(200, b"yes")
@@ -123,7 +125,7 @@ def test_a_client_that_leaves_while_its_request_is_held_is_noticed_once() -> Non
 
 def test_when_the_listener_closes_nobody_is_cut_off() -> None:
     async def story() -> None:
-        house = House(relays=False)
+        house = House(Limits(last_new=0.0), relays=False)
         _, resting = house.connect()
         house.asks()
         house.connections.close()

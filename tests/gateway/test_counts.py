@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
-from supervisor.gateway.counts import FIRST_BYTE, WHYS, Counts, Histogram
+from supervisor.gateway.counts import FIRST_BYTE, WHYS, Counts, Histogram, code_of
 from supervisor.tally import Durations
 
 
@@ -66,6 +66,23 @@ def test_times_and_bytes_are_those_of_the_engine():
     assert dict(zip(first.bounds, first.counts, strict=True))[0.25] == 1
     assert durations(counts, "request_duration_seconds").count == 3
     assert facts(counts)["response_bytes_total", ("ollama",)] == 1024
+
+
+def test_the_first_word_counts_where_there_was_one():
+    counts = Counts()
+    counts.answered(ref("a"), "openai", 200, 0.02, 3.0, 1000, 0.3)
+    counts.answered(ref("a"), "openai", 200, 0.02, 3.0, 1000)
+    counts.answered(None, "openai", 200, 0.02, 3.0, 1000, 0.3)
+    spoke = durations(counts, "time_to_first_token_seconds")
+    assert (spoke.count, spoke.total) == (1, 0.3)
+
+
+def test_a_status_that_nobody_knows_is_one_of_its_kind():
+    assert [code_of(n) for n in (200, 404, 499, 503, 529)] == ["200", "404", "499", "503", "529"]
+    counts = Counts()
+    for status in (299, 298, 599):
+        answer(counts, ref("a"), status=status)
+    assert {labels[-1]: n for labels, n in requests(counts).items()} == {"2xx": 2, "5xx": 1}
 
 
 def test_what_reached_no_model_is_one_and_has_no_times():

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from supervisor.config.gated import TokenConfig
 from supervisor.core.snapshot import ModelRef
-from supervisor.gated import TokenConfig
 from supervisor.gateway.asked import look
 from supervisor.gateway.courses import course
 from supervisor.gateway.names import Names

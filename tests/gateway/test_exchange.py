@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from supervisor.gated import TokenConfig
+from supervisor.config.gated import TokenConfig
 from tests.gateway.desk import Deaf, Spoken, desk, get, post
 from tests.gateway.wires import streamed, whole
 from tests.scenarios.gate import LOAD, models, story
@@ -327,6 +327,9 @@ async def test_tokens_open_the_gate_as_far_as_they_may() -> None:
         line, _ = at.engine()
         assert at.asks(model="a", **HELLO).answer()[0] == 401
         assert at.asks("/v1/chat/completions", "x-api-key: wrong", model="a").answer()[0] == 401
+        (noted,) = at.gate.loop.journal.audit.find(9)  # one entry, however often
+        assert (noted["what"], noted["via"]) == ("POST /v1/chat/completions", "gateway")
+        assert (noted["status"], noted["times"], noted["who"]) == (401, 2, "nobody")
         mine = "Authorization: Bearer secret"
         first = at.asks("/v1/chat/completions", mine, model="a", **HELLO)
         status, headers, _ = at.asks("/v1/chat/completions", mine, model="a", **HELLO).answer()

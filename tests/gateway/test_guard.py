@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from supervisor.config.gated import GatewayConfig
 from supervisor.engines.wire import VIA
-from supervisor.gated import GatewayConfig
 from supervisor.gateway.guard import Guard
 from supervisor.gateway.heads import Head
 

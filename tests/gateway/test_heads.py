@@ -38,6 +38,15 @@ BAD = {
     "a space before the colon": (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
     "no words of HTTP": (b"\x16\x03\x01\x02\r\n\r\n", 400),
     "a proxy's target": (b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "a target with a fragment": (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "two types of one body": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Type: c/d\r\n\r\n",
+        400,
+    ),
+    "packed in two ways": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: br\r\nContent-Encoding: gzip\r\n\r\n",
+        400,
+    ),
     "a target that is all": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "a tunnel": (b"CONNECT b:1 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
     "another method": (b"PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
@@ -152,6 +161,27 @@ def test_an_engine_gets_nothing_that_is_meant_for_us() -> None:
         b"POST /v1/chat?x=1 HTTP/1.1\r\nhost: 127.0.0.1:11434\r\nuser-agent: u\r\n"
         b"authorization: Bearer theirs\r\ncontent-length: 2\r\n\r\n{}"
     )
+
+
+def test_an_engine_is_not_told_by_a_client_where_a_request_came_from_or_what_it_was() -> None:
+    forged = (
+        b"Forwarded: for=10.0.0.1", b"X-Forwarded-For: 10.0.0.1", b"X-Forwarded-Host: evil",
+        b"X-Forwarded-Proto: https", b"X-Forwarded-Prefix: /admin", b"X-Real-IP: 10.0.0.1",
+        b"X-Original-URL: /admin", b"X-HTTP-Method-Override: DELETE", b"X_Forwarded_For: 10.0.0.1",
+    )  # fmt: skip
+    head, _ = Heads().read(request(2, *forged))
+    assert forward(head, b"{}", b"b") == (
+        b"POST /v1/chat?x=1 HTTP/1.1\r\nhost: b\r\ncontent-length: 2\r\n\r\n{}"
+    )
+
+
+def test_a_name_with_another_kind_of_dash_is_the_same_name_to_some_engines() -> None:
+    lines = (b"X_Api_Key: theirs", b"Content_Length: 99", b"Transfer_Encoding: chunked")
+    head, _ = Heads().read(request(2, *lines, b"X_Ullage_Session: s", b"X_Other: kept"))
+    sent = forward(head, b"{}", b"b")
+    assert b"x_other: kept\r\n" in sent
+    assert sent.lower().count(b"length") == 1
+    assert not any(n in sent for n in (b"api_key", b"encoding", b"ullage"))
 
 
 def test_what_is_sent_follows_the_engine_and_the_target() -> None:

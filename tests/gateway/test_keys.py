@@ -1,8 +1,8 @@
 """Engines' own keys."""
 
-from supervisor.config import EngineConfig
+from supervisor.config.config import EngineConfig
+from supervisor.config.described import Description
 from supervisor.core.snapshot import EngineId
-from supervisor.described import Description
 from supervisor.gateway.keys import MARK, Keys
 
 A, B = EngineId("a"), EngineId("b")

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.core.snapshot import Installed, State
+from supervisor.core.snapshot import EngineId, EngineState, Installed, State
 from supervisor.core.types import ModelType
 from supervisor.gateway.likeness import Likeness
 from supervisor.gateway.names import Names, everyone
 from supervisor.gateway.surfaces import surface_of
-from supervisor.gateway.wrong import UnknownModel, WrongApi, WrongType
+from supervisor.gateway.wrong import NotYetKnown, UnknownModel, WrongApi, WrongType
 from tests.builders import ref, resident
 from tests.gateway.asking import at, engines, host
 
@@ -87,6 +87,29 @@ def test_an_unknown_name_is_refused_with_the_closest_and_with_what_is_loaded():
     assert no.value.loaded == ("gemma3:4b",)
     assert "did you mean qwen3:8b or qwen3:14b or Qwen/Qwen3-8B?" in no.value.message
     assert "Loaded now: gemma3:4b" in no.value.message
+
+
+def test_before_an_engine_has_said_which_models_it_has_nobody_is_told_that_there_is_none():
+    """A daemon that has just come up, or an engine that is slower to: a 404 would be for good."""
+    down = EngineState(EngineId("vllm"), "vllm", "http://x", fault="no answer within 2 s")
+    there = host("ollama/a")
+    silent = replace(there, engines=(*there.engines, down))
+    with pytest.raises(NotYetKnown) as no:
+        found("Qwen", silent)
+    assert (no.value.status, no.value.code, no.value.wait) == (503, "engine_down", 2.0)
+    assert no.value.message.startswith("no model is called 'Qwen'")
+    assert no.value.message.endswith("an engine that may have it has not answered yet")
+    for other in (
+        replace(silent, engines=(replace(down, fault=None),)),  # it has answered
+        replace(silent, installed=(*silent.installed, Installed(ref("B", "vllm")))),  # earlier
+        replace(silent, engines=(replace(down, id=EngineId("former")),)),  # asked no more
+    ):
+        with pytest.raises(UnknownModel) as no:
+            found("Qwen", other)
+        assert no.value.status == 404
+    with pytest.raises(UnknownModel) as no:
+        found("Qwen", silent, at("/engines/ollama/v1/chat/completions"))
+    assert no.value.status == 404
 
 
 def test_nobody_is_named_whom_the_client_may_not_use():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.gated import TokenConfig
+from supervisor.config.gated import TokenConfig
 from supervisor.gateway.heads import Head
 from supervisor.gateway.sessions import (
     LONGEST,

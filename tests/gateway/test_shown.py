@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
+from supervisor.config.gated import GatewayConfig, TokenConfig
 from supervisor.core.snapshot import EngineId, Installed, ModelId, ModelRef, Snapshot
-from supervisor.gated import GatewayConfig, TokenConfig
 from supervisor.gateway.counts import Counts
 from supervisor.gateway.shown import Shown
 from supervisor.gateway.tokens import Refused, Tokens
@@ -28,6 +29,7 @@ class Live:
     fault: str | None = None
     flying: Mapping[ModelRef, int] = field(default_factory=dict)
     waiting: Sequence[tuple[ModelRef, int, float]] = ()
+    traced: tuple[int, int] | None = None
 
     def in_flight(self) -> Mapping[ModelRef, int]:
         return self.flying
@@ -37,6 +39,9 @@ class Live:
 
     def connections(self) -> Mapping[str, int]:
         return {"clients": 4, "engines": 2}
+
+    def traces(self) -> tuple[int, int] | None:
+        return self.traced
 
 
 def token(name: str = "laptop", **rest: object) -> TokenConfig:
@@ -92,6 +97,12 @@ def test_the_state_says_where_it_listens_what_passes_and_what_waits():
     assert sha256(b"laptop").hexdigest() not in json.dumps(of.state())
 
 
+def test_traces_are_counted_where_there_are_any() -> None:
+    found = {name: value for name, _, value in shown(Live(traced=(7, 2))).facts(())}
+    assert (found["traces_sent_total"], found["traces_lost_total"]) == (7, 2)
+    assert not [n for n, _, _ in shown().facts(()) if n.startswith("traces")]
+
+
 def test_the_metrics_say_the_same():
     live = Live(flying={SMALL: 2}, waiting=[(BIG, 3, 12.0)])
     of = shown(live, token())
@@ -99,6 +110,7 @@ def test_the_metrics_say_the_same():
     assert found["gateway_up", ()] == 1
     assert found["requests_in_flight", ("ollama", "small")] == 2
     assert found["requests_held", ("ollama", "big")] == 3
+    assert found["requests_held_longest_seconds", ("ollama", "big")] == 12
     assert found["gateway_connections", ("clients",)] == 4
     assert found["gateway_connections", ("idle",)] == 0
     assert found["caller_requests_total", ("laptop",)] == 0
@@ -106,11 +118,13 @@ def test_the_metrics_say_the_same():
 
 
 def test_models_beyond_the_limit_are_added_up():
-    live = Live(flying={SMALL: 2, BIG: 3})
+    live = Live(flying={SMALL: 2, BIG: 3}, waiting=[(BIG, 3, 12.0), (SMALL, 1, 4.0)])
     of = shown(live)
     of.counts = Counts(most=0)
     found = {(name, labels): value for name, labels, value in of.facts([])}
     assert found["requests_in_flight", ("ollama", "_other")] == 5
+    assert found["requests_held", ("ollama", "_other")] == 4
+    assert found["requests_held_longest_seconds", ("ollama", "_other")] == 12
 
 
 @pytest.mark.parametrize("live", [Live(fault="in use"), Live(addresses=())])
@@ -145,7 +159,9 @@ def test_an_open_door_is_told():
     ((about, what),) = advice(shown(host="0.0.0.0", allow_anyone=True))
     assert about == "the gateway"
     assert "asks for no token" in what
-    assert advice(shown(None, token(), host="0.0.0.0")) == []
+    ((_, what),) = advice(shown(None, token(), host="0.0.0.0"))
+    assert "without TLS" in what
+    assert advice(shown(None, token(), host="0.0.0.0", tls_cert=Path("cert.pem"))) == []
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from hashlib import sha256
 
 import pytest
 
+from supervisor.config.gated import TokenConfig
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
-from supervisor.gated import TokenConfig
 from supervisor.gateway.heads import Head
-from supervisor.gateway.tokens import PEERS, WRONG_AT_ONCE, WRONG_EACH, Caller, Refused, Tokens
+from supervisor.gateway.tokens import Caller, Refused, Tokens
+from supervisor.guesses import PLACES, WRONG_AT_ONCE, WRONG_EACH
 
 GOOD, OTHER = b"ullage-good-0123456789", b"ullage-other-0123456789"
 HERE, AWAY = "127.0.0.1", "192.0.2.7"
@@ -176,9 +177,9 @@ def test_whoever_sends_no_token_does_not_guess():
 
 def test_guessers_are_remembered_up_to_a_number():
     known = tokens()
-    for i in range(PEERS + 50):
+    for i in range(PLACES + 50):
         known.identify(bearer(b"wrong"), f"10.0.{i // 256}.{i % 256}")
-    assert len(known._wrong) == PEERS
+    assert len(known.guesses._wrong) == PLACES
 
 
 # -- how much

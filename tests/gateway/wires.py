@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from supervisor.gateway.client import Client, Request
+from supervisor.gateway.client import Client
 from supervisor.gateway.connections import Admit, Connections
 from supervisor.gateway.heads import Headers, forward
 from supervisor.gateway.limits import Limits
 from supervisor.gateway.relay import End, Relay
+from supervisor.gateway.stages import Request
 from supervisor.gateway.upstream import Link, Links, Origin
 
 ENGINE = Origin.of("http://127.0.0.1:1")
@@ -91,7 +92,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.ends: list[tuple[End, int]] = []
-        self.moves = 0
+        self.moves = self.words_begun = 0
         self.added: Headers = ((b"x-ullage-model", b"one/small"),)
         self.words: bytes | None = b"data: broke\n\n"
         self.flight = self
@@ -102,6 +103,9 @@ class Heard:
 
     def answered(self, status: int, headers: Headers) -> Headers:
         return self.added
+
+    def spoke(self) -> None:
+        self.words_begun += 1
 
     def ended(self, end: End, status: int) -> None:
         self.ends.append((end, status))

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define API __attribute__((visibility("default"))) int
@@ -379,7 +380,9 @@ API nvmlDeviceRegisterEvents(void *h, u64 types, EventSet *set)
 { DEV; SET; if (types & ~d->events) return UNSUPPORTED; set->mask[d->index] |= types; return OK; }
 API nvmlEventSetWait_v2(EventSet *set, Event *e, u32 timeout_ms)
 {
-    for (u32 waited = 0;; waited += 2) {
+    struct timespec began, now;
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    for (;;) {
         GATE(NO_DEVICE, 1);
         SET;
         pthread_mutex_lock(&lock);
@@ -394,7 +397,10 @@ API nvmlEventSetWait_v2(EventSet *set, Event *e, u32 timeout_ms)
             return OK;
         }
         pthread_mutex_unlock(&lock);
-        if (waited >= timeout_ms) return TIMEOUT;
+        /* On a busy machine a turn takes longer than its nap. */
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        long waited = (now.tv_sec - began.tv_sec) * 1000L + (now.tv_nsec - began.tv_nsec) / 1000000L;
+        if (waited >= (long)timeout_ms) return TIMEOUT;
         usleep(2000);
     }
 }

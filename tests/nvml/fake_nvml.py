@@ -17,6 +17,8 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,17 +166,45 @@ class State:
         os.environ["FAKE_NVML_STATE"] = str(self.path)
         pynvml.nvmlLib = ctypes.CDLL(str(lib))
         cache.clear()
-        _shut_down()  # a thread of an earlier test may have been late
+        _shut_down()
+        others = set(threading.enumerate())
         try:
             yield pynvml
         finally:
             self.drop("fault")
             self.drop("hang")
+            _await(set(threading.enumerate()) - others)
             _shut_down()
             pynvml.nvmlLib, old, pynvml._nvmlLib_refcount = saved
             cache.clear()
             cache.update(old)
             os.environ.pop("FAKE_NVML_STATE", None)
+
+
+def _await(threads: set[threading.Thread]) -> None:
+    """Until those whose call hung have come back: the driver that the next test sees is the same
+    library, and they would open and close it under its hands.
+
+    Who waits for reports does neither, and ends by itself once nobody has the driver open. Threads
+    that wait for work, and those of other parts, may stay.
+    """
+    until = time.monotonic() + 5
+    while late := sorted(_inside(threads)):
+        assert time.monotonic() < until, f"threads that have not left the driver: {late}"
+        time.sleep(0)
+
+
+def _inside(threads: set[threading.Thread]) -> Iterator[str]:
+    """The names of those that are reading the driver."""
+    frames = sys._current_frames()
+    for thread in threads:
+        frame = frames.get(thread.ident or 0)
+        while thread.name != "nvidia events" and frame is not None:
+            module = frame.f_globals.get("__name__", "")
+            if module == "pynvml" or module.startswith("collectors.nv"):
+                yield thread.name
+                break
+            frame = frame.f_back
 
 
 def _shut_down() -> None:

@@ -8,12 +8,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from supervisor.config import load
+from supervisor.alerting import Alerting
+from supervisor.config.alerted import AlertsConfig
+from supervisor.config.config import load
+from supervisor.config.entrusted import Entrusted
 from supervisor.events import Tick
 from supervisor.feed import Feed
 from supervisor.overrides import Overrides
 from supervisor.timeline import FINE, Timeline
 from supervisor.watcher import Watcher
+from supervisor.web.callers import Callers
 from supervisor.web.server import Server
 from tests.configs import KINDS
 from tests.web.fakes import EPOCH, NOW, World, gateway, site
@@ -24,8 +28,15 @@ PATIENCE = 20.0  # seconds
 class Stage:
     """`start` and `stop` as often as one likes: each time another daemon on the same port."""
 
-    def __init__(self, world: World | None = None, token: str | None = None) -> None:
+    def __init__(
+        self,
+        world: World | None = None,
+        token: str | None = None,
+        alerts: AlertsConfig | None = None,
+        entrusted: tuple[Entrusted, ...] = (),
+    ) -> None:
         self.world, self.token, self.port = world or World(), token, 0
+        self.alerts, self.entrusted = alerts or AlertsConfig(), entrusted
         self.passed = 0.0  # seconds: each look is a step of the time line later
         self._running = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._running.run_forever, daemon=True)
@@ -64,13 +75,16 @@ class Stage:
         self.do(self._tick())
 
     async def _start(self) -> None:
-        made = site(self.world, token=self.token, gateway=gateway(), feed=Feed())
+        callers = Callers(lambda: self.token, lambda: self.entrusted)
+        made = site(self.world, callers=callers, gateway=gateway(), feed=Feed())
         made.loop.wall = lambda: EPOCH + self.passed
         config = load(None, {}, {}, kinds=KINDS, places=[])
         own = Overrides(config, made.loop, made.loop.journal.shelves["overrides"])
-        self.site = replace(made, overrides=own, timeline=Timeline())
+        self.alerting = Alerting(self.alerts, made.door, made.feed)
+        self.site = replace(made, overrides=own, timeline=Timeline(), alerting=self.alerting)
         self.watcher = Watcher(self.site.loop, self.site.feed, self.site.timeline)
         self.site.loop.journal.open()
+        self.alerting.start()
         self.watcher.listen()
         work = (self.site.loop.run(), self.watcher.run())
         self._tasks = [asyncio.create_task(w) for w in work]
@@ -85,6 +99,7 @@ class Stage:
         self.site.feed.tell("daemon", text="stopping")
         self.site.feed.close()
         await self._server.stop()
+        await self.alerting.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -219,4 +219,4 @@ async def unload(clients: Clients) -> None:
         assert reply.status_code == 200, reply.text
     async with asyncio.timeout(20):
         while clients.children():
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL)

@@ -15,7 +15,7 @@ from collectors.reading import mib
 from supervisor.core.footprint import MARGINS, OVER_FILE_SIZE
 from supervisor.core.snapshot import Source
 from supervisor.demo.real import RealRouter, find_model
-from tests.daemon import Daemon
+from tests.daemon import POLL, Daemon
 from tests.real import test_process_engine as processes
 from tests.real.test_real_engine import A, Clients, config
 
@@ -55,7 +55,7 @@ async def planned(daemon: Daemon, source: Source) -> int:
                 size = sum(s["size"] for s in shares)
                 if size != by_file and {s["source"] for s in shares} == {source.value}:
                     return size
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL)
 
 
 async def one_load(daemon: Daemon, clients: Clients) -> Taken:

@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from supervisor.demo.real import find_model, find_server
-from tests.daemon import Daemon, State
+from tests.daemon import POLL, Daemon, State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
@@ -115,7 +115,7 @@ async def gone(folder: Path) -> float:
     started = time.monotonic()
     async with asyncio.timeout(SOON):
         while servers(folder):
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL)
     return time.monotonic() - started
 
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from supervisor.demo.real import RealRouter
-from tests.daemon import Daemon
+from tests.daemon import POLL, Daemon
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
@@ -44,7 +44,7 @@ class Clients:
             assert reply.status_code == 200, reply.text
             async with asyncio.timeout(30):
                 while await self.status(model) == "loading":
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(POLL)
 
     async def status(self, model: str) -> str:
         listed = (await self.http.get("/models")).json()["data"]
@@ -96,7 +96,7 @@ class Clients:
         await self.http.post("/models/unload", json={"model": A})
         async with asyncio.timeout(20):
             while A in self.children():
-                await asyncio.sleep(0)
+                await asyncio.sleep(POLL)
         return int(size)
 
 
@@ -304,5 +304,5 @@ async def _done(daemon: Daemon) -> list[dict[str, Any]]:
 
     async with asyncio.timeout(20):
         while not await complete():
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL)
     return found

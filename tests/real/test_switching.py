@@ -118,10 +118,11 @@ def test_what_a_client_moves_on_from_gives_its_memory_back(tmp_path: Path) -> No
                 assert code == 0, out + err
                 await daemon.wait_for_models(B, C)  # B is the other's
                 async with clients.generating(B):
-                    await loads(daemon, C, client="other")
+                    # What comes between our last look and the engine's unload, nobody can spare.
                     await daemon.wait(
                         lambda s: any(m["model"] == B and m["busy"] for m in s["models"])
                     )
+                    await loads(daemon, C, client="other")
                     assert B in held(clients)
                 await daemon.wait_for_models(C)
                 assert set(held(clients)) == {C}

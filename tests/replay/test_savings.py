@@ -9,10 +9,10 @@ import pytest
 from collectors.reading import Bytes, PoolId, Seconds
 from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import ModelRef
+from supervisor.journal.trail import Passed
 from supervisor.replay.past import past
 from supervisor.replay.savings import DAY, Known, Savings, Spent, outdone, savings, tell
 from supervisor.replay.trace import Model
-from supervisor.trail import Passed
 from tests.builders import ref
 
 A, B, C = ref("a"), ref("b"), ref("c")

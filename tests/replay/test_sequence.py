@@ -130,6 +130,7 @@ COLUMNS = {"lru_plain": "lru_s", "idle_over_load_plain": "idle_over_load_s",
 @pytest.mark.parametrize(
     "rule", [r for r in COLUMNS if r not in ("single_model", "count_lru_safe")]
 )
+@pytest.mark.slow
 def test_others_rules_come_to_what_another_simulator_measured(rule: str) -> None:
     """To the half percent in each cell: what is shown is the replay, not luck."""
     known = stored("azfn19-32")[1.5, 1]

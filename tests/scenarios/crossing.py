@@ -17,7 +17,7 @@ from supervisor.core.snapshot import ModelRef, Resident, Share, Snapshot
 from supervisor.door import Carried
 from supervisor.engines.base import EngineRefused
 from supervisor.force import Force
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.web.requests import went_well
 from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from collectors.reading import RAM, Bytes, PoolId, Seconds, gib
+from supervisor.config.gated import GatewayConfig
 from supervisor.core.policy import Amount, Policy, PoolPolicy
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Share, Source, State
 from supervisor.demo.clock import Clock, run
-from supervisor.demo.engines import DemoEngine, DemoModel
+from supervisor.demo.engines import DemoEngine, DemoModel, Fault
 from supervisor.demo.machine import GPU0, GPU1, DemoMachine
 from supervisor.demo.world import World, assemble_demo
-from supervisor.gated import GatewayConfig
 from supervisor.gateway.admission import (
     Admission,
     Grant,
@@ -43,15 +43,20 @@ class Watched(DemoEngine):
         self.unloads: list[tuple[float, str]] = []
         self.cut = 0
         self.refuses: dict[str, str] = {}  # to load
+        self.asked: Callable[[str], object] = lambda model: None  # to unload
+        self.crashes = False  # as soon as it has said that it loads
 
     async def load(self, model: ModelId, devices: Sequence[str] = ()) -> None:
         self.loads.append((self._machine.clock(), model))
         if model in self.refuses:
             raise self._unable(self.refuses[model])
         await super().load(model, devices)
+        if self.crashes:
+            self.fault = Fault.DOWN
 
     async def unload(self, model: ModelId) -> None:
         now = self._machine.clock()
+        self.asked(model)
         self.unloads.append((now, model))
         self.cut += self.models[model].in_flight(now)
         await super().unload(model)

@@ -38,7 +38,7 @@ from supervisor.engines import ENGINES
 from supervisor.engines.base import Engine
 from supervisor.events import Tick
 from supervisor.executor import Executor
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.loop import Loop
 from supervisor.sampler import Sampler
 from supervisor.sources import Sources

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from collectors.reading import RAM, Bytes, Seconds, gib
-from supervisor.config import load
+from supervisor.config.config import load
 from supervisor.core.policy import Amount, Policy, PoolPolicy
 from supervisor.core.snapshot import Share
 from supervisor.overrides import Overrides

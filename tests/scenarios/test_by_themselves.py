@@ -36,7 +36,7 @@ def test_what_a_client_or_a_timer_unloads_is_written_down_and_not_taken_for_ours
                 (row,) = home.journal.departures(9)
                 assert row["model"] == "llama/a"
                 assert "keep-alive had run out" in row["why"]
-                assert home.loop.departures.counts == {"llama": 1}
+                assert home.loop.witnesses.departures.counts == {"llama": 1}
 
     run(story)
 

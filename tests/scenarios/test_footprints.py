@@ -173,7 +173,7 @@ def test_what_fails_twice_is_refused_for_a_while_and_forgotten_once_it_loads(
         at.ollama.fails_loads = False
         assert results(await home.door.load("small")) == [("ollama/small", "done")]
         await home.settle()
-        assert home.loop.footprints.out_of_memory._misfits == {}
+        assert home.loop.witnesses.footprints.out_of_memory._misfits == {}
 
     play(driver, story)
 
@@ -188,7 +188,7 @@ def test_a_failure_of_another_kind_is_not_tried_again(driver: Driver) -> None:
         at.ollama.faults["POST /api/generate"] = "error"
         assert results(await home.door.load("small")) == [("ollama/small", "failed")]
         assert results(await home.door.load("small")) == [("ollama/small", "failed")]
-        assert home.loop.footprints.refusal(SMALL) is None
+        assert home.loop.witnesses.footprints.refusal(SMALL) is None
 
     play(driver, story)
 

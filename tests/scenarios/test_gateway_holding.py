@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from supervisor.gateway.admission import RefusalKind, Ticket
 from tests.scenarios.gate import LOAD, gate, models, story
 
@@ -29,6 +31,7 @@ async def test_a_model_is_loaded_once_however_many_ask_for_it() -> None:
         assert LOAD <= guests[0].waited < LOAD + 1
 
 
+@pytest.mark.slow
 @story
 async def test_ten_models_asked_for_at_once_are_loaded_one_after_the_other() -> None:
     names = "abcdefghij"

@@ -112,6 +112,36 @@ async def test_a_load_that_fails_is_told_to_all_who_wait_for_it() -> None:
 
 
 @story
+async def test_an_engine_that_crashes_while_it_loads_is_told_of_within_a_second() -> None:
+    async with gate(models("ab")) as at:
+        guests = [at.ask("a") for _ in range(3)]
+        await at.clock.advance(1)
+        assert at.loads == ["a"]
+        at.engines[at.ref("a").engine].fault = Fault.DOWN
+        began = at.clock()
+        await at.answered(*guests)
+        for guest in guests:
+            assert guest.why is RefusalKind.LOAD_FAILED
+            assert "its engine went away" in guest.refusal.message
+            assert guest.heard_at - began <= 1.0
+        at.engines[at.ref("a").engine].fault = None
+        again = at.ask("b")
+        await at.answered(again)
+        assert again.is_served
+
+
+@story
+async def test_an_engine_that_crashes_as_soon_as_it_loads_is_told_of_as_well() -> None:
+    async with gate(models("a")) as at:
+        engine = at.engines[at.ref("a").engine]
+        engine.crashes = True
+        guest = at.ask("a")
+        await at.answered(guest)
+        assert guest.why is RefusalKind.LOAD_FAILED
+        assert guest.waited <= 1.0
+
+
+@story
 async def test_a_model_for_which_memory_was_missing_twice_is_refused_for_a_while() -> None:
     async with gate(models({"liar": 30}), known=False) as at:
         at.world.journal.remember(at.ref("liar"), (Share(GPU0, gib(4), Source.LEARNED),))
@@ -137,7 +167,7 @@ async def test_who_waits_for_an_engine_that_is_down_is_told_so_after_a_while() -
         assert guest.is_held
         await at.answered(guest)
         assert guest.why is RefusalKind.ENGINE_DOWN
-        assert "connection refused" in guest.refusal.message
+        assert "Connection refused" in guest.refusal.message
         late = at.ask("a")
         assert late.why is RefusalKind.ENGINE_DOWN
 
@@ -162,6 +192,21 @@ async def test_the_daemons_end_refuses_whoever_is_held() -> None:
         assert guest.why is RefusalKind.STOPPING
         assert (late := at.ask("a").refusal)
         assert late.why is RefusalKind.STOPPING
+
+
+@story
+async def test_who_goes_instead_of_another_is_written_down_before() -> None:
+    async with gate(models("abcd")) as at:
+        await at.has("a", "b", "c")
+        at.model("a").unload = Unload.STUCK
+        guest = at.ask("d")
+        engine, written = at.engines[at.ref("a").engine], {}
+        engine.asked = lambda model: written.setdefault(
+            model, {a["model"] for a in at.world.journal.decisions(1)[0]["actions"]}
+        )
+        await at.answered(guest)
+        assert len(written) == 2
+        assert all(f"one/{model}" in decided for model, decided in written.items())
 
 
 @story

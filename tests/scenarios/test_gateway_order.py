@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from supervisor.core.policy import ModelPolicy
 from supervisor.gateway.admission import RefusalKind
 from tests.scenarios.gate import LOAD, ROOMY, gate, models, story
@@ -55,6 +57,7 @@ async def test_a_higher_priority_goes_first_and_a_lower_one_grows_with_the_time(
         assert at.loads == ["b", "c"]
 
 
+@pytest.mark.slow
 @story
 async def test_nobody_starves_behind_a_higher_priority() -> None:
     """Requests of a higher priority never end; the lower one is served within its bound."""

@@ -22,7 +22,7 @@ from supervisor.core.record import Mode
 from supervisor.core.snapshot import Share
 from supervisor.core.status import Hold, Status
 from supervisor.door import DoorError, Unknown
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import House, Ram, house

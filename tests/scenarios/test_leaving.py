@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from supervisor.core.policy import (
 )
 from supervisor.core.snapshot import State
 from supervisor.core.status import Status
-from supervisor.deadlines import Deadlines
 from supervisor.events import ClockStepped
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
+from supervisor.keeping.deadlines import Deadlines
 from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import House, Ram, house
@@ -33,6 +34,18 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 async def until_settled(home: House, seconds: float = 1.0, times: int = 1) -> None:
     await home.tick(seconds, times)
     await home.settle()
+
+
+@asynccontextmanager
+async def leaving() -> AsyncIterator[tuple[FakeLlamaRouter, House]]:
+    """A model that works on a request was told to go."""
+    async with FakeLlamaRouter(["a"]) as server:
+        server.take("a")
+        async with house({"llama": server}) as home:
+            server.busy["a"] = 1
+            await home.tick()
+            await home.door.evict(["a"])
+            yield server, home
 
 
 def test_an_unload_of_a_model_in_use_is_told_at_once_and_ends_after_its_last_user(
@@ -92,21 +105,38 @@ def test_a_pin_or_a_wish_to_load_it_takes_an_unload_back(how: str) -> None:
     run(story)
 
 
+def test_who_is_freed_while_another_leaves_goes_by_a_decision_that_names_it() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a", "b"]) as server:
+            server.take("a")
+            server.take("b")
+            async with house({"llama": server}) as home:
+                server.busy.update(a=1, b=1)
+                await home.tick()
+                await home.door.evict(["a", "b"])
+                server.busy["a"] = 0
+                await home.tick()  # that it goes is decided
+                server.busy["b"] = 0  # seen by the look before it goes
+                await home.settle()
+                await until_settled(home, times=3)
+                assert server.loaded == []
+                for row in home.decisions():
+                    decided = {a["model"] for a in row["actions"]}
+                    assert {o["model"] for o in row["outcomes"]} <= decided, row
+
+    run(story)
+
+
 def test_a_pin_that_comes_as_the_last_user_has_gone_spares_it_still() -> None:
     async def story() -> None:
-        async with FakeLlamaRouter(["a"]) as server:
-            server.take("a")
-            async with house({"llama": server}) as home:
-                server.busy["a"] = 1
-                await home.tick()
-                await home.door.evict(["a"])
-                server.busy["a"] = 0
-                await home.tick()  # it is decided
-                await home.door.pin("a")
-                await home.settle()
-                assert server.loaded == ["a"]
-                (outcome,) = home.decisions()[-1]["outcomes"]
-                assert "pinned" in outcome["detail"]
+        async with leaving() as (server, home):
+            server.busy["a"] = 0
+            await home.tick()  # it is decided
+            await home.door.pin("a")
+            await home.settle()
+            assert server.loaded == ["a"]
+            (outcome,) = home.decisions()[-1]["outcomes"]
+            assert "pinned" in outcome["detail"]
 
     run(story)
 
@@ -193,38 +223,28 @@ def test_a_pool_that_is_short_is_not_helped_by_an_unload_that_has_been_put_off()
 
 def test_one_that_leaves_by_itself_meanwhile_has_left() -> None:
     async def story() -> None:
-        async with FakeLlamaRouter(["a"]) as server:
-            server.take("a")
-            async with house({"llama": server}) as home:
-                server.busy["a"] = 1
-                await home.tick()
-                await home.door.evict(["a"])
-                server.drop("a")
-                await home.tick()
-                assert home.loop.keeping.farewells.all == frozenset()
-                server.busy["a"] = 0
-                server.take("a")  # somebody loads it again: that is not the one that was to go
-                await until_settled(home, times=5)
-                assert server.loaded == ["a"]
+        async with leaving() as (server, home):
+            server.drop("a")
+            await home.tick()
+            assert home.loop.keeping.farewells.all == frozenset()
+            server.busy["a"] = 0
+            server.take("a")  # somebody loads it again: that is not the one that was to go
+            await until_settled(home, times=5)
+            assert server.loaded == ["a"]
 
     run(story)
 
 
 def test_of_an_engine_that_does_not_answer_nobody_knows_who_has_left() -> None:
     async def story() -> None:
-        async with FakeLlamaRouter(["a"]) as server:
-            server.take("a")
-            async with house({"llama": server}) as home:
-                server.busy["a"] = 1
-                await home.tick()
-                await home.door.evict(["a"])
-                server.fault = "error"
-                await home.tick(times=3)
-                assert home.loop.keeping.farewells.all == {A}
-                server.fault = None
-                server.busy["a"] = 0
-                await until_settled(home, times=3)
-                assert server.loaded == []
+        async with leaving() as (server, home):
+            server.fault = "error"
+            await home.tick(times=3)
+            assert home.loop.keeping.farewells.all == {A}
+            server.fault = None
+            server.busy["a"] = 0
+            await until_settled(home, times=3)
+            assert server.loaded == []
 
     run(story)
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from collectors.reading import RAM, gib
+from supervisor.config.given import ConfigError
 from supervisor.core.groups import Group, Rule
 from supervisor.core.policy import Amount, ModelPolicy, PoolPolicy
 from supervisor.core.types import ModelType
 from supervisor.door import DoorError
-from supervisor.given import ConfigError
 from supervisor.limiting import Limiting
 from tests.scenarios.inn import ROOMY, inn, run
 
@@ -255,7 +255,7 @@ def test_a_limit_that_was_set_before_a_restart_makes_nobody_go_by_the_restart() 
             async with inn() as home:
                 for key, body in shelf.items():
                     home.overrides.shelf.keep(key, body | {"applied": not lenient})
-                home.at.loop.rules.limiting = Limiting()
+                home.at.loop.witnesses.rules.limiting = Limiting()
                 home.at.loop.policy = home.at.loop.keeping.configured(home.overrides.recall())
                 home.server_of("a").take("a")
                 home.server_of("b").take("b")

@@ -18,7 +18,7 @@ from supervisor.core.record import Result
 from supervisor.core.snapshot import EngineId, Share
 from supervisor.door import DoorError
 from supervisor.events import ClaimsChanged
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import House, Ram, house
@@ -306,7 +306,7 @@ def test_nothing_is_loaded_into_a_drained_engine_by_anybody_and_it_is_said_what_
                 with pytest.raises(DoorError, match="llama/a cannot be leased: llama is drained"):
                     await home.claims.lease("a", "agent", Seconds(60))
                 snapshot = await home.tick()
-                expect = home.loop.rules.together.expect
+                expect = home.loop.witnesses.rules.together.expect
                 assert expect(snapshot, home.loop.policy, B) is None
                 assert server.loaded == ["a"]
                 assert "llama is drained: it takes no requests and no loads" in why(home)[1]

@@ -144,7 +144,7 @@ def test_a_ranking_can_be_changed_while_running() -> None:
 
 def test_what_a_load_takes_is_timed_and_remembered() -> None:
     async def story(stage: Stage) -> None:
-        history = stage.home.loop.history
+        history = stage.home.loop.witnesses.history
         stage.server.slow_loads = True
         load = asyncio.create_task(stage.home.door.load("wanted"))
         began = None
@@ -193,7 +193,7 @@ PREFETCH = Policy(prefetch=True)
 
 async def _daily_is_due(stage: Stage) -> None:
     """ "daily" came every twenty minutes, its engine let it go, and now there is no room for it."""
-    stage.home.loop.history.odds = EveryTwentyMinutes()
+    stage.home.loop.witnesses.history.odds = EveryTwentyMinutes()
     await stage.home.tick(1190)
     await stage.request(DAILY)
     stage.server.drop("daily")
@@ -218,9 +218,9 @@ def test_what_is_due_is_loaded_ahead_of_the_request_where_there_is_room() -> Non
         (decision,) = _ahead(stage)
         assert "llama/daily is asked for within" in decision["cause"]
         assert [o["result"] for o in decision["outcomes"]] == ["done"]
-        was = stage.home.loop.history.last(DAILY)
+        was = stage.home.loop.witnesses.history.last(DAILY)
         assert was is not None  # and a load of ours is nobody's request
-        assert stage.home.loop.history.time(stage.home.clock.now) - was > 1000
+        assert stage.home.loop.witnesses.history.time(stage.home.clock.now) - was > 1000
 
     play(story, PREFETCH)
 
@@ -274,7 +274,7 @@ def test_a_wrong_guess_is_made_once() -> None:
 
 def test_who_was_told_to_go_is_not_brought_back() -> None:
     async def story(stage: Stage) -> None:
-        stage.home.loop.history.odds = EveryTwentyMinutes()
+        stage.home.loop.witnesses.history.odds = EveryTwentyMinutes()
         await stage.home.tick(1190)
         await stage.request(DAILY)
         await stage.home.door.evict(["daily"])
@@ -300,8 +300,8 @@ def test_a_request_that_comes_while_it_is_loaded_ahead_is_served_by_that_load() 
         await stage.home.tick()
         assert stage.loaded == ["daily"]
         assert len(stage.server.calls("POST /models/load")) == 1
-        last = stage.home.loop.history.last(DAILY)
+        last = stage.home.loop.witnesses.history.last(DAILY)
         assert last is not None
-        assert stage.home.loop.history.time(stage.home.clock.now) - last < 60
+        assert stage.home.loop.witnesses.history.time(stage.home.clock.now) - last < 60
 
     play(story, PREFETCH)

@@ -24,7 +24,7 @@ from supervisor.core.headroom import rooms
 from supervisor.core.policy import Amount, Policy, PoolPolicy
 from supervisor.core.snapshot import Share
 from supervisor.door import Unknown
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import House, Ram, house

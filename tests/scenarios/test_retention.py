@@ -22,8 +22,8 @@ from supervisor.core.policy import (
 from supervisor.core.snapshot import EngineId
 from supervisor.core.status import Hold
 from supervisor.door import Unknown
-from supervisor.journal import Journal
-from supervisor.retentions import HOST, Wish
+from supervisor.journal.journal import Journal
+from supervisor.keeping.retentions import HOST, Wish
 from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 from tests.scenarios.house import House, Ram, house

@@ -15,8 +15,8 @@ from supervisor.core.policy import Policy
 from supervisor.core.rank import RANKINGS
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
 from supervisor.door import DoorError, NotReady
-from supervisor.journal import Journal
-from supervisor.trail import Passed
+from supervisor.journal.journal import Journal
+from supervisor.journal.trail import Passed
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import House, house
 
@@ -147,6 +147,6 @@ def test_a_replay_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatc
             with pytest.raises(DoorError, match="cannot be replayed"):
                 await home.door.savings(7)
             await home.door.compare()
-            assert home.loop.ghosts.findings == ()
+            assert home.loop.witnesses.ghosts.findings == ()
 
     run(story())

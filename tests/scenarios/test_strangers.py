@@ -73,7 +73,7 @@ async def office(
         server.take("new")
         policy = replace(policy, foreign=rule, strangers=strangers)
         async with house({"llama": server}, (desk,), policy, mode) as home:
-            home.loop.relief.strangers.wall = home.clock
+            home.loop.witnesses.relief.strangers.wall = home.clock
             for model in server.models:
                 home.children.anonymous[server.pids[model]] = gib(10)
                 home.journal.remember(home_ref(model), (Share(RAM, gib(10)),))
@@ -151,7 +151,7 @@ def test_who_is_wanted_most_comes_back_first_and_nobody_has_to_leave_for_it() ->
             desk.running["game"] = 33
             await later(home, 15)
             assert server.loaded == []
-            home.loop.history = Known(home_ref("new"))
+            home.loop.witnesses.history = Known(home_ref("new"))
             desk.running["game"] = 0.1
             desk.running["editor"] = 25  # room for one of them
             await later(home, 120)
@@ -201,10 +201,10 @@ def test_who_is_there_again_is_not_loaded_twice() -> None:
             await later(home, 15)
             del desk.running["game"]
             await later(home, 10)
-            assert home.loop.relief.strangers.why(home_ref("old")) is not None
+            assert home.loop.witnesses.relief.strangers.why(home_ref("old")) is not None
             server.take("old")
             await later(home, 120)
-            assert home.loop.relief.strangers.why(home_ref("old")) is None
+            assert home.loop.witnesses.relief.strangers.why(home_ref("old")) is None
             assert server.loaded == ["new", "old"]
             assert len(home.decisions()) == 1
 

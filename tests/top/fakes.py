@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from collectors.reading import gib
-from supervisor.client import Answer, ClientError
+from supervisor.cli.client import Answer, ClientError
 from supervisor.top.app import Top
 from supervisor.top.look import Look
 from supervisor.top.watch import News, Seen, Watch

@@ -4,7 +4,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets._toast import Toast
 
-from supervisor.client import NoDaemon
+from supervisor.cli.client import NoDaemon
 from supervisor.top.live import Heard
 from supervisor.top.look import Look
 from supervisor.top.watch import Lost
@@ -23,7 +23,7 @@ ESSENTIAL = (
     *("gpu0", "gpu1", "ram", "cannot be read"),
     *("MODEL", "STATE", "SIZE", "IDLE", "KEPT BY", "pinned", "busy 2", "unknown"),
     *("vllm DOWN", "3 waiting", "free memory is below the reserve", "p pin", "q quit"),
-    *("llama3.3:70b", "gemma3:4b", "phi-4", "14m", "28.8 GiB", "evict ollama/gemma3:4b: done"),
+    *("llama3.3:70b", "gemma3:4b", "phi-4", "14m", "28.8 GiB", "unload ollama/gemma3:4b: done"),
 )
 
 

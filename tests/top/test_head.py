@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.client import NoDaemon
+from supervisor.cli.client import NoDaemon
 from supervisor.top import head, words
 from supervisor.top.look import Look
-from tests.canned import ONE, TWO, engine, finding
+from tests.canned import HOLD, ONE, TWO, engine, finding
 from tests.top.fakes import FULL, Row, changed
 
 LOOK = Look()
@@ -109,6 +109,9 @@ def test_the_panel_of_findings_leaves_nothing_out() -> None:
         assert words_ in text
     quiet = changed(findings=[], notes=[])
     assert head.all_findings(quiet, NAMES)[0].plain == "Nothing is wrong."
+    holding = changed(findings=[], now=HOLD["since"], alerts={"holds": [HOLD]})
+    told = "no loads through the gateway while UllageHeadroomGone fires, 1m40s more at most"
+    assert told in head.all_findings(holding, NAMES)[1].plain
 
 
 def test_the_banner_says_what_why_and_what_to_try() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from supervisor.client import NoDaemon, Refused
+from supervisor.cli.client import NoDaemon, Refused
 from supervisor.top import words
 from supervisor.top.panels import Panel, Pick, Question
 from tests.top.fakes import (

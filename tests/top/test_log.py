@@ -5,8 +5,8 @@ from rich.cells import cell_len
 
 from supervisor.top import log
 from supervisor.top.log import Entry, Log, changes, decided, fold, wrapped
-from supervisor.top.look import BAD, Look
-from tests.canned import DONE, ONE, REFUSED, TWO, engine, finding, model
+from supervisor.top.look import BAD, WARNING, Look
+from tests.canned import ALERT, DONE, HOLD, ONE, REFUSED, TWO, engine, finding, model
 from tests.top.fakes import FULL, Row, changed
 
 LOOK = Look()
@@ -21,7 +21,7 @@ def test_a_decision_and_its_outcome_are_told_each_at_its_time() -> None:
     first, second = decided(DONE)
     assert first.text == "d-000012 GPU-1c4e22d9: headroom is gone: unload ollama/gemma3:4b"
     assert second.text == (
-        "evict ollama/gemma3:4b: done, recovered: 4.8 GiB of 4.8 GiB came back, in 0.8s"
+        "unload ollama/gemma3:4b: done, recovered: 4.8 GiB of 4.8 GiB came back, in 0.8 s"
     )
     assert (first.at, second.at) == (1790000000.0, 1790000001.0)
 
@@ -44,6 +44,29 @@ def test_what_gave_too_little_back_is_in_red() -> None:
 
 def test_a_decision_that_is_not_carried_out_says_so() -> None:
     assert "(advise only)" in next(decided({**DONE, "mode": "advise"})).text
+
+
+def heard(**alerts: object) -> Row:
+    return changed(now=HOLD["since"], alerts={"firing": 0, "holds": [], "last": None, **alerts})
+
+
+def test_the_last_alert_is_told_once_and_what_holds_when_it_begins_and_ends() -> None:
+    first = heard(last=ALERT, holds=[HOLD])
+    alert = "alert UllageHeadroomLow fires, make-room on GPU-8f6f1c5e: done (d-7)"
+    hold = "GPU-8f6f1c5e: no loads through the gateway while UllageHeadroomGone fires"
+    assert told(FULL, first) == [alert, f"{hold}, 1m40s more at most"]
+    assert told(first, first) == []
+    assert told(first, heard(last=ALERT)) == [f"no longer: {hold}"]
+    assert told(first, FULL) == [f"no longer: {hold}"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "style"),
+    [("done", ""), ("duplicate", ""), (None, ""), ("disagreed", WARNING), ("failed", BAD)],
+)
+def test_an_alert_that_came_to_nothing_is_seen(outcome: str | None, style: str) -> None:
+    (change,) = changes(FULL, heard(last={**ALERT, "outcome": outcome}), NAMES)
+    assert change.style == style
 
 
 def test_changes_between_two_looks_are_told() -> None:
@@ -81,7 +104,7 @@ def test_outcomes_that_come_later_stand_in_their_place_and_nothing_twice() -> No
     kept.say(1790000000.5, "in between")
     kept.decide([{**DONE, "outcomes": []}])
     kept.decide([DONE])
-    assert [e.text.split()[0] for e in kept.entries] == ["d-000012", "in", "evict"]
+    assert [e.text.split()[0] for e in kept.entries] == ["d-000012", "in", "unload"]
 
 
 def test_what_a_decision_did_is_not_told_twice_and_what_others_did_is() -> None:

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 import pyte
 import pytest
 
+from supervisor.alerting import Alerting
+from supervisor.config.alerted import AlertsConfig
 from supervisor.demo.clock import Clock
 from supervisor.demo.story import EMBED, OSS, Cast, stage
 from supervisor.web.server import Server, Site
@@ -106,7 +108,10 @@ def beside_a_daemon(story: Callable[[str, Cast], None]) -> None:
     async def run() -> None:
         cast = stage(Clock(FAST))
         async with cast.world:
-            server = Server(Site(cast.world.door, "1.2.3", cast.world.clock()), port=0)
+            door = cast.world.door
+            alerting = Alerting(AlertsConfig(), door)
+            of = Site(door, "1.2.3", alerting, started_at=cast.world.clock())
+            server = Server(of, port=0)
             await server.start()
             try:
                 await cast.ask_for(cast.cellar, EMBED)
@@ -141,7 +146,8 @@ def test_pools_are_shown_p_pins_u_unloads_and_q_leaves_the_terminal_as_it_was() 
             screen.type("u")
             screen.until(lambda: "Unload press/gpt-oss-20b?" in screen.text)
             screen.type("y")
-            screen.until(lambda: "evict press/gpt-oss-20b: done" in screen.text)
+            screen.until(lambda: "unload press/gpt-oss-20b: done" in screen.text)
+            screen.until(lambda: "gpt-oss-20b" not in screen.row("gpu0"))  # the lists are new, too
             screen.type("e")
             screen.until(lambda: "Why is cellar/nomic-embed where it is?" in screen.text)
             screen.type("q")  # closes the panel

@@ -25,7 +25,7 @@ def test_without_a_terminal_another_command_is_named() -> None:
 
 
 def test_without_a_daemon_no_screen_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("supervisor.top_cli.on_a_terminal", lambda: True)
+    monkeypatch.setattr("supervisor.cli.top.on_a_terminal", lambda: True)
     with nobody_at() as address:
         found = ullage("top", "--url", address)
     assert found.exit_code == 4
@@ -34,5 +34,5 @@ def test_without_a_daemon_no_screen_is_opened(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_textual_is_loaded_by_nobody_who_does_not_open_it() -> None:
-    code = "import sys, supervisor.top_cli; sys.exit('textual' in sys.modules)"
+    code = "import sys, supervisor.cli.top; sys.exit('textual' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.client import Client, ClientError, NoDaemon
+from supervisor.cli.client import Client, ClientError, NoDaemon
 from supervisor.top.stream import NoEvents, kinds
 from supervisor.top.watch import MORE, Lost, News, Seen, Watch
 from tests.canned import BUSY, DONE, nobody_at, running

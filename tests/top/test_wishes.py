@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.client import Client, NoDaemon, Refused
+from supervisor.cli.client import Client, NoDaemon, Refused
 from supervisor.top.wishes import ADVICE, Wishes, patient, trouble
 from tests.canned import DONE, REFUSED, running
 from tests.top.fakes import FakeClient

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from collectors.reading import Seconds, gib
-from supervisor.config import load
+from supervisor.config.config import load
 from supervisor.core.snapshot import Resident
 from supervisor.doctor import Advice
 from supervisor.door import Door

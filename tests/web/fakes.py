@@ -20,6 +20,7 @@ from collectors.reading import (
     Incident,
     Level,
     MemoryPool,
+    PoolId,
     PoolKind,
     Pressure,
     Remedy,
@@ -27,9 +28,13 @@ from collectors.reading import (
     Tier,
     gib,
 )
+from supervisor.alerting import Alerting
+from supervisor.config.alerted import AlertsConfig
+from supervisor.config.gated import GatewayConfig, TokenConfig
 from supervisor.core.policy import Amount, Policy, PoolPolicy
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import (
+    EngineState,
     Foreign,
     Installed,
     Mapped,
@@ -42,20 +47,21 @@ from supervisor.core.snapshot import (
 from supervisor.door import Door
 from supervisor.events import Tick
 from supervisor.executor import Executor
-from supervisor.gated import GatewayConfig, TokenConfig
+from supervisor.feed import Feed
 from supervisor.gateway.counts import Counts
 from supervisor.gateway.shown import Shown
 from supervisor.gateway.tokens import Tokens
-from supervisor.journal import Journal
+from supervisor.journal.journal import Journal
 from supervisor.loop import Loop
 from supervisor.sources import SourceHealth
+from supervisor.web.callers import Callers
 from supervisor.web.server import Site, application
 from tests.builders import engine, ref, resident
 
 from .checked import Checked
 
 NOW, EPOCH = 1000.0, 1_790_000_000.0
-GPU = "GPU-5a1e"
+GPU = PoolId("GPU-5a1e")
 URL = "http://127.0.0.1:8552"
 
 
@@ -90,9 +96,12 @@ class World:
         lost = resident("phi", 0, pool=GPU, engine="llamacpp")
         self.residents = [small, large, replace(lost, in_flight=None, idle_for=Seconds(60))]
         self.installed = [Installed(ref("gemma3:4b"), gib(3)), Installed(ref("unheard-of"))]
-        self.engines = (engine("ollama"), engine("llamacpp", fault="GET /models: refused"))
+        self.engines: tuple[EngineState, ...] = (
+            engine("ollama"),
+            engine("llamacpp", fault="GET /models: refused"),
+        )
         self.foreign = (Foreign(GPU, 99, "blender", gib(2)),)
-        self.blind: dict[str, str] = {}
+        self.blind: dict[PoolId, str] = {}
         self.deaf = False  # engines answer, and do nothing
         self.sources = FakeSources()
         self.health = {
@@ -116,7 +125,7 @@ class World:
         return self.snapshot(reservations=extra.get("reservations", ()))
 
     def snapshot(self, **extra: Any) -> Snapshot:
-        taken = sum(r.holds(GPU) for r in self.residents) + gib(2.5)  # half a GiB is nobody's
+        taken = sum((r.holds(GPU) for r in self.residents), gib(2.5))  # half a GiB is nobody's
         vram = MemoryPool(GPU, PoolKind.DEDICATED, gib(24), Bytes(gib(24) - taken), gib(0.5))
         ram = MemoryPool(
             RAM, PoolKind.HOST, gib(64), gib(50), device_limit=gib(60), device_used=gib(10)
@@ -220,13 +229,16 @@ class FakeLive:
     def connections(self) -> dict[str, int]:
         return {"clients": 3, "engines": 1, "idle": 1}
 
+    def traces(self) -> tuple[int, int]:
+        return 12, 3
+
 
 def gateway(live: FakeLive | None = None) -> Shown:
     """One that has answered a request, and refused one."""
     config = GatewayConfig(tokens=(TokenConfig("laptop", b"", models=("nothing",)),))
     tokens = Tokens(config.tokens, clock=lambda: NOW, wall=lambda: EPOCH)
     counts = Counts()
-    counts.answered(ref("qwen3:8b"), "openai", 200, 0.2, 3.5, 4096)
+    counts.answered(ref("qwen3:8b"), "openai", 200, 0.2, 3.5, 4096, 0.4)
     counts.refused("full")
     counts.held(ref("qwen3:8b"), 4.0)
     return Shown(config, counts, tokens, live or FakeLive(), lambda: NOW, lambda: EPOCH)
@@ -241,8 +253,9 @@ async def at_once(_: float) -> None:
     await asyncio.sleep(0)
 
 
-def site(world: World, mode: Mode = Mode.ENFORCE, **rest: Any) -> Site:
+def site(world: World, mode: Mode = Mode.ENFORCE, token: str | None = None, **rest: Any) -> Site:
     """The real loop and door over `world`; nothing runs yet."""
+    rest.setdefault("callers", Callers(lambda: token))
     engines: Any = {e.id: world.engine(e.id) for e in world.engines}
     sampler: Any = world
     executor = Executor(world.sample, engines, mode, sleep=at_once, clock=lambda: NOW)
@@ -258,7 +271,10 @@ def site(world: World, mode: Mode = Mode.ENFORCE, **rest: Any) -> Site:
     )
     xid = Incident(GPU, "xid", 31, Remedy.RESTART, "Xid 31: a page fault of the GPU", Seconds(NOW))
     loop.alarms.hear(xid)
-    return Site(Door(loop, sleep=at_once), "1.2.3", NOW - 77, **rest)
+    door = Door(loop, sleep=at_once)
+    feed = rest.setdefault("feed", Feed())
+    rest.setdefault("alerting", Alerting(AlertsConfig(), door, feed))
+    return Site(door, "1.2.3", started_at=NOW - 77, **rest)
 
 
 def client(of: Site, peer: tuple[str, int] = ("127.0.0.1", 5), url: str = URL) -> httpx.AsyncClient:
@@ -298,11 +314,11 @@ def play(story: Story, world: World | None = None, mode: Mode = Mode.ENFORCE) ->
     return asyncio.run(run())
 
 
-def get(path: str, world: World | None = None, **rest: Any) -> httpx.Response:
+def get(path: str, world: World | None = None, **rest: Any) -> Any:
     return play(lambda http: http.get(path, **rest), world)
 
 
-def post(path: str, body: Any, world: World | None = None, **rest: Any) -> httpx.Response:
+def post(path: str, body: Any, world: World | None = None, **rest: Any) -> Any:
     return play(lambda http: http.post(API + path, json=body), world, **rest)
 
 

@@ -8,15 +8,24 @@ from typing import Any
 
 import pytest
 
+from supervisor.accounts import PEER, Peer
 from supervisor.hosts import LOOPBACK, host_of
+from supervisor.web.callers import Callers
 from supervisor.web.guard import HEADERS, Guard, Rules, rules
+from supervisor.web.operations import Needs
 from supervisor.web.problems import Json
+from supervisor.web.table import operations
+from tests.web.fakes import World, site
 
 US, STRANGER, UNIX = ("127.0.0.1", 5), ("192.0.2.7", 5), None
 HERE = ("127.0.0.1", 8552)
 TOKEN = "a-token-of-some-length"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 JSON = {"content-type": "application/json"}
+
+
+NEEDS = Needs(operations(site(World())))
+KEPT = Rules(callers=Callers(lambda: TOKEN), needs=NEEDS)
 
 
 class Reply:
@@ -42,6 +51,7 @@ def ask(
     chunks: tuple[bytes, ...] = (b"{}",),
     app: Any = echo,
     stalls: bool = False,
+    peer: Peer | None = None,
 ) -> Reply:
     """One request through the guard. `stalls`: the body's end never comes."""
     given = list(headers.items()) if isinstance(headers, dict) else list(headers or [])
@@ -55,6 +65,7 @@ def ask(
         "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in given],
         "client": client,
         "server": server,
+        PEER: peer,
     }
     waiting = list(chunks)
     sent: list[dict[str, Any]] = []
@@ -86,7 +97,7 @@ def ask(
     ],
 )
 def test_we_answer_to_our_own_names(host):
-    allowed = rules("127.0.0.1", ["Box.lan"], None)
+    allowed = rules("127.0.0.1", ["Box.lan"], Callers())
     assert ask(headers={"host": host}, rules=allowed).status == 200
 
 
@@ -125,8 +136,8 @@ def test_a_request_names_exactly_one_host(hosts):
 
 
 def test_where_we_listen_is_a_name_of_ours():
-    assert rules("192.0.2.1", (), None).hosts == LOOPBACK | {"192.0.2.1"}
-    assert host_of("[FE80::1]:80") in rules("fe80::1", (), None).hosts
+    assert rules("192.0.2.1", (), Callers()).hosts == LOOPBACK | {"192.0.2.1"}
+    assert host_of("[FE80::1]:80") in rules("fe80::1", (), Callers()).hosts
 
 
 @pytest.mark.parametrize(
@@ -140,6 +151,8 @@ def test_where_we_listen_is_a_name_of_ours():
         ({"origin": "http://127.0.0.1:9999"}, 403),
         ({"origin": "http://127.0.0.1:8552.evil.example"}, 403),
         ({"origin": ""}, 403),
+        ({"origin": "http://[::1"}, 403),
+        ({"origin": "http://127.0.0.1:8552@evil.example"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),
         ({"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1:8552"}, 403),
@@ -151,14 +164,14 @@ def test_a_page_of_another_site_changes_nothing(headers, status):
 
 def test_another_sites_page_is_refused_even_with_the_token():
     headers = {**JSON, **BEARER, "origin": "http://evil.example"}
-    assert ask("POST", headers=headers, rules=Rules(token=TOKEN)).status == 403
+    assert ask("POST", headers=headers, rules=KEPT).status == 403
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "QUERY", "MKCOL"])
 def test_every_method_that_is_not_known_to_be_harmless_counts_as_a_change(method):
     assert ask(method, headers={"origin": "http://evil.example"}).status == 403
     assert ask(method, client=STRANGER).status == 403
-    assert ask(method, rules=Rules(token=TOKEN)).status == 401
+    assert ask(method, rules=KEPT).status == 401
 
 
 @pytest.mark.parametrize(
@@ -177,14 +190,14 @@ def test_every_method_that_is_not_known_to_be_harmless_counts_as_a_change(method
 )
 def test_where_there_is_a_token_everything_needs_it(headers, status):
     for client, path in product([US, STRANGER], ["/api/v1/state", "/metrics", "/plain"]):
-        reply = ask(path=path, headers=headers, client=client, rules=Rules(token=TOKEN))
+        reply = ask(path=path, headers=headers, client=client, rules=KEPT)
         assert reply.status == status, (client, path)
         assert ("www-authenticate" in reply.headers) == (status == 401), (client, path)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_whether_we_live_may_be_asked_without_a_token(path):
-    assert ask(path=path, client=STRANGER, rules=Rules(token=TOKEN)).status == 200
+    assert ask(path=path, client=STRANGER, rules=KEPT).status == 200
 
 
 @pytest.mark.parametrize(
@@ -208,8 +221,13 @@ def test_without_a_token_only_this_machine_changes_things(client, status):
     assert ask("GET", client=client).status == 200
 
 
-def test_whoever_may_open_the_socket_file_needs_no_token():
-    inside = {"client": UNIX, "server": ("/run/ullage.sock", None), "rules": Rules(token=TOKEN)}
+def test_whoever_the_socket_is_for_needs_no_token():
+    inside = {
+        "client": UNIX,
+        "server": ("/run/ullage.sock", None),
+        "peer": Peer(0),
+        "rules": KEPT,
+    }
     assert ask("POST", headers=JSON, **inside).status == 200
     assert ask("POST", headers={**JSON, "host": "evil.example"}, **inside).status == 421
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from collectors.reading import gib
+from supervisor.journal.journal import Journal
 from supervisor.web.page import page
-from tests.web.fakes import API, EPOCH, GPU, Story, World, play
+from tests.journals import Disk, query
+from tests.web.fakes import API, EPOCH, GPU, Story, World, play, running, site
 
+KEPT = "SELECT key FROM shelves WHERE shelf = 'leases'"
 QWEN = "ollama/qwen3:8b"  # is loaded, and idle
 LLAMA = "ollama/llama3:70b"  # is loaded, and busy
 GEMMA = "ollama/gemma3:4b"  # is installed
@@ -89,7 +94,7 @@ def test_an_unload_of_what_is_in_use_is_accepted_and_shown_until_a_pin_takes_it_
         why = (await http.get(f"{API}/why", params={"model": "llama3:70b"})).json()
         assert any("is leaving (contexts=1)" in line for line in why["sentences"])
         metrics = (await http.get("/metrics")).text
-        assert 'ullage_models{engine="ollama",status="leaving"} 1.0' in metrics
+        assert 'ullage_models{engine="ollama",status="leaving"} 1' in metrics
         await http.post(f"{API}/pin", json={"model": "llama3:70b", "for": "2h"})
         now = await state(http)
         assert (now["leaving"], now["pins"], now["pins_end"]) == (
@@ -133,7 +138,7 @@ def test_bytes_are_reserved_shown_renewed_and_given_back() -> None:
         now = next(p for p in (await state(http))["pools"] if p["id"] == GPU)
         assert (now["promised"], now["headroom"]) == (gib(3), gib(2.5))
         metrics = (await http.get("/metrics")).text
-        assert f'ullage_job_reserved_bytes{{pool="{GPU}"}} 3.221225472e+09' in metrics
+        assert f'ullage_job_reserved_bytes{{pool="{GPU}"}} 3.221225472e+09\n' in metrics
         at = f"{API}/reservations/{row['id']}"
         renewed = await http.post(f"{at}/renew", json={"for": "1m", "pids": [100]})
         assert renewed.json()["reservation"]["left"] == 60
@@ -218,3 +223,33 @@ def test_a_machine_that_holds_nothing_says_so() -> None:
     found = play(story, World())
     assert [found[k] for k in ("leases", "reservations", "retention", "leaving")] == [[]] * 4
     assert "Leases: none." in page(found)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_whoever_is_answered_may_rely_on_it_however_the_daemon_ends(
+    tmp_path: Path, refused: bool
+) -> None:
+    """What was refused too: a lease was written down that is then taken back."""
+
+    async def story() -> None:
+        of, disk = site(World()), Disk()
+        of.loop.journal = Journal(tmp_path / "journal.db", connect=disk.connect)
+        of.loop.keeping.leases.shelf = of.loop.journal.shelves["leases"]
+        async with running(of) as http:
+            body = {"model": "qwen3:8b", "client": "agent", "ttl": "5m"}
+            lease = (await http.post(f"{API}/leases", json=body)).json()["lease"]["id"]
+            assert query(tmp_path / "journal.db", KEPT) == [(lease,)]
+            disk.gate.clear()
+            if refused:
+                asked = http.post(f"{API}/leases", json={"model": "unheard-of"})
+            else:
+                asked = http.delete(f"{API}/leases/{lease}")
+            answered = asyncio.create_task(asked)
+            await asyncio.to_thread(disk.waited.wait, 5)
+            await http.get(f"{API}/leases")  # others are answered meanwhile
+            assert not answered.done()
+            disk.gate.set()
+            assert (await answered).status_code == (409 if refused else 200)
+            assert query(tmp_path / "journal.db", KEPT) == ([(lease,)] if refused else [])
+
+    asyncio.run(story())

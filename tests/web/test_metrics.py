@@ -17,57 +17,20 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from collectors.reading import Health, Seconds, gib
-from supervisor.config import load as read
-from supervisor.core.plan import Evict, Load, Trigger, Why
-from supervisor.core.record import Outcome, Result
-from supervisor.core.snapshot import Reservation, State
-from supervisor.core.verdict import Judgement, Verdict
-from supervisor.core.watch import Kind, Severity, watch
-from supervisor.overrides import Overrides
-from supervisor.reloading import Reloading
+from supervisor.core.plan import Trigger
+from supervisor.core.record import Result
+from supervisor.core.snapshot import State
+from supervisor.core.watch import Finding, Kind, Severity, watch
+from supervisor.sources import SourceHealth
 from supervisor.web.hardware import READINGS
 from supervisor.web.metrics import NAMES, OPENMETRICS, PREFIX, Page, markdown_table
-from supervisor.web.server import Site
-from tests.builders import engine, ref, resident, share
+from tests.builders import engine, ref, resident
 
-from .fakes import EPOCH, GPU, World, gateway, site
+from .fakes import EPOCH, GPU, NOW, World, gateway, site
+from .measured import samples, seen, text
 
 GOLDEN = Path(__file__).with_name("golden.metrics")
 PROMTOOL = shutil.which("promtool")
-
-
-def seen(world: World) -> Site:
-    """A site whose loop has seen `world`, and done a little."""
-    of = site(world, gateway=gateway())
-    loop = of.loop
-    config = read(None, {}, {}, kinds=frozenset(), places=[])
-    overrides = Overrides(config, loop, loop.journal.shelves["overrides"])
-    of = replace(of, reloading=Reloading(overrides, wall=lambda: EPOCH))
-    loop.reservations = (Reservation(ref("gemma3:4b"), (share(3, GPU),)),)
-    loop.snapshot = world.snapshot(reservations=loop.reservations)
-    loop.findings = watch(loop.snapshot, loop.policy)
-    counts = loop.counts
-    counts.samples, counts.failed_samples, counts.clock_steps, counts.lag = 42, 1, 2, 0.003
-    counts.decisions[Trigger.RELIEF.value] = 1
-    verdict = Judgement(Verdict.RECOVERED, gib(6), gib(6), True)
-    evict = Evict(ref("old"), (share(6, GPU),), Why.MAKES_ROOM)
-    counts.add(
-        Trigger.RELIEF,
-        Outcome("d-1", EPOCH, evict, Result.DONE, took=Seconds(0.7), judgement=verdict),
-    )
-    load = Load(ref("gemma3:4b"), (share(3, GPU),))
-    counts.add(Trigger.DEMAND, Outcome("d-2", EPOCH, load, Result.DONE, took=Seconds(4.5)))
-    return of
-
-
-def text(of: Site, most: int = 500) -> str:
-    return Page(of, most).text()[0].decode()
-
-
-def samples(of: Site, most: int = 500) -> dict[str, float]:
-    """Every line: name and labels to number."""
-    lines = (line for line in text(of, most).splitlines() if not line.startswith("#"))
-    return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines)}
 
 
 def test_the_whole_page_is_as_reviewed():
@@ -79,11 +42,8 @@ def test_the_whole_page_is_as_reviewed():
 
 
 def test_every_name_is_exported_by_a_machine_that_has_everything():
-    exported = {f.name for f in Page(seen(World())).collect()}
-    suffixes = {"counter": "_total", "info": "_info"}
-    assert exported == {
-        PREFIX + row.name.removesuffix(suffixes.get(row.type, "\0")) for row in NAMES
-    }
+    exported = re.findall(r"^# TYPE (\S+) ", text(seen(World())), re.MULTILINE)
+    assert exported == [PREFIX + row.name for row in NAMES]
 
 
 def test_no_series_appears_twice_and_both_formats_can_be_read():
@@ -116,10 +76,10 @@ def _follows_the_rules(row):
     words = set(row.name.split("_"))
     assert not words & {"ms", "mb", "kb", "gb", "milliseconds", "percent", "gauge", "counter"}
     assert words.isdisjoint({"kilobytes", "minutes", "hours", "celcius", "bits"})
-    assert row.type != "histogram" or row.name.endswith("_seconds")
+    assert row.type != "histogram" or row.name.endswith(("_seconds", "_ratio"))
     assert set(row.labels).isdisjoint({"type", "instance", "job", "le", "quantile", "service"})
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", label) for label in row.labels)
-    assert not words & set(row.labels) - {"engine", "model", "collector"}, (
+    assert not words & set(row.labels) - {"engine", "model", "collector", "watchdog"}, (
         "a label is no part of a name"
     )
     assert row.help[0].isupper() or row.help[0].isdigit()
@@ -157,7 +117,7 @@ def test_a_pool_that_cannot_be_read_has_no_numbers():
     found = samples(of)
     memory = [k for k in found if k.startswith(("ullage_memory", "ullage_pressure")) and GPU in k]
     assert memory == []
-    assert found['ullage_findings{kind="blind"}'] == 1
+    assert found[f'ullage_findings{{engine="",kind="blind",pool="{GPU}"}}'] == 1
 
 
 def test_before_the_first_sample_there_is_still_a_page():
@@ -177,7 +137,7 @@ def test_what_may_happen_is_there_as_zero():
                 assert f"ullage_evictions_total{{{labels}}}" in found
         assert f'ullage_eviction_duration_seconds_bucket{{engine="{name}",le="+Inf"}}' in found
     for kind in Kind:
-        assert f'ullage_findings{{kind="{kind.value}"}}' in found
+        assert f'ullage_findings{{engine="",kind="{kind.value}",pool=""}}' in found
     for trigger in Trigger:
         assert f'ullage_decisions_total{{trigger="{trigger.value}"}}' in found
 
@@ -193,6 +153,33 @@ def test_owners_add_up_to_what_is_used_and_a_shared_file_counts_once():
         assert sum(owned) == used
     assert found[f'ullage_memory_attributed_bytes{{owner="_external",pool="{GPU}"}}'] == gib(2)
     assert found[f'ullage_memory_unattributed_bytes{{kind="vram",pool="{GPU}"}}'] == gib(0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "model", "engine", "pool"),
+    [
+        (Kind.STUCK, "ollama/qwen3:8b", ref("qwen3:8b"), "ollama", ""),
+        (Kind.ENGINE_DOWN, "llamacpp", None, "llamacpp", ""),
+        (Kind.BLIND, GPU, None, "", GPU),
+        (Kind.FOREIGN, "ram", None, "", "ram"),
+        (Kind.DEVICE, GPU, None, "", GPU),
+        (Kind.DEVICE, "GPU-that-is-gone", None, "", ""),
+        (Kind.SETTINGS, "limits.host", None, "", ""),
+        (Kind.OVER_LIMIT, "ram", None, "", ""),
+    ],
+)
+def test_a_finding_says_which_engine_or_pool_it_is_about(kind, subject, model, engine, pool):
+    of = seen(World())
+    of.loop.findings = (
+        Finding(kind, subject, Seconds(0), Severity.WARNING, "", ref=model),
+        Finding(Kind.IDLE, "ollama/a", Seconds(0), Severity.INFO, "", ref=ref("a")),
+        Finding(Kind.IDLE, "ollama/b", Seconds(0), Severity.INFO, "", ref=ref("b")),
+    )
+    found = {k: v for k, v in samples(of).items() if k.startswith("ullage_findings") and v}
+    assert found == {
+        f'ullage_findings{{engine="{engine}",kind="{kind.value}",pool="{pool}"}}': 1,
+        'ullage_findings{engine="ollama",kind="idle",pool=""}': 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -224,8 +211,18 @@ def test_beyond_the_limit_the_smaller_models_are_added_up():
     assert found[others] == 5
 
 
-@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "ü🜏", "", "x" * 5000, "\ud800", "\x00"])
-def test_a_model_may_have_any_name(name):
+LONG = "x" * 187 + "~c59d3c0480cc"  # and so much of its hash
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *((n, n) for n in ('a"b', "a\\b", "a\nb", "ü🜏", "", "x" * 200, "\x00", "\r\n")),
+        ("x" * 5000, LONG),
+        ("\ud800", "?~91a681b99855"),
+    ],
+)
+def test_a_model_may_have_any_name(name, told):
     world = World()
     world.hold(resident(name, 1, pool=GPU))
     page = text(seen(world))
@@ -235,7 +232,7 @@ def test_a_model_may_have_any_name(name):
         for s in f.samples
         if s.name == "ullage_model_memory_bytes"
     ]
-    assert models == [name.encode("utf-8", "replace").decode()]
+    assert models == [told]
 
 
 def test_times_are_unix_times():
@@ -273,7 +270,8 @@ def test_an_engine_that_left_keeps_its_counts():
     of = seen(World())
     of.loop.snapshot = replace(of.loop.snapshot, engines=(engine("llamacpp"),))
     found = samples(of)
-    assert found['ullage_eviction_reclaimed_bytes_total{engine="ollama"}'] == gib(6)
+    labels = 'engine="ollama",trigger="relief"'
+    assert found[f"ullage_eviction_reclaimed_bytes_total{{{labels}}}"] == gib(6)
 
 
 def test_fifty_models_are_rendered_before_anybody_notices():
@@ -319,3 +317,36 @@ def test_a_device_that_is_not_slowed_says_so():
     of.loop.snapshot = replace(world.snapshot(), health=calm)
     found = {k: v for k, v in samples(of).items() if k.startswith("ullage_device_throttled")}
     assert found == {f'ullage_device_throttled{{pool="{GPU}",reason="",uuid="{GPU}"}}': 0}
+
+
+def test_how_old_the_word_of_each_source_is_stands_there():
+    world = World()
+    world.health["processes"] = SourceHealth(Seconds(NOW - 4), Seconds(0.2), "slow", 2)
+    world.health["engine gone"] = SourceHealth(Seconds(NOW), Seconds(1))
+    found = samples(seen(world))
+    success, engines = (
+        f"ullage_{n}_last_success_timestamp_seconds" for n in ("collector", "engine")
+    )
+    assert found[f'{success}{{collector="processes"}}'] == EPOCH - 4
+    assert found['ullage_collector_errors_total{collector="processes"}'] == 2
+    assert found[f'{engines}{{engine="ollama"}}'] == EPOCH
+    assert f'{engines}{{engine="llamacpp"}}' not in found  # it never answered
+    assert found['ullage_engine_probe_failures_total{engine="llamacpp"}'] == 7
+    assert not [key for key in found if 'engine="gone"' in key]
+
+
+def test_alerts_are_counted_by_what_became_of_them():
+    found = samples(seen(World()))
+    assert found['ullage_alerts_total{outcome="done"}'] == 2
+    assert found['ullage_alerts_total{outcome="failed"}'] == 0
+    assert found['ullage_alert_actions_total{action="evict",outcome="done"}'] == 2
+    assert found['ullage_alert_holds{action="pin"}'] == 2
+    assert found["ullage_alert_last_timestamp_seconds"] == EPOCH - 30
+
+
+def test_an_alert_that_was_never_received_has_no_time():
+    of = seen(World())
+    of.alerting.received_at = None
+    found = samples(of)
+    assert "ullage_alert_last_timestamp_seconds" not in found
+    assert 'ullage_alert_holds{action="pause"}' in found

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from supervisor.config.entrusted import FORCE, FREE, GATEWAY, METRICS, READ, SCOPES
 from supervisor.web.bodies import Wish
 from supervisor.web.openapi import document
 from supervisor.web.operations import Call, Operation, routes_of
@@ -96,7 +97,25 @@ def test_every_wish_may_be_in_the_background(described: Any) -> None:
 
 def test_the_description_names_the_token_and_what_is_free_of_it(described: Any) -> None:
     assert described["paths"]["/healthz"]["get"]["security"] == []
-    assert "security" not in described["paths"][f"{API}/state"]["get"]
+    told = described["components"]["securitySchemes"]["token"]["description"]
+    for operation in operations(site(World())):
+        path = described["paths"][operation.path.replace(":path", "")]
+        security = path[operation.method.lower()]["security"]
+        if operation.scope == FREE:
+            assert security == []
+        else:
+            assert security == [{"token": [operation.scope]}, {}]
+            assert f"`{operation.scope}`: " in told
+
+
+def test_every_operation_has_a_scope_that_a_token_can_have() -> None:
+    for operation in operations(site(World())):
+        assert operation.scope in (FREE, *SCOPES), operation.id
+        assert operation.scope not in (GATEWAY, FORCE), operation.id
+        if operation.scope in (FREE, READ, METRICS):  # what only looks changes nothing
+            assert operation.method == "GET" or operation.path == f"{API}/plan", operation.id
+    with pytest.raises(TypeError, match="scope"):
+        Operation("GET", "/x", None, "without", dict)  # type: ignore[call-arg,arg-type]
 
 
 def test_no_operation_forgets_the_token() -> None:
@@ -128,7 +147,7 @@ def test_a_path_has_each_method_once_and_says_which_there_are() -> None:
     async def answer(_: Call[Any, Any]) -> Any:
         raise NotImplementedError
 
-    one = Operation("GET", "/x", answer, "x", dict)
+    one = Operation("GET", "/x", answer, "x", dict, scope=READ)
     with pytest.raises(ValueError, match="GET /x is there twice"):
         routes_of([one, one])
     for path, allowed in (("settings/mode", {"GET", "HEAD", "PUT", "DELETE"}), ("pin", {"POST"})):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import resident
 
-from .fakes import API, GPU, World, early, play, post
+from .fakes import API, GPU, World, early, get, play, post
 
 
 @pytest.mark.parametrize(
@@ -121,3 +121,19 @@ def test_a_head_of_a_page_is_like_its_get():
     head, whole = play(story)
     assert head.status_code == 200
     assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+def test_of_very_many_mistakes_the_first_are_told_and_how_many_more():
+    reply = post("/evict", {f"k{i}{'x' * 600}": 1 for i in range(1000)})
+    errors = reply.json()["errors"]
+    assert (reply.status_code, errors[-1]) == (422, "and 950 more")
+    assert (len(errors), max(map(len, errors))) == (51, 500)
+    reply = get(f"{API}/state?" + "&".join(f"k{i}" + "=1" for i in range(1000)))
+    assert (reply.status_code, reply.json()["errors"][-1]) == (422, "and 950 more")
+    assert len(reply.json()["errors"]) == 51
+
+
+def test_a_body_of_very_many_members_is_not_looked_at_one_by_one():
+    reply = post("/evict", {f"k{i}": 1 for i in range(70_000)})
+    assert reply.status_code == 422
+    assert reply.json()["errors"] == ["it has more than 65536 members"]

@@ -138,6 +138,7 @@ UNCLEAN = {
     "two CL": HEAD + "Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
     "+CL": HEAD + "Content-Length: +5\r\n\r\nhello",
     "identity": HEAD + "Transfer-Encoding: identity\r\n\r\n",
+    "proxy": "GET http://evil.example/healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     "folded": HEAD + " folded: 1\r\n\r\n",
     "space": HEAD + "Bad Name: 1\r\n\r\n",
     "nul": HEAD + "X-Nul: \0\r\n\r\n",

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from supervisor.config import load
+from supervisor.config.config import load
 from supervisor.core.policy import Policy, Switch
 from supervisor.overrides import Overrides
 from tests.builders import resident

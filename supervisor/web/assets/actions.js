@@ -3,6 +3,7 @@
 import { Away, Problem, get, post, query, remove } from "./api.js";
 import { confirmDialog, readDialog } from "./dialogs.js";
 import { h } from "./dom.js";
+import { denial } from "./may.js";
 import { bytes, duration, moment, shown } from "./words.js";
 
 const STAYS = 8000; // milliseconds of a good word; what went wrong stays until it is read
@@ -38,6 +39,13 @@ export async function attempt(what, doing, told = null) {
   }
 }
 
+/** Is it more than whoever looks here may do? Then that is said; keys come here past the buttons. */
+function denied(scope = "operate") {
+  const why = denial(scope);
+  if (why !== null) say(why, { bad: true });
+  return why !== null;
+}
+
 /** The words of a wish that was carried out, or not. */
 function sayWish(what, answer) {
   if (answer === null) return;
@@ -48,6 +56,7 @@ function sayWish(what, answer) {
 
 /** In the background: a page that is closed takes nothing back, and no connection waits with it. */
 async function wish(what, path, body) {
+  if (denied()) return;
   const note = say(`${what}…`, { stays: true });
   const done = await attempt(what, async () => {
     const { operation } = await post(path, { ...body, background: true });
@@ -80,6 +89,7 @@ async function planned(body) {
 }
 
 export async function unload(model) {
+  if (denied()) return;
   const name = shown(model.name);
   const lines = (async () => {
     const holds = `It holds ${bytes(model.size)}.`;
@@ -93,6 +103,7 @@ export async function unload(model) {
 }
 
 export async function load(model) {
+  if (denied()) return;
   const name = shown(model.name);
   const plan = await attempt(`Load ${name}`, () => planned({ load: model.name }));
   if (plan === null) return;
@@ -108,11 +119,13 @@ export const sleep = (model) => wish(`Let ${shown(model.name)} sleep`, "sleep", 
 export const wake = (model) => wish(`Wake ${shown(model.name)}`, "wake", { model: model.name });
 
 export async function pin(model) {
+  if (denied()) return;
   const name = shown(model.name);
   await attempt(`Pin ${name}`, () => post("pin", { model: model.name }), () => `${name} is pinned: it stays until it is unpinned.`);
 }
 
 export async function unpin(model) {
+  if (denied()) return;
   const name = shown(model.name);
   await attempt(`Unpin ${name}`, () => post("unpin", { model: model.name }), () => `${name} is not pinned any more.`);
 }
@@ -138,6 +151,7 @@ async function reasons(name) {
 }
 
 export async function pause(isPaused) {
+  if (denied()) return;
   if (isPaused) {
     await attempt("Resume", () => remove("pause"), () => "Ullage acts on its own account again.");
     return;
@@ -149,6 +163,7 @@ export async function pause(isPaused) {
 
 /** `drained` as the state tells it, of this engine or, with engine null, of all; null: it is not. */
 export async function drain(engine, drained) {
+  if (denied()) return;
   const id = shown(engine.id);
   if (drained !== null) {
     const who = drained.engine === null ? "every engine" : id;
@@ -162,12 +177,14 @@ export async function drain(engine, drained) {
 }
 
 export async function endLease(lease) {
+  if (denied()) return;
   const lines = [`${shown(lease.client)} holds ${shown(lease.model)} for another ${duration(lease.left)}.`];
   if ((await confirmDialog("End this lease?", lines, "End it")) === null) return;
   await attempt("End the lease", () => remove(`leases/${encodeURIComponent(lease.id)}`), () => `The lease on ${shown(lease.model)} has ended.`);
 }
 
 export async function endReservation(job) {
+  if (denied()) return;
   const lines = [`${shown(job.client)} keeps ${bytes(job.size)} for another ${duration(job.left)}.`];
   if ((await confirmDialog("End this reservation?", lines, "End it")) === null) return;
   await attempt("End the reservation", () => remove(`reservations/${encodeURIComponent(job.id)}`), () => `The reservation of ${bytes(job.size)} has ended.`);

@@ -58,6 +58,11 @@ async function freshToken(refused) {
   return given;
 }
 
+/** Is the token good, and not even for a look? It is of some program, typed here by mistake. */
+async function isOfAnother(response, used) {
+  return response.status === 403 && used !== null && (await json(response.clone()))?.needs === "read";
+}
+
 /** A response, whatever its status but 401. Raises Away, or Problem where no token is given. */
 export async function open(path, { method = "GET", body, headers = {}, signal } = {}) {
   for (;;) {
@@ -79,9 +84,9 @@ export async function open(path, { method = "GET", body, headers = {}, signal } 
       if (signal?.aborted) throw error;
       throw new Away();
     }
-    if (response.status !== 401) return response;
+    if (response.status !== 401 && !(await isOfAnother(response, used))) return response;
     if ((await freshToken(used)) === null) {
-      throw new Problem(401, await json(response));
+      throw new Problem(response.status, await json(response));
     }
   }
 }

@@ -16,7 +16,7 @@ export function claims(store) {
   function row() {
     const cells = COLUMNS.map(([title, kind]) => cell(title, kind));
     let now = null;
-    const button = h("button", { type: "button", click: () => now.end(now.claim) }, "End");
+    const button = h("button", { type: "button", "data-needs": "operate", click: () => now.end(now.claim) }, "End");
     cells[3].append(button);
     return {
       element: h("tr", { role: "row" }, ...cells),

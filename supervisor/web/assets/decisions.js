@@ -1,66 +1,43 @@
 // What was decided, and why: the latest first. Each opens to its sentences.
 
-import { Problem, get, query } from "./api.js";
+import { get, query } from "./api.js";
 import { attribute, h, keyed, text } from "./dom.js";
+import { latest } from "./latest.js";
 import { bytes, moment, shown, some } from "./words.js";
 
 const PAGE = 15;
-const SOON = 300; // milliseconds: an action has several outcomes at once
 const TELLING = new Set(["decision", "outcome", "reset", "connected"]);
 const SIGNS = { done: "✓", refused: "–", failed: "✕", waiting: "…", nothing: "·", wish: "?" };
 
 export function decisions(store) {
   const root = document.getElementById("decisions");
-  const list = h("ol", { class: "decisions" });
-  const none = h("p", { class: "quiet" }, "Nothing has been decided yet.");
-  const older = h("button", { type: "button", click: () => more() }, "Older ones");
-  const trouble = h("p", { class: "wrong", hidden: true });
-  none.hidden = older.hidden = true;
-  root.append(trouble, list, none, older);
+  const list = latest({
+    empty: "Nothing has been decided yet.",
+    telling: TELLING,
+    row,
+    read: () => read(),
+    more: () => read(found.at(-1)?.id ?? null),
+  });
+  root.append(...list.elements);
   let found = [];
-  let due = null;
-  let polled = null;
 
   async function read(before = null) {
-    due = null;
-    try {
-      const { decisions: rows, next } = await get(query("decisions", { limit: PAGE, before }));
-      const known = new Set(rows.map((r) => r.id));
-      const kept = found.filter((r) => !known.has(r.id));
-      // Were more decided than a page holds since we looked, what is older would leave a gap.
-      const joined = before !== null || next === null || found.some((r) => known.has(r.id));
-      found = before === null ? [...rows, ...(joined ? kept : [])] : [...found, ...rows];
-      if (before !== null || !joined || !kept.length) older.hidden = next === null;
-      trouble.hidden = true;
-      draw();
-    } catch (error) {
-      if (!(error instanceof Problem) || error.status === 401) return; // the banner says it
-      trouble.hidden = false;
-      text(trouble, error.message);
-    }
-  }
-
-  const more = () => read(found.at(-1)?.id ?? null);
-
-  function draw() {
-    none.hidden = found.length > 0;
-    keyed(list, found, (d) => d.id, row);
-  }
-
-  function later() {
-    due ??= setTimeout(() => read(), SOON);
+    const { decisions: rows, next } = await get(query("decisions", { limit: PAGE, before }));
+    const known = new Set(rows.map((r) => r.id));
+    const kept = found.filter((r) => !known.has(r.id));
+    // Were more decided than a page holds since we looked, what is older would leave a gap.
+    const joined = before !== null || next === null || found.some((r) => known.has(r.id));
+    found = before === null ? [...rows, ...(joined ? kept : [])] : [...found, ...rows];
+    if (before !== null || !joined || !kept.length) list.offer(next !== null);
+    list.draw(found);
   }
 
   return {
-    heard(kind) {
-      if (TELLING.has(kind)) later();
-    },
+    heard: list.heard,
     render(state) {
       // Where no events are told, the runs under way say when to look.
       if (store.standing !== "polling") return;
-      const now = JSON.stringify([state.running, state.models.map((m) => [m.name, m.status])]);
-      if (now !== polled) later();
-      polled = now;
+      list.polled(JSON.stringify([state.running, state.models.map((m) => [m.name, m.status])]));
     },
   };
 }
@@ -77,7 +54,7 @@ function result(decision) {
 }
 
 const WORDS = { done: "done", refused: "not all of it", failed: "failed", waiting: "under way", nothing: "nothing to do", wish: "only said" };
-const VERBS = { evict: "unload", load: "load", cancel: "end requests of" };
+const VERBS = { evict: "unload", load: "load", cancel: "end the requests of" };
 
 function word(decision, is) {
   if (is !== "refused" || decision.outcomes.some((o) => o.result === "done")) return WORDS[is];

@@ -28,7 +28,7 @@ function row() {
   const fault = h("span", { class: "fault" });
   const address = h("code", {});
   let now = null;
-  const button = h("button", { type: "button", click: () => drain(now.engine, now.drained) });
+  const button = h("button", { type: "button", "data-needs": "operate", click: () => drain(now.engine, now.drained) });
   const contents = [[name, " ", kind], [chip, " ", fault], [address], [button]];
   const cells = contents.map((inner, i) => cell(COLUMNS[i][0], null, ...inner));
   return {

@@ -1,6 +1,7 @@
 // Puts the page together: one state, read anew when something has happened, and shown by each part.
 
 import { say } from "./actions.js";
+import { alerts } from "./alerts.js";
 import { Away, Problem, askForToken, get, hasToken } from "./api.js";
 import { claims } from "./claims.js";
 import { decisions } from "./decisions.js";
@@ -10,6 +11,7 @@ import { findings } from "./findings.js";
 import { header, standing } from "./header.js";
 import { keys } from "./keys.js";
 import { Live } from "./live.js";
+import { learn, mark, refuse } from "./may.js";
 import { models } from "./models.js";
 import { pools } from "./pools.js";
 import { queue } from "./queue.js";
@@ -20,7 +22,7 @@ import { shown } from "./words.js";
 const SOON = 200; // milliseconds: what happens together is read once
 const OFTEN = 30_000; // what no event tells, such as what strangers hold
 const MOVED = 1 / 200; // of a pool: when so much of it has come or gone, the state is read anew
-const TELLING = new Set(["model", "engine", "decision", "outcome", "finding", "claim", "settings", "config", "reset", "connected"]);
+const TELLING = new Set(["model", "engine", "decision", "outcome", "finding", "claim", "alert", "settings", "config", "reset", "connected"]);
 
 const store = {
   state: null,
@@ -31,10 +33,11 @@ const store = {
 };
 
 askForToken(tokenDialog);
+refuse((why) => say(why, { bad: true }));
 const live = new Live(heard, (is, more) => banner.show(is, more));
 const banner = standing(store, live);
 const table = models(store);
-const parts = [header(store), findings(store), pools(store), timeline(store), table, queue(store), decisions(store), engines(store), claims(store), settings(store)];
+const parts = [header(store), findings(store), pools(store), timeline(store), table, queue(store), alerts(store), decisions(store), engines(store), claims(store), settings(store)];
 keys(table);
 
 let due = null;
@@ -47,6 +50,7 @@ function show(state) {
   store.state = state;
   store.readAt = performance.now();
   for (const part of parts) part.render?.(state);
+  mark();
   const main = document.getElementById("main");
   if (main.hasAttribute("aria-busy")) {
     main.removeAttribute("aria-busy");
@@ -81,6 +85,7 @@ function heard(kind, data) {
   if (kind === "state") return show(data);
   if (kind === "sample" && store.state) sampled(data);
   if (TELLING.has(kind)) later();
+  if (kind === "connected" || kind === "config") learn();
   for (const part of parts) part.heard?.(kind, data);
 }
 

@@ -125,9 +125,9 @@ function share(pools) {
 }
 
 function button(act, model) {
-  return ([verb, key]) => {
+  return ([verb, key, first]) => {
     let doing = null;
-    const element = h("button", { type: "button", "aria-keyshortcuts": key, click: () => act(doing, element) }, verb);
+    const element = h("button", { type: "button", "data-needs": first === why ? null : "operate", "aria-keyshortcuts": key, click: () => act(doing, element) }, verb);
     return {
       element,
       update(action) {

@@ -3,6 +3,7 @@
 import { say } from "./actions.js";
 import { Away, get, put, remove } from "./api.js";
 import { attribute, cell, h, keyed, table, text } from "./dom.js";
+import { mark } from "./may.js";
 import { count, shown } from "./words.js";
 
 const COLUMNS = [["Key"], ["Value"], ["Source"], ["Actions"]];
@@ -46,6 +47,7 @@ export function settings(store) {
     const fits = (r) => `${r.key} ${r.value} ${r.source}`.toLowerCase().includes(wanted);
     const found = rows.filter((r) => fits(r) && !(changed.checked && r.source === "default"));
     keyed(body, found, (r) => r.key, (r) => row(r, read));
+    mark();
     element.hidden = found.length === 0;
     text(tally, rows.length ? `${count(found.length, "setting")}` : "");
   }
@@ -72,8 +74,8 @@ function row(first, read) {
   const key = h("code", {});
   const value = h("span", { class: "value" });
   const source = h("span", { class: "badge" });
-  const undo = h("button", { type: "button", click: () => takeBack() }, "Undo");
-  const edit = h("button", { type: "button", "aria-expanded": "false", click: () => (form ? close() : open()) }, "Change");
+  const undo = h("button", { type: "button", "data-needs": "admin", click: () => takeBack() }, "Undo");
+  const edit = h("button", { type: "button", "data-needs": "admin", "aria-expanded": "false", click: () => (form ? close() : open()) }, "Change");
   const cells = [[key], [value], [source], [edit, " ", undo]].map((inner, i) => cell(COLUMNS[i][0], null, ...inner));
   const element = h("tr", { role: "row" }, ...cells);
   let now = first;

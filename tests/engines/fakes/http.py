@@ -1,6 +1,6 @@
 """A server of nobody's, with words of its own for everything: what a description has to bridge."""
 
-from supervisor.described import Description
+from supervisor.config.described import Description
 from tests.engines.fake import FakeEngine
 
 OPTIONS = {

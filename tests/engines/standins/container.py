@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from supervisor.config.served import Launching
 from supervisor.engines.launched import Told
-from supervisor.served import Launching
 
 from .serving import Serving
 

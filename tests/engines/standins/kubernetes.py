@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.config.served import Launching
 from supervisor.engines.launched import Told
-from supervisor.served import Launching
 
 from .serving import Serving
 

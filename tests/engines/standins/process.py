@@ -13,8 +13,8 @@ from pathlib import Path
 from supervisor.children import kin
 from supervisor.children.logs import Log
 from supervisor.children.records import Records
+from supervisor.config.served import Launching
 from supervisor.engines.launched import Told
-from supervisor.served import Launching
 
 PROGRAM = """\
 #!{python} -IS

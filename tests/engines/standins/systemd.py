@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.config.served import Launching
 from supervisor.engines.launched import Told
-from supervisor.served import Launching
 
 NAME = "org.freedesktop.systemd1"
 PATH = "/org/freedesktop/systemd1"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import asynccontextmanager
 
 import httpx
+import pytest
 
 from supervisor.core.snapshot import EngineId
 from supervisor.engines import ENGINES
+from supervisor.engines.base import EngineDown, EngineRefused
 
 NAMES = {"systemd": "unit", "container": "container", "kubernetes": "deployment"}
 PATIENCE = 10.0  # seconds, for a whole story
@@ -36,6 +39,34 @@ def told(s, kind, story, **said):
             return await story(s, e)
 
     return asyncio.run(run())
+
+
+async def hung(s, e):
+    """A story: it hangs, and each call says so."""
+    s.hang()
+    for call in (e.identify(), e.list(), e.load("alpha"), e.unload("alpha"), e.logs("alpha", 1),
+                 e.habits()):  # fmt: skip
+        with pytest.raises(EngineDown, match="no answer within"):
+            await call
+
+
+async def denied(s, e):
+    """A story: what is said to whom a load is not allowed."""
+    s.deny()
+    with pytest.raises(EngineRefused) as no:
+        await e.load("alpha")
+    return no.value
+
+
+def lacking(module, extra, monkeypatch):
+    """A story: without a library it is said what to install."""
+
+    async def story(s, e):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(EngineDown, match=rf"pip install 'ullage\[{extra}\]'"):
+            await e.identify()
+
+    return story
 
 
 async def only(e):

@@ -1,0 +1,1 @@
+"""What is remembered, in a file that nobody waits for."""

@@ -1,0 +1,1 @@
+"""What the daemon says of itself: its log, and traces of requests."""

@@ -1,0 +1,1 @@
+"""The dashboards: what is wrong with them, and what they show of daemons that really run."""

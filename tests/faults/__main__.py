@@ -1,0 +1,57 @@
+"""`python -m tests.faults [--only WORD] [--runs N] [--seed N] [--alone] [--json FILE]
+[--keep FOLDER]`.
+
+Breaks one thing after the other, and prints the scorecard. Exits with 1 if anything did not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.faults import plain, scorecard
+from tests.faults.all import FAULTS
+from tests.faults.registry import score
+from tests.nvml.fake_nvml import build, compiler
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--only", help="those with this in their name")
+    parser.add_argument("--runs", type=int, help="of each fault, in place of its own number")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--alone", action="store_true", help="leave out the plain engine beside")
+    parser.add_argument("--keep", type=Path, help="a folder for what the daemons leave")
+    asked = parser.parse_args()
+    if sys.platform != "linux" or compiler() is None:
+        print("the stand-in driver needs Linux and a C compiler", file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with tempfile.TemporaryDirectory(prefix="ullage-faults-") as own:
+        folder = asked.keep or Path(own)
+        folder.mkdir(parents=True, exist_ok=True)
+        library = build(folder)
+        scores = []
+        for i, fault in enumerate(FAULTS):
+            if asked.only and asked.only not in fault.name:
+                continue
+            runs = asked.runs or fault.runs
+            scores.append(asyncio.run(score(fault, runs, folder / f"f{i}", library, asked.seed)))
+            if not asked.alone and plain.missing() is None:
+                scores[-1].plain = asyncio.run(plain.of(fault.name))
+            row = scores[-1].row()
+            console.print(f"{fault.name}: {row['runs']} runs, {row['violations']} violations")
+    scorecard.show(scores, console)
+    if asked.json:
+        scorecard.write(scores, asked.json)
+    return 0 if all(one.passed for one in scores) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

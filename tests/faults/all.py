@@ -1,0 +1,28 @@
+"""Every fault there is: each module adds its own as it is imported."""
+
+from __future__ import annotations
+
+from tests.faults import (
+    alerts_fail,
+    children_fail,
+    clock_fails,
+    disk_fails,
+    engines_fail,
+    host_fails,
+    killed,
+    starved,
+)
+from tests.faults.registry import FAULTS
+
+MODULES = (
+    killed,
+    engines_fail,
+    children_fail,
+    host_fails,
+    disk_fails,
+    clock_fails,
+    starved,
+    alerts_fail,
+)
+
+__all__ = ["FAULTS", "MODULES"]

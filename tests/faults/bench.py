@@ -1,0 +1,270 @@
+"""A daemon between its clients, its engines and a GPU, and whoever looks on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.daemon import QUICK, Card, Daemon
+from tests.faults.below import Below
+from tests.faults.engines import Engine, Router, Shop
+from tests.faults.history import Call, History, Life, Memory, Trouble
+from tests.faults.people import People
+from tests.nvml.fake_nvml import GIB
+from tests.readers import GPU, standing_for
+
+POLL = 0.02
+NORMAL = 30.0  # seconds after which it is never normal again
+SIZE, RESERVE, TOTAL = 7 * GIB, GIB, 24 * GIB  # room for three of five
+SETTLE = 0.4
+Json = dict[str, Any]
+
+
+class Bench:
+    """`engines` by name. `book` is what the people were promised: see `people`."""
+
+    def __init__(self, folder: Path, library: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.card = Card(folder, library)
+        self.engines: dict[str, Engine] = {
+            "o": Shop("o", ["a", "b"], SIZE),
+            "l": Router("l", ["c", "d"], SIZE),
+        }
+        self.history = History(SETTLE, RESERVE, TOTAL)
+        self.people = People(self)
+        self.lines, self.tables = "", ""
+        self.others: dict[str, str] = {}  # models of engines that `tables` name: their engines
+        self.ends: list[Callable[[], object]] = []  # when all is over
+        self.program: tuple[str, ...] | None = None
+        self.env: dict[str, str] = {}
+        self.below: Below | None = None
+        self.token: str | None = None  # that the daemon asks for
+        self._pids: dict[str, int] = {}
+
+    @property
+    def journal(self) -> Path:
+        return self.daemon.folder / "journal.db"
+
+    @property
+    def life(self) -> Life:
+        return self.history.lives[-1]
+
+    def engine_of(self, model: str) -> Engine:
+        return next(e for e in self.engines.values() if model in e.models)
+
+    def name_of(self, model: str) -> str:
+        """Its engine's."""
+        return self.others.get(model) or self.engine_of(model).name
+
+    def config(self) -> str:
+        parts = [QUICK, self.lines, f'[settle]\ntimeout = "{SETTLE}s"\nstep = "50ms"']
+        parts.append(f'[pools.ram]\nreserve = 0\n[pools."{GPU}"]\nreserve = "1GiB"')
+        parts.append('[gateway]\nmax_wait = "20s"\ndrain_after = "2s"')
+        for name, engine in self.engines.items():
+            parts.append(f'[engines.{name}]\nkind = "{engine.kind}"\nurl = "{engine.url}"')
+            parts += [f'[models."{name}/{m}"]\nmemory = "7GiB"' for m in engine.models]
+        return "\n".join([*parts, self.tables])
+
+    # -- what is put down
+
+    def take(self, model: str) -> None:
+        size = self.engine_of(model).sizes[model]
+        self.card.driver.proc(0, "C", self._pids[model], size)
+        self._holds(size, f"+{model}")
+
+    def leave(self, model: str) -> None:
+        self.card.driver.drop(f"proc 0 C {self._pids[model]} ")
+        self._holds(-self.engine_of(model).sizes[model], f"-{model}")
+
+    def _holds(self, size: int, why: str) -> None:
+        self.card.add(size)
+        self.history.memory.append(Memory(self.history.now(), self.card.used, why))
+
+    def free(self) -> int:
+        """Bytes of the GPU, less what loads under way will take."""
+        coming = sum(len(e.loading) for e in self.engines.values())
+        return TOTAL - self.card.used - coming * SIZE
+
+    def strange(self, size: int) -> None:
+        """Somebody who is on no list takes so many bytes of the GPU, or gives them back."""
+        self._holds(size, "a stranger")
+
+    def told(self, engine: Engine, kind: str, model: str) -> None:
+        """An order has just reached an engine."""
+        ref, life = f"{engine.name}/{model}", len(self.history.lives) - 1
+        self.history.calls.append(
+            Call(
+                engine.name,
+                kind,
+                model,
+                self.history.now(),
+                life,
+                sum(r.model == model and r.first is not None for r in self.people.under_way()),
+                engine.is_doing(model),
+                engine.sizes[model],
+                TOTAL - self.card.used,
+                ref in self.people.pins,
+                ref in self.people.leases,
+                [] if life < 0 else list(self.decided("evict" if kind == "unload" else kind, ref)),
+            )
+        )
+
+    def done(self, engine: Engine, kind: str, model: str) -> None:
+        for call in reversed(self.history.calls):
+            if (call.engine, call.kind, call.model, call.ended) == (engine.name, kind, model, None):
+                call.ended = self.history.now()
+                return
+
+    def rows(self, sql: str) -> list[Any]:
+        """As anybody reads the file, beside the daemon or after it."""
+        with closing(sqlite3.connect(f"file:{self.journal}?mode=ro", uri=True)) as db:
+            return db.execute(sql).fetchall()
+
+    def decided(self, action: str, ref: str) -> list[Json]:
+        """Whether there is a decision on disk for this, whose outcome is not there yet."""
+        try:
+            bodies = self.rows("SELECT body FROM decisions ORDER BY rowid DESC LIMIT 30")
+            told = self.rows("SELECT decision, body FROM outcomes ORDER BY n DESC LIMIT 90")
+        except sqlite3.Error:
+            return []
+        over = {(id, (o := json.loads(text))["action"], o["model"]) for id, text in told}
+        found = []
+        for (text,) in bodies:
+            body = json.loads(text)
+            open_ = [
+                a for a in body["actions"] if (body["id"], a["action"], a["model"]) not in over
+            ]
+            if body["at"] >= self.life.wall and any(
+                (a["action"], a["model"]) == (action, ref) for a in open_
+            ):
+                found.append(body)
+        return found
+
+    # -- the daemon
+
+    async def launch(self) -> None:
+        """Its process, without waiting for more than its start."""
+        self.daemon.url = ""
+        self._told = len(self.daemon.lines)
+        wall = time.time() + min(0.0, self.below.ahead if self.below else 0.0)
+        self.history.lives.append(Life(0, self.history.now(), wall=wall))
+        await self.daemon.start()
+        self.life.pid, self.life.ready = self.daemon.pid, self.history.now()
+        self.people.gateway = await self._gateway()
+
+    async def _gateway(self) -> str:
+        while True:
+            said = "\n".join(self.daemon.lines[self._told :])
+            if found := re.search(r"gateway listens on (http://[0-9.:]+)", said):
+                return found[1]
+            await asyncio.sleep(POLL)
+
+    async def kill(self) -> None:
+        """SIGKILL; it is reaped, and so gone."""
+        self.people.gateway = ""
+        assert await self.daemon.stop(signal.SIGKILL) == -signal.SIGKILL
+        self.life.ended, self.life.killed = self.history.now(), True
+
+    async def leave_nothing(self) -> None:
+        """Of a daemon, and of what it has started, whatever has gone wrong."""
+        process = getattr(self.daemon, "process", None)
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+        for end in self.ends:
+            end()
+
+    # -- trouble
+
+    @asynccontextmanager
+    async def trouble(self, what: str, **reach: Any) -> AsyncIterator[Trouble]:
+        """Inside, it is broken; after that it is waited for until all is well."""
+        found = Trouble(what, self.history.now(), **reach)
+        self.history.troubles.append(found)
+        yield found
+        if found.lifted is None:
+            found.lifted = self.history.now()
+        await self.normal(found)
+
+    async def normal(self, trouble: Trouble) -> None:
+        """All engines are up, all pools are read, and a request to each engine is served."""
+        await self.within(NORMAL, self.is_well, f"after {trouble.what}")
+        for engine in self.engines.values():
+            await self.within(NORMAL, lambda e=engine: self.people.probe(e.models[0]), "a request")
+        trouble.normal = self.history.now()
+
+    async def within(self, limit: float, true: Callable[[], Awaitable[bool]], what: str) -> None:
+        deadline = time.monotonic() + limit
+        while not await true():
+            if time.monotonic() > deadline:
+                self.history.say("normal", f"{what}: not within {limit:g} s")
+                return
+            await asyncio.sleep(POLL)
+
+    async def is_well(self) -> bool:
+        try:
+            if (await self.daemon.client.get("/readyz")).status_code != 200:
+                return False
+            state = await self.daemon.state()
+        except (httpx.HTTPError, AssertionError):
+            return False
+        count = len(self.engines) + len(set(self.others.values()))
+        up = all(e["up"] for e in state["engines"]) and len(state["engines"]) == count
+        pools = {p["id"] for p in state["pools"] if p["blind"] is None}
+        return up and GPU in pools and state["ready"]
+
+    async def at_rest(self) -> None:
+        """Everybody has gone home: nothing is under way, nothing is promised, nobody waits."""
+
+        async def empty() -> bool:
+            state = await self.daemon.state()
+            gateway = state["gateway"]
+            promised = [p["promised"] for p in state["pools"] if p["id"] == GPU]
+            left = (gateway["in_flight"], gateway["held"], state["running"], promised)
+            return left == ([], [], [], [0])
+
+        await self.within(NORMAL, empty, "at rest")
+
+
+@asynccontextmanager
+async def a_bench(
+    folder: Path, library: Path, adapt: Callable[[Bench], object] = lambda bench: None
+) -> AsyncIterator[Bench]:
+    """With its daemon running and its people at work; both have ended after."""
+    bench = Bench(folder, library)
+    async with AsyncExitStack() as stack:
+        processes = stack.enter_context(ExitStack())
+        for engine in bench.engines.values():
+            await stack.enter_async_context(engine)
+            pids = processes.enter_context(standing_for(engine, *engine.models))
+            bench._pids.update(pids)
+            engine.on_load, engine.on_unload = bench.take, bench.leave
+            engine.told = lambda kind, model, e=engine: bench.told(e, kind, model)
+            engine.done = lambda kind, model, e=engine: bench.done(e, kind, model)
+        adapt(bench)
+        env = bench.card.env | bench.env
+        bench.daemon = Daemon(folder / "s", bench.config(), env, token=bench.token)
+        if bench.program is not None:
+            bench.daemon.program = bench.program
+        try:
+            await bench.launch()
+            await bench.within(NORMAL, bench.is_well, "all is well at the start")
+            async with bench.people:
+                yield bench
+            await bench.at_rest()
+            there = bench.daemon.process.returncode is None and bench.daemon.url
+            if there and (code := await bench.daemon.stop()):
+                bench.history.say("end", f"the daemon ended with {code}")
+        finally:
+            await bench.leave_nothing()

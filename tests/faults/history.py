@@ -1,0 +1,164 @@
+"""What happened in a run, as the bench itself saw it. Times are on its own monotonic clock."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+NEVER = float("inf")
+
+
+@dataclass
+class Life:
+    """One process of the daemon. `ended`: when it was gone; `killed`: not by its own will."""
+
+    pid: int
+    began: float
+    ready: float | None = None
+    ended: float | None = None
+    killed: bool = False
+    wall: float = 0.0  # Unix time of its begin, or earlier: no decision of its own is before
+
+
+@dataclass
+class Call:
+    """An engine is told to load or to unload, with what was true at that moment.
+
+    `life` is the number of the daemon that told it; `decisions` are those of this daemon that are
+    on disk and have such an action without an outcome. Sizes in bytes.
+    """
+
+    engine: str
+    kind: str  # load, unload
+    model: str
+    began: float
+    life: int
+    busy: int  # requests that it was serving, all of this daemon's gateway
+    was: str  # loaded, loading or gone
+    size: int
+    free: int  # of the GPU, by the driver
+    pinned: bool
+    leased: bool
+    decisions: list[dict[str, Any]]
+    ended: float | None = None
+
+
+@dataclass
+class Request:
+    """Of a client at the gateway. `ending`: whole, refused, told (an error within the stream), cut,
+    unheard (no daemon); None while it is under way."""
+
+    number: int
+    model: str
+    engine: str
+    began: float
+    ended: float | None = None
+    status: int | None = None
+    ending: str | None = None
+    endings: int = 0
+    words: str = ""
+    first: float | None = None  # when its first byte came
+
+
+@dataclass
+class Wish:
+    """Of an operator; `status` 0: it was not answered."""
+
+    at: float
+    what: str
+    status: int = 0
+    words: str = ""
+
+
+@dataclass
+class Deed:
+    """What was decided because of an alert; `episode` names the alert and when it began."""
+
+    at: float
+    episode: str
+    decision: str
+
+
+@dataclass
+class Memory:
+    at: float
+    used: int  # of the GPU, by the driver, in bytes
+    why: str
+
+
+@dataclass
+class Trouble:
+    """Somebody broke something. Whom it may reach: `engines`; a pool that is `dark`; the `daemon`
+    itself; what the `disk` keeps. `meddles`: models come and go, and nobody was asked. `normal`:
+    when all was well again."""
+
+    what: str
+    began: float
+    engines: tuple[str, ...] = ()
+    dark: bool = False
+    daemon: bool = False
+    disk: bool = False
+    meddles: bool = False
+    lifted: float | None = None
+    normal: float | None = None
+
+    @property
+    def took(self) -> float | None:
+        """Seconds from the end of the cause until all was well."""
+        if self.normal is None or self.lifted is None:
+            return None
+        return self.normal - self.lifted
+
+    def covers(self, since: float, until: float, after: float = 0.0) -> bool:
+        ends = NEVER if self.normal is None else self.normal + after
+        return since <= ends and until >= self.began
+
+
+@dataclass
+class History:
+    """`wrong` is what was seen to be wrong at once; the rest is judged by `invariants`."""
+
+    settle: float
+    reserve: int
+    total: int
+    lives: list[Life] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    memory: list[Memory] = field(default_factory=list)
+    wishes: list[Wish] = field(default_factory=list)
+    deeds: list[Deed] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def now() -> float:
+        return time.monotonic()
+
+    def say(self, invariant: str, what: str) -> None:
+        self.wrong.append(f"{invariant}: {what}")
+
+    def ended(self, request: Request, ending: str, words: str = "") -> None:
+        request.endings += 1
+        request.ended, request.ending, request.words = self.now(), ending, words[:300]
+
+    def write(self, file: Path) -> None:
+        """One object a line, in the order of time."""
+        rows: list[tuple[float, dict[str, Any]]] = []
+        kinds: Iterable[tuple[str, list[Any], str]] = (
+            ("life", self.lives, "began"),
+            ("call", self.calls, "began"),
+            ("request", self.requests, "began"),
+            ("memory", self.memory, "at"),
+            ("wish", self.wishes, "at"),
+            ("deed", self.deeds, "at"),
+            ("trouble", self.troubles, "began"),
+        )
+        for kind, things, at in kinds:
+            rows += [(getattr(t, at), {"row": kind, **asdict(t)}) for t in things]
+        rows.sort(key=lambda row: row[0])
+        lines = [json.dumps(row) for _, row in rows] + [json.dumps({"wrong": self.wrong})]
+        file.write_text("\n".join(lines) + "\n")

@@ -1,0 +1,129 @@
+"""The driver, the configuration and its files fail under the daemon, and it is ended at work."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from tests.faults.bench import POLL, Bench
+from tests.faults.engines import WORD_TIME
+from tests.faults.engines_fail import past
+from tests.faults.registry import fault
+
+WHILE = 2.0  # seconds that something stays broken
+LOST = 15  # of NVML
+REWRITES, STREAMS = 500, 200
+TOKEN = "a-token-of-the-bench-alone"
+GRACE = 10.0  # within which the daemon ends, whatever streams there are
+
+
+def impatient(bench: Bench) -> None:
+    bench.program = (sys.executable, "-m", "tests.brisk")
+
+
+@fault("the driver hangs", runs=5, limit=15.0, together=1, adapt=impatient)
+async def driver_hangs(bench: Bench) -> None:
+    async with bench.trouble("hang", dark=True):
+        bench.card.driver.hang()
+        await past(2 * WHILE)
+        bench.card.driver.drop("hang")
+
+
+@fault("the GPU is lost, and comes back", runs=10, limit=10.0, together=5)
+async def gpu_lost(bench: Bench) -> None:
+    async with bench.trouble("lost", dark=True):
+        bench.card.driver.fault(LOST)
+        await past(2 * WHILE)
+        bench.card.driver.drop("fault")
+
+
+@fault("the driver is reloaded", runs=5, limit=15.0, together=1, adapt=impatient)
+async def driver_reloaded(bench: Bench) -> None:
+    async with bench.trouble("reload", dark=True):
+        bench.card.driver.driver("590.48.01", strict=True)
+
+
+@fault("the configuration is rewritten 500 times", runs=1, limit=5.0)
+async def rewritten(bench: Bench) -> None:
+    """Every fifth time with a mistake: nobody notices, but whoever reads the log."""
+    good = bench.daemon.file.read_text()
+    async with bench.trouble("rewritten"):
+        for i in range(REWRITES):
+            text = "prefetsh = 1\n" if i % 5 == 4 else f"max_active_backends = {4 + i % 2}\n"
+            bench.daemon.file.write_text(text + good)
+            if i % 25 == 0:
+                bench.daemon.process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(POLL)
+        bench.daemon.file.write_text(good)
+
+
+def with_a_token(bench: Bench) -> None:
+    bench.token = TOKEN
+    file = bench.folder / "token"
+    put(file)
+    bench.tables += f'[listen]\ntoken_file = "{file}"'
+
+
+def put(file: Path) -> None:
+    file.write_text(TOKEN)
+    file.chmod(0o600)
+
+
+@fault("the file of the token is removed", runs=2, limit=12.0, together=1, adapt=with_a_token)
+async def token_removed(bench: Bench) -> None:
+    """Nobody gets in without it: not now, not after a reload, and not after the next start."""
+    daemon, file = bench.daemon, bench.folder / "token"
+    await _only_with(bench)
+    async with bench.trouble("token", daemon=True) as trouble:
+        file.unlink()
+        await _only_with(bench)
+        reply = await daemon.post("config/reload", {})
+        if reply.status_code == 200:
+            bench.history.say("token", f"the configuration is read without it: {reply.text[:200]}")
+        if await daemon.metric("ullage_config_last_reload_successful") != 0:
+            bench.history.say("token", "nobody is told that the configuration is refused")
+        await _only_with(bench)
+        await bench.kill()
+        code, said = await daemon.fails()
+        if code != 3 or "token_file" not in said.rpartition("Traceback")[2]:
+            bench.history.say("token", f"a start without it ended with {code}: {said[-300:]}")
+        put(file)
+        trouble.lifted = bench.history.now()
+        await bench.launch()
+    await _only_with(bench)
+
+
+async def _only_with(bench: Bench) -> None:
+    daemon = bench.daemon
+    for token, status in ((TOKEN, 200), (TOKEN + "x", 401), ("", 401)):
+        headers = {"Authorization": f"Bearer {token}" if token else ""}
+        found = await daemon.client.get("/api/v1/state", headers=headers)
+        if found.status_code != status:
+            bench.history.say("token", f"{found.status_code} with {token or 'none'}")
+
+
+@fault("SIGTERM under 200 streams", runs=3, limit=8.0, together=1)
+async def ended(bench: Bench) -> None:
+    """Each of them ends, and none without a word; the daemon ends with 0, in time."""
+    people, history = bench.people, bench.history
+    async with bench.trouble("SIGTERM", daemon=True) as trouble:
+        await people.ask("c")
+        bench.engines["l"].gate.seconds = 1.0
+        streams = [asyncio.create_task(people.ask("c")) for _ in range(STREAMS)]
+        await bench.daemon.until(
+            lambda: sum(r.first is not None for r in people.under_way()) >= STREAMS / 2
+        )
+        people.gateway = ""
+        began = history.now()
+        code = await bench.daemon.stop()
+        bench.life.ended = history.now()
+        if code or bench.life.ended - began > GRACE:
+            history.say("end", f"{code} after {bench.life.ended - began:.1f} s")
+        done = await asyncio.gather(*streams)
+        bench.engines["l"].gate.seconds = WORD_TIME
+        if mute := [r.number for r in done if r.ending == "cut"]:
+            history.say("I6", f"{len(mute)} of {STREAMS} streams were cut without a word")
+        trouble.lifted = history.now()
+        await bench.launch()

@@ -1,0 +1,149 @@
+"""What must hold whatever breaks: judged from a history, without a word of the code under test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tests.faults.history import NEVER, Call, History, Request
+
+SOON = 1.0  # seconds: a look of the daemon's, and how late a busy machine may be
+
+
+def check(history: History) -> list[str]:
+    """Every breach, in words; none: all is well."""
+    found = list(history.wrong)
+    for rule in RULES:
+        found += [f"{rule.__name__.upper()}: {words}" for words in rule(history)]
+    return found
+
+
+def i1(history: History) -> Iterator[str]:
+    """Nobody goes who is pinned, leased, or at work."""
+    for call in _unloads(history):
+        for true, what in ((call.pinned, "pinned"), (call.leased, "leased")):
+            if true:
+                yield f"{_named(call)} is {what}, and is told to go by {_triggers(call)}"
+        if call.busy:
+            yield f"{_named(call)} serves {call.busy}, and is told to go by {_triggers(call)}"
+
+
+def i2(history: History) -> Iterator[str]:
+    """Nobody goes, and nobody comes, for a GPU that cannot be read."""
+    dark = [t for t in history.troubles if t.dark]
+    for call in history.calls:
+        for trouble in dark:
+            lifted = NEVER if trouble.lifted is None else trouble.lifted
+            if trouble.began + SOON + 2.0 < call.began < lifted:
+                yield f"{call.kind} of {_named(call)} while nobody can read the GPU"
+
+
+def i3(history: History) -> Iterator[str]:
+    """An engine does one thing at a time with a model, and one of each kind."""
+    for i, call in enumerate(history.calls):
+        for other in history.calls[:i]:
+            if other.engine != call.engine or other.life != call.life:
+                continue
+            if (NEVER if other.ended is None else other.ended) <= call.began:
+                continue
+            if other.model == call.model or other.kind == call.kind:
+                yield f"{call.kind} of {_named(call)} during {other.kind} of {_named(other)}"
+    for call in history.calls:
+        if call.kind == "load" and call.was != "gone" and not _meddled(history, call.began):
+            yield f"{_named(call)} is told to load, and is {call.was}"
+
+
+def i4(history: History) -> Iterator[str]:
+    """After an unload the next one waits for its memory, or until it has waited enough."""
+    last: Call | None = None
+    for call in _unloads(history):
+        if last is not None and last.life == call.life and last.was == "loaded":
+            freed = any(
+                m.at <= call.began and m.at >= last.began and m.why == f"-{last.model}"
+                for m in history.memory
+            )
+            ended = NEVER if last.ended is None else last.ended
+            if not freed and call.began < ended + history.settle:
+                yield f"{_named(call)} goes before {_named(last)} has given its memory back"
+        last = call
+
+
+def i5(history: History) -> Iterator[str]:
+    """A load has room by what the driver says, less what other loads are promised."""
+    for call in history.calls:
+        if call.kind != "load" or call.was != "gone" or _meddled(history, call.began):
+            continue
+        others = [
+            c
+            for c in history.calls
+            if c is not call
+            and c.kind == "load"
+            and c.began < call.began < (NEVER if c.ended is None else c.ended)
+        ]
+        left = call.free - history.reserve - sum(c.size for c in others) - call.size
+        if left < 0:
+            yield f"{_named(call)} is loaded where {-left} bytes are lacking"
+    for memory in history.memory:
+        if memory.used > history.total and not _meddled(history, memory.at):
+            yield f"the GPU holds {memory.used - history.total} bytes too much: {memory.why}"
+
+
+def i6(history: History) -> Iterator[str]:
+    """A request ends once; it fails only where something that it needs was broken."""
+    for request in history.requests:
+        what = f"request {request.number} of {request.engine}/{request.model}"
+        if request.endings != 1:
+            yield f"{what} ended {request.endings} times"
+        elif request.ending != "whole" and not _may_fail(history, request):
+            yield f"{what} was {request.ending} ({request.status}): {request.words}"
+        elif request.ending == "cut" and not any(
+            t.daemon and t.covers(request.began, request.ended or NEVER) for t in history.troubles
+        ):
+            yield f"{what} was cut without a word"
+
+
+def _may_fail(history: History, request: Request) -> bool:
+    ended = request.ended or NEVER
+    return any(
+        (t.daemon or t.dark or request.engine in t.engines) and t.covers(request.began, ended, SOON)
+        for t in history.troubles
+    )
+
+
+def i7(history: History) -> Iterator[str]:
+    """What an engine is told stands on disk before."""
+    for call in history.calls:
+        if any(t.disk and t.covers(call.began, call.began, SOON) for t in history.troubles):
+            continue  # there is no disk to write it on
+        if not call.decisions:
+            yield f"{call.kind} of {_named(call)} is not written down"
+        elif all(d.get("mode") != "enforce" or "rooms" not in d for d in call.decisions):
+            yield f"{call.kind} of {_named(call)} is written down without what it was decided by"
+
+
+def i8(history: History) -> Iterator[str]:
+    """An alert acts once, however often it is told of."""
+    by_episode: dict[str, set[str]] = {}
+    for deed in history.deeds:
+        by_episode.setdefault(deed.episode, set()).add(deed.decision)
+    for episode, decisions in by_episode.items():
+        if len(decisions) > 1:
+            yield f"{episode} has caused {sorted(decisions)}"
+
+
+def _meddled(history: History, at: float) -> bool:
+    return any(t.meddles and t.covers(at, at, SOON) for t in history.troubles)
+
+
+def _unloads(history: History) -> Iterator[Call]:
+    return (c for c in history.calls if c.kind == "unload")
+
+
+def _named(call: Call) -> str:
+    return f"{call.engine}/{call.model} at {call.began:.2f}"
+
+
+def _triggers(call: Call) -> str:
+    return ", ".join(sorted({str(d.get("trigger")) for d in call.decisions})) or "nobody"
+
+
+RULES: tuple[Callable[[History], Iterator[str]], ...] = (i1, i2, i3, i4, i5, i6, i7, i8)

@@ -1,0 +1,226 @@
+"""Eight GPUs in the stand-in driver, and twenty engines with ten models each, which answer at the
+pace of real ones. All of them in the process that drives the load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from collectors.reading import Bytes, PoolId
+from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Share, Source
+from supervisor.journal.journal import Journal
+from tests.engines.fake import FakeLlamaRouter, FakeOllama
+from tests.nvml.fake_nvml import GIB, State
+from tests.readers import standing_for
+
+GPUS, TOTAL, USED = 8, 24 * GIB, GIB // 2
+LOAD_TIME = 0.6  # seconds
+SIZES = (3, 4, 5, 6, 7)  # GiB
+TAIL = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Cards:
+    """What the driver says. `over` are moments at which a card held more than it has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.driver = State(folder / "nvml.txt")
+        self.used = [USED] * GPUS
+        self.strange = [0] * GPUS  # strangers there now, who take what was promised to others
+        self.over: list[str] = []
+        for i in range(GPUS):
+            self.driver.gpus[i] = {
+                "name": "NVIDIA_RTX_4090",
+                "uuid": f"GPU-{i:04d}",
+                "total": TOTAL,
+                "used": USED,
+            }
+        self.driver.write()
+
+    def add(self, gpu: int, size: int, pid: int | None, why: str) -> None:
+        self.used[gpu] += size
+        if self.used[gpu] > TOTAL and not self.strange[gpu]:
+            self.over.append(f"GPU {gpu} holds {self.used[gpu] / GIB:.1f} GiB after {why}")
+        self.driver.gpus[gpu]["used"] = self.used[gpu]
+        if pid is not None:
+            if size > 0:
+                self.driver.lines.append(f"proc {gpu} C {pid} {size}")
+            else:
+                self.driver.lines.remove(f"proc {gpu} C {pid} {-size}")
+        self.driver.write()
+
+
+class Paced:
+    """`served` counts each request by its number, which clients send as `user`. Of a stream,
+    `max_tokens` words come, one each `gap` seconds."""
+
+    gap = 1.0
+
+    def __init__(self, number: int, models: list[str], cards: Cards) -> None:
+        sizes = {m: SIZES[(number + i) % len(SIZES)] * GIB for i, m in enumerate(models)}
+        super().__init__(  # type: ignore[call-arg]
+            models, sizes=sizes, on_load=self._came, on_unload=self._left
+        )
+        self.requests: Any = _Nowhere()
+        self.number, self.name, self.gpu, self.cards = (
+            number,
+            f"e{number:02d}",
+            number % GPUS,
+            cards,
+        )
+        self.slow_loads = True
+        self.served: Counter[str] = Counter()
+        self.behind_us = 0  # requests that had to load their model
+        self.away = False
+        self.cut: Callable[[str], object] = lambda number: None
+
+    def _came(self: Any, model: str) -> None:
+        self.cards.add(self.gpu, self.sizes[model], self.pids[model], f"{self.name}/{model} came")
+
+    def _left(self: Any, model: str) -> None:
+        self.cards.add(self.gpu, -self.sizes[model], self.pids[model], f"{self.name}/{model} left")
+
+    def _want(self: Any, model: str) -> None:
+        super()._want(model)  # type: ignore[misc]
+        if model in self.loading:
+            asyncio.get_running_loop().call_later(LOAD_TIME, self._comes, model)
+
+    def _comes(self: Any, model: str) -> None:
+        if model in self.loading and not self.away:
+            self.finish(model)
+
+    def rename(self: Any, old: str, new: str) -> None:
+        """A model that is not loaded has another name from now on, and the old one never again."""
+        at = self.models.index(old)
+        self.models[at] = new
+        self.sizes[new], self.pids[new] = self.sizes.pop(old), self.pids.pop(old)
+        for counted in (self.busy, self.worked):
+            counted.pop(old, None)
+
+    async def goes_away(self: Any) -> None:
+        """Its process ends with all that it holds."""
+        self.away = True
+        self._server.close()
+        for model in list(self.loading):
+            self.loading.pop(model).set()
+        for model in list(self.loaded):
+            self.drop(model)
+        for task in list(self._open):
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        self.busy.clear()
+
+    async def comes_back(self: Any) -> None:
+        self.away = False
+        await self.start()
+
+    async def _work(self: Any, writer: Any, model: str, body: Any) -> None:
+        if model not in self.loaded:
+            self.behind_us += 1
+            self._send(writer, 404, json.dumps({"error": f"{model} is not loaded"}).encode())
+            return
+        number, words = body["user"], body["max_tokens"]
+        self.served[number] += 1
+        self.busy[model] += 1
+        try:
+            if not body.get("stream"):
+                await asyncio.sleep(self.gap)
+                message = {"role": "assistant", "content": f"{number} " * words}
+                choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                self._send(writer, 200, json.dumps({"choices": [choice]}).encode())
+                return
+            event = b'data: {"choices":[{"index":0,"delta":{"content":"%s "}}]}\n\n' % (
+                number.encode()
+            )
+            chunk = b"%x\r\n%s\r\n" % (len(event), event)
+            writer.write(HEAD)
+            for _ in range(words):
+                if writer.transport.is_closing():
+                    raise ConnectionResetError
+                writer.write(chunk)
+                await writer.drain()
+                await asyncio.sleep(self.gap)
+            writer.write(TAIL)
+        finally:
+            if model in self.busy:
+                self.busy[model] -= 1
+            self.worked[model] = (self.worked[model] + 1) % 60  # minutes, to an Ollama
+
+
+class _Nowhere(list[Any]):
+    """Of hours of requests nobody keeps a list."""
+
+    def append(self, _: Any) -> None:
+        pass
+
+
+class Router(Paced, FakeLlamaRouter):
+    kind = "llamacpp"
+
+
+class Shop(Paced, FakeOllama):
+    kind = "ollama"
+
+
+Engine = Any
+
+
+class Machine:
+    """`async with` starts its engines, and the processes that stand for their models."""
+
+    def __init__(self, folder: Path, engines: int = 20, models: int = 10) -> None:
+        self.cards = Cards(folder)
+        self.engines: list[Engine] = [
+            (Shop if i % 3 == 2 else Router)(
+                i, [f"m{i:02d}-{j}" for j in range(models)], self.cards
+            )
+            for i in range(engines)
+        ]
+        self._processes = ExitStack()
+
+    async def __aenter__(self) -> Machine:
+        for engine in self.engines:
+            await engine.start()
+            engine.pids.update(self._processes.enter_context(standing_for(engine, *engine.models)))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._processes.close()
+        for engine in self.engines:
+            if not engine.away:
+                await engine.stop()
+
+    def refs(self) -> list[str]:
+        return [f"{e.name}/{m}" for e in self.engines for m in e.models]
+
+    def by_ref(self, ref: str) -> tuple[Engine, str]:
+        engine, model = ref.split("/", 1)
+        return self.engines[int(engine[1:])], model
+
+    def learned(self, file: Path) -> None:
+        """What each model takes, as a daemon before ours has seen it."""
+        journal = Journal(file)
+        journal.open()
+        for engine in self.engines:
+            for model in engine.models:
+                pool = PoolId(f"GPU-{engine.gpu:04d}")
+                share = Share(pool, Bytes(engine.sizes[model]), Source.LEARNED)
+                journal.remember(ModelRef(EngineId(engine.name), ModelId(model)), (share,))
+        journal.close(10.0)
+
+    def config(self) -> str:
+        parts = [
+            "detect = false",
+            'lru_eviction_retry_interval = "500ms"',
+            "[pools.ram]\nreserve = 0",
+            '[gateway]\nmax_wait = "60s"\ndrain_after = "20s"\nmax_held = 512',
+            '[alerts.actions.make-room]\naction = "evict"\nmatch = { alertname = "Full" }',
+        ]
+        for e in self.engines:
+            parts.append(f'[engines.{e.name}]\nkind = "{e.kind}"\nurl = "{e.url}"')
+        return "\n".join(parts) + "\n"

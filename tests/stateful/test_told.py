@@ -1,0 +1,85 @@
+"""Stories that once broke something, as they were printed, and less what they did not need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from collectors.reading import RAM, Seconds, gib
+from supervisor.core.policy import Amount, Policy, PoolPolicy
+from supervisor.core.record import Mode
+from supervisor.demo.engines import Fault
+from supervisor.demo.machine import GPU0, GPU1
+from tests.stateful.machine import Steps
+
+PLAIN = Policy(
+    pools={pool: PoolPolicy(reserve=Amount(size=gib(1))) for pool in (GPU0, GPU1, RAM)},
+    busy_while_fresh=Seconds(2),
+)
+
+
+@pytest.fixture
+def story() -> Iterator[Steps]:
+    """Ends with everybody at home."""
+    told = Steps(PLAIN)
+    try:
+        yield told
+        told.check()
+        told.everybody_goes_home()
+    finally:
+        told.close()
+
+
+def test_a_quiet_day(story: Steps) -> None:
+    story.asks(("one/a",), service=3.0)
+    story.passes(10.0)
+    story.asks(("one/c", "two/e"), service=3.0)
+    story.restarts(Mode.ENFORCE, killed=True)
+    story.asks(("one/c",), service=3.0)
+    story.passes(10.0)
+    assert [g.gone for g in story.book.guests] == [False] * 3
+    assert story.town.engines["one"].there("c")  # type: ignore[index]
+
+
+def test_an_engine_that_crashes_before_its_load_was_ever_seen_blocks_nobody(story: Steps) -> None:
+    story.loads("two/h")
+    story.passes(0.045)  # its engine has answered, and nobody has looked since
+    assert story.town.engines["two"].calls[-1].worked  # type: ignore[index]
+    story.engine_crashes("two")  # type: ignore[arg-type]
+    story.passes(15.0)
+    story.fails("two", None)  # type: ignore[arg-type]
+    story.passes(20.0)
+    assert story.town.world.loop.runs == []
+
+
+def test_two_who_ask_for_a_model_at_once_have_it_loaded_once(story: Steps) -> None:
+    story.asks(("one/d",), service=0.0)  # another load is under way
+    story.passes(0.03)
+    story.asks(("two/e",), service=3.0)
+    story.leases("two/e", 30.0, wait=False)
+    for _ in range(20):
+        story.passes(0.25)
+        story.check()
+    assert len(story.town.engines["two"].calls) == 1  # type: ignore[index]
+
+
+def test_the_same_steps_lead_to_the_same_decisions() -> None:
+    def told() -> list[object]:
+        steps = Steps(PLAIN)
+        try:
+            steps.asks(("one/a",), service=3.0)
+            steps.passes(5.0)
+            steps.behind_our_back("one/b", service=9.0)
+            steps.fails("two", Fault.HANGS)  # type: ignore[arg-type]
+            steps.asks(("one/c", "two/f"), service=3.0)
+            steps.passes(20.0)
+            steps.everybody_goes_home()
+            rows = steps.town.disk.decisions.values()
+            return [(d["at"], d["cause"], d["actions"]) for d in rows]
+        finally:
+            steps.close()
+
+    first = told()
+    assert first
+    assert first == told()

@@ -1,0 +1,54 @@
+"""Is a model still to come? What an engine that is away does to whoever waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from collectors.reading import Seconds
+from supervisor.awaited import BACK, WENT, Awaited
+from supervisor.core.snapshot import EngineId, EngineState, Snapshot, State
+from tests.builders import machine, ref, resident
+
+A = ref("a")
+UP = EngineState(EngineId("ollama"), "ollama", "http://x")
+HANGS = replace(UP, fault="list: no answer within 2 s")
+REFUSES = replace(UP, fault="list: Connection refused", refuses=True)
+
+
+def seen(engine: EngineState, *, there: State | None = None) -> Snapshot:
+    residents = () if there is None else (resident("a", 1, state=there),)
+    return machine(*residents, free=1, engines=(engine,))
+
+
+def told(*looks: Snapshot) -> list[str | None]:
+    """One look in each half of the time that an engine has to come back."""
+    awaited = Awaited(A)
+    return [awaited.lost(look, Seconds(i * BACK / 2)) for i, look in enumerate(looks)]
+
+
+def test_a_load_is_given_up_where_nobody_listens_any_more_and_nobody_comes_back() -> None:
+    assert told(seen(UP), *[seen(REFUSES)] * 3) == [None, None, None, WENT]
+
+
+def test_an_engine_that_crashes_before_the_first_look_has_crashed() -> None:
+    awaited = Awaited(A, seen(UP))
+    looks = [awaited.lost(seen(REFUSES), Seconds(i * BACK / 2)) for i in range(3)]
+    assert looks == [None, None, WENT]
+
+
+def test_a_model_that_was_seen_to_come_is_given_up_with_its_engine() -> None:
+    gone = seen(REFUSES, there=State.UNKNOWN)
+    assert told(seen(UP, there=State.LOADING), *[gone] * 3)[-1] == WENT
+
+
+def test_an_engine_that_is_started_for_a_load_has_not_crashed() -> None:
+    assert told(*[seen(REFUSES)] * 9) == [None] * 9
+
+
+def test_an_engine_that_is_too_busy_to_answer_has_not_crashed() -> None:
+    assert told(seen(UP), *[seen(HANGS)] * 9) == [None] * 10
+
+
+def test_an_engine_that_comes_back_begins_anew() -> None:
+    one = (seen(UP), seen(REFUSES), seen(REFUSES), seen(HANGS))
+    assert told(*one, *one) == [None] * 8

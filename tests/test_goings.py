@@ -1,0 +1,65 @@
+"""What a plan may still do when it is made afresh, beside others that are under way."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collectors.reading import PoolId, gib
+from supervisor.core.actions import Action, Evict, Load, Plan, Trigger, Why
+from supervisor.core.record import Decision, Mode
+from supervisor.core.snapshot import Share
+from supervisor.events import Run
+from supervisor.goings import Goings
+from tests.builders import GPU, OTHER, ref
+
+
+def under_way(*actions: Action, trigger: Trigger = Trigger.LIMIT) -> Run:
+    plan = Plan(trigger, actions)
+    decision = Decision("d-1", 0.0, Mode.ENFORCE, "a test", plan)
+    return Run(decision, lambda snapshot, policy, experience: plan, asyncio.Future())
+
+
+def evict(name: str, pool: PoolId) -> Evict:
+    return Evict(ref(name), (Share(pool, gib(2)),), Why.MAKES_ROOM)
+
+
+def test_who_was_not_to_go_stays_where_another_plan_is_under_way() -> None:
+    async def story() -> None:
+        loading = under_way(Load(ref("new"), (Share(GPU, gib(4)),)), trigger=Trigger.DEMAND)
+        limit = under_way(evict("other", OTHER))
+        goings = Goings([loading, limit], lambda: 0.0)
+        afresh = Plan(Trigger.LIMIT, (evict("there", GPU),))
+        made = goings.within(limit, afresh)
+        assert made.evictions == ()
+        assert not made.works  # and no load is begun as if there were room now
+        assert [s.pool for s in made.unmet] == [GPU]
+        goings.runs.remove(loading)
+        assert goings.within(limit, afresh) is afresh
+
+    asyncio.run(story())
+
+
+def test_who_was_to_go_and_who_goes_instead_in_the_same_pool_go_on() -> None:
+    async def story() -> None:
+        loading = under_way(Load(ref("new"), (Share(GPU, gib(4)),)), trigger=Trigger.DEMAND)
+        limit = under_way(evict("other", OTHER))
+        goings = Goings([loading, limit], lambda: 0.0)
+        for afresh in (Plan(Trigger.LIMIT, (evict(n, OTHER),)) for n in ("other", "instead")):
+            assert goings.within(limit, afresh) is afresh
+
+    asyncio.run(story())
+
+
+def test_two_who_ask_for_a_model_do_not_both_have_it_loaded() -> None:
+    """However many loads may be side by side, and wherever the second plan has found room."""
+
+    async def story() -> None:
+        first = under_way(Load(ref("new"), (Share(GPU, gib(4)),)), trigger=Trigger.DEMAND)
+        goings = Goings([first], lambda: 0.0, side_by_side=2)
+        for pool in (GPU, OTHER):
+            second = Plan(Trigger.DEMAND, (Load(ref("new"), (Share(pool, gib(4)),)),))
+            assert goings.in_the_way(second)
+            beside = Plan(Trigger.DEMAND, (Load(ref("another"), (Share(pool, gib(4)),)),))
+            assert not goings.in_the_way(beside)
+
+    asyncio.run(story())

@@ -74,10 +74,14 @@ class Stage:
     def tick(self) -> None:
         self.do(self._tick())
 
+    def _wall(self) -> float:
+        return EPOCH + self.passed
+
     async def _start(self) -> None:
         callers = Callers(lambda: self.token, lambda: self.entrusted)
-        made = site(self.world, callers=callers, gateway=gateway(), feed=Feed())
-        made.loop.wall = lambda: EPOCH + self.passed
+        feed = Feed(wall=self._wall)
+        made = site(self.world, callers=callers, gateway=gateway(), feed=feed)
+        made.loop.wall = self._wall
         config = load(None, {}, {}, kinds=KINDS, places=[])
         own = Overrides(config, made.loop, made.loop.journal.shelves["overrides"])
         self.alerting = Alerting(self.alerts, made.door, made.feed)

@@ -170,6 +170,28 @@ def test_it_works_again_after_the_daemon_was_started_anew(stage: Stage, visits: 
     page.wait_for_selector(row("ollama/newcomer"), state="detached")
 
 
+def test_charts_come_once_their_library_does(stage: Stage, visits: Any) -> None:
+    """What the daemon does not serve as it goes away is asked for again, and is no error."""
+    visit = visits(stage)
+    asked: list[str] = []
+
+    def away(route: Any) -> None:
+        asked.append(route.request.url)
+        route.abort()
+
+    visit.page.route("**/uplot.js", away)
+    page = visit.open()
+    page.wait_for_selector("figure.chart .plot", state="attached")
+    stage.tick()
+    page.wait_for_selector("script[src*=uplot]", state="detached")
+    assert asked
+    assert page.locator("canvas").count() == 0
+    visit.page.unroute("**/uplot.js", away)
+    stage.tick()
+    page.wait_for_selector("figure.chart canvas", state="attached")
+    assert page.locator("link[href*=uplot]").count() == 1
+
+
 def test_the_token_is_asked_for_once_and_kept_for_the_tab(browser: Any, visits: Any) -> None:
     stage = Stage(token=TOKEN)
     stage.start()

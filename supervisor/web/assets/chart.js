@@ -10,10 +10,18 @@ const GIB = 1024 ** 3;
 
 let library = null;
 
+/** Null where it cannot be had, as while the daemon is away: whoever draws next asks again. */
 function uplot() {
-  library ??= new Promise((resolve, reject) => {
+  library ??= new Promise((resolve) => {
     const style = h("link", { rel: "stylesheet", href: "assets/uplot.css" });
-    const script = h("script", { src: "assets/uplot.js", load: () => resolve(globalThis.uPlot), error: reject });
+    const load = () => resolve(globalThis.uPlot);
+    const error = () => {
+      library = null;
+      style.remove();
+      script.remove();
+      resolve(null);
+    };
+    const script = h("script", { src: "assets/uplot.js", load, error });
     document.head.append(style, script);
   });
   return library;
@@ -46,7 +54,7 @@ export function chart(first) {
     wanted = true;
     const Plot = await uplot();
     wanted = false;
-    if (!element.isConnected) return;
+    if (Plot === null || !element.isConnected) return;
     const data = [item.line.t, item.line.headroom.map((v) => (v === null ? null : v / GIB))];
     if (plot === null) build(Plot, data);
     else plot.setData(data);

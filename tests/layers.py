@@ -4,6 +4,7 @@ LAYERS = [
     ("collectors",),
     ("supervisor.core",),
     ("supervisor.printable", "supervisor.units"),
+    ("supervisor.fleet",),
     (
         "supervisor.engines",
         "supervisor.children",
@@ -92,7 +93,7 @@ LAYERS = [
         "supervisor.encryption",
     ),
     ("supervisor.web", "supervisor.gateway"),
-    ("supervisor.daemon", "supervisor.app", "supervisor.demo"),
+    ("supervisor.daemon", "supervisor.app", "supervisor.demo", "supervisor.agent"),
     (
         "supervisor.cli",
         "supervisor.top",

@@ -330,6 +330,11 @@ class Client(asyncio.Protocol):
             transport.close()  # TLS has no half of a goodbye
 
     @property
+    def keeps_us_waiting(self) -> bool:
+        """Whether it has yet to say a request, or the rest of one."""
+        return self.stage in (_HEAD, _BODY)
+
+    @property
     def switches(self) -> bool:
         """Whether it asked for another protocol."""
         return self._head is not None and self._head.upgrade is not None

@@ -43,10 +43,19 @@ class Connections:
         return self.clock.now
 
     def add(self, client: Client) -> bool:
-        """Whether there is room for one more. Watched it is in any case."""
+        """Whether there is room for one more. Watched it is in any case. Where there is none, who
+        has kept us waiting the longest for a request makes room."""
         self.open.add(client)
         self.clock.wake()
-        return len(self.open) <= self.limits.connections
+        if len(self.open) <= self.limits.connections:
+            return True
+        waited_for = (c for c in self.open if c is not client and c.keeps_us_waiting)
+        first = min(waited_for, key=lambda c: c.since, default=None)
+        if first is None:
+            return False
+        self.open.discard(first)
+        first.transport.abort()
+        return True
 
     def remove(self, client: Client) -> None:
         self.open.discard(client)

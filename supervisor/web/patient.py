@@ -1,7 +1,8 @@
 """The HTTP protocol, with an end to its patience.
 
 uvicorn waits for ever for a request's headers and takes as many as are sent: every such
-connection holds a place of `limit_concurrency`. Bodies are timed where they are read.
+connection holds a place of `limit_concurrency`. Bodies are timed where they are read. Where places
+run short, whoever has kept us waiting the longest for a whole request gives its own up.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from supervisor.accounts import PEER, Peer, peer_of
 HEAD_TIMEOUT = 10.0  # seconds for a request's first line and headers
 READ_TIMEOUT = 30.0  # seconds in which a client reads some of what it was sent
 LARGEST_HEAD = 64 * 1024  # bytes
+PLACES = 8  # kept free: who is let go of takes a moment to be gone
 
 
 class Patient(HttpToolsProtocol):
@@ -25,6 +27,7 @@ class Patient(HttpToolsProtocol):
     head_timeout = HEAD_TIMEOUT
     read_timeout = READ_TIMEOUT
     _timer: asyncio.TimerHandle | None = None
+    _since = 0.0  # the loop's time, when the request began that is waited for
     _unread: asyncio.TimerHandle | None = None
     _head = 0
     _url_begins = True
@@ -34,6 +37,21 @@ class Patient(HttpToolsProtocol):
         super().connection_made(transport)
         self._peer = peer_of(transport.get_extra_info("socket"))
         self._wait()
+        self._make_place()
+
+    def _make_place(self) -> None:
+        most = self.limit_concurrency
+        if most is None or len(self.connections) < most - PLACES:
+            return
+        others = [c for c in self.connections if isinstance(c, Patient) and c is not self]
+        if waited_for := [c for c in others if c._keeps_us_waiting]:
+            first = min(waited_for, key=lambda c: c._since)
+            self.connections.discard(first)
+            first.transport.abort()
+
+    @property
+    def _keeps_us_waiting(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -87,6 +105,7 @@ class Patient(HttpToolsProtocol):
             raise ValueError("too much of a head")  # the parser makes it a 400, and closes
 
     def _wait(self) -> None:
+        self._since = self.loop.time()
         self._timer = self.loop.call_later(self.head_timeout, self.transport.close)
 
     def _stop_waiting(self) -> None:

@@ -130,10 +130,33 @@ def test_bytes_of_all_requests_together_have_a_limit() -> None:
 def test_connections_have_a_limit() -> None:
     async def story() -> None:
         house = House(Limits(connections=1), relays=False)
+        house.asks()
         other, transport = house.connect()
         assert status(transport) == 503
         other.connection_lost(None)
         assert house.connections.open == {house.client}
+
+    run(story)
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /", HEAD + b"Content-Length: 5\r\n\r\nab"])
+def test_at_the_limit_who_has_not_asked_for_longest_makes_room(said: bytes) -> None:
+    async def story() -> None:
+        house = House(Limits(connections=3), relays=False)
+        house.asks()
+        older, younger = house.connect(), house.connect()
+        for client, _ in (younger, older):
+            if said:
+                client.data_received(said)
+        younger[0].since = older[0].since + 1
+        newest, transport = house.connect()
+        newest.data_received(asked())
+        await turns()
+        assert older[0].gone
+        assert not younger[0].gone
+        assert len(house.requests) == 2
+        assert not transport.sent
+        assert house.connections.open == {house.client, younger[0], newest}
 
     run(story)
 

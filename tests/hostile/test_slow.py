@@ -97,6 +97,30 @@ def test_slow_clients_of_the_api_are_let_go_and_others_are_served_meanwhile(
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("said", [SILENT, HALF_HEAD, HALF_BODY, HALF_CHUNK])
+def test_however_many_say_half_of_something_the_api_answers_who_says_all(
+    said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisor.web.server.MOST_CONNECTIONS", 20)
+
+    async def story() -> None:
+        of = site(World())
+        async with running(of), serving(of) as server:
+            others = []
+            for _ in range(3 * 20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(said)
+                others.append(writer)
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(f"GET {API}/state HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+                writer.close()
+            for other in others:
+                other.close()
+
+    asyncio.run(story())
+
+
 def test_a_client_that_never_reads_its_stream_stops_the_engine_and_is_cut_off() -> None:
     sent = 0
 

@@ -20,6 +20,7 @@ from tests.readers import standing_for
 
 GPUS, TOTAL, USED = 8, 24 * GIB, GIB // 2
 LOAD_TIME = 0.6  # seconds
+NEW = 3.0  # seconds in which the daemon has seen what a model takes that came for the first time
 SIZES = (3, 4, 5, 6, 7)  # GiB
 TAIL = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -31,7 +32,9 @@ class Cards:
     def __init__(self, folder: Path) -> None:
         self.driver = State(folder / "nvml.txt")
         self.used = [USED] * GPUS
-        self.strange = [0] * GPUS  # strangers there now, who take what was promised to others
+        # There now: strangers, who take what was promised to others, and models of a size that
+        # nobody could know.
+        self.strange = [0] * GPUS
         self.over: list[str] = []
         for i in range(GPUS):
             self.driver.gpus[i] = {
@@ -41,6 +44,10 @@ class Cards:
                 "used": USED,
             }
         self.driver.write()
+
+    def known(self, gpu: int) -> None:
+        """Who was strange there is so no longer."""
+        self.strange[gpu] -= 1
 
     def add(self, gpu: int, size: int, pid: int | None, why: str) -> None:
         self.used[gpu] += size
@@ -60,6 +67,7 @@ class Paced:
     `max_tokens` words come, one each `gap` seconds."""
 
     gap = 1.0
+    tells_sizes = False  # of models that are not loaded
 
     def __init__(self, number: int, models: list[str], cards: Cards) -> None:
         sizes = {m: SIZES[(number + i) % len(SIZES)] * GIB for i, m in enumerate(models)}
@@ -77,9 +85,14 @@ class Paced:
         self.served: Counter[str] = Counter()
         self.behind_us = 0  # requests that had to load their model
         self.away = False
+        self.untold: set[str] = set()  # models whose size nobody can know before they come
         self.cut: Callable[[str], object] = lambda number: None
 
     def _came(self: Any, model: str) -> None:
+        if model in self.untold:
+            self.untold.remove(model)
+            self.cards.strange[self.gpu] += 1
+            asyncio.get_running_loop().call_later(NEW, self.cards.known, self.gpu)
         self.cards.add(self.gpu, self.sizes[model], self.pids[model], f"{self.name}/{model} came")
 
     def _left(self: Any, model: str) -> None:
@@ -98,6 +111,8 @@ class Paced:
         """A model that is not loaded has another name from now on, and the old one never again."""
         at = self.models.index(old)
         self.models[at] = new
+        if not self.tells_sizes:
+            self.untold.add(new)
         self.sizes[new], self.pids[new] = self.sizes.pop(old), self.pids.pop(old)
         for counted in (self.busy, self.worked):
             counted.pop(old, None)
@@ -165,6 +180,7 @@ class Router(Paced, FakeLlamaRouter):
 
 class Shop(Paced, FakeOllama):
     kind = "ollama"
+    tells_sizes = True
 
 
 Engine = Any

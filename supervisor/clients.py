@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from collectors.reading import Seconds
@@ -12,7 +12,7 @@ from .core.experience import Experience
 from .core.plan import Plan, Trigger, dismiss
 from .core.policy import Policy
 from .core.snapshot import Demand, ModelRef, Snapshot
-from .core.switch import leaves, switch
+from .core.switch import leaves, switch, switches
 from .events import Replan
 from .proposals import Sight, Wish
 
@@ -37,7 +37,7 @@ class Clients:
         self._using.move_to_end(client)
         if len(self._using) > MOST:
             self._using.popitem(last=False)
-        for old in [r for r in mine if leaves(policy, r, ref)]:
+        for old in _left(mine, ref, policy):
             del mine[old]
             self._left[old] = client
         mine[ref] = now
@@ -51,8 +51,8 @@ class Clients:
             mine = self._using.get(client, {})
             behind = [
                 old
-                for old in mine
-                if leaves(policy, old, demand.ref) and not self._used_by_others(old, client)
+                for old in _left(mine, demand.ref, policy)
+                if not self._used_by_others(old, client)
             ]
             return switch(snapshot, policy, demand, behind, experience)
 
@@ -85,6 +85,11 @@ class Clients:
                     del mine[ref]
             if not mine:
                 del self._using[client]
+
+
+def _left(mine: Iterable[ModelRef], ref: ModelRef, policy: Policy) -> list[ModelRef]:
+    """Those of its models that a client leaves as it moves on to `ref`."""
+    return [old for old in mine if leaves(policy, old, ref)] if switches(policy) else []
 
 
 def _going(ref: ModelRef) -> Replan:

@@ -78,7 +78,7 @@ def test_a_journal_of_before_keeps_what_it_knew(tmp_path: Path) -> None:
     journal = Journal(path, clock)
     journal.open()
     assert sizes(journal, context=4096, slots=0) == {GPU: 8, OTHER: 2, RAM: 1}
-    (known,) = journal._holdings._known
+    ((known,),) = journal._holdings._known.values()
     assert known.devices == f"{GPU} {OTHER}"
     journal.close()
 

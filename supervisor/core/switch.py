@@ -12,6 +12,12 @@ from .policy import Policy, Switch
 from .snapshot import Demand, ModelRef, Snapshot
 
 
+def switches(policy: Policy) -> bool:
+    """Is anybody to leave on a switch at all? Mostly not, and a client may use hundreds."""
+    every = (policy, *policy.engines.values(), *policy.models.values())
+    return any(scope.unload_on_switch not in (None, Switch.OFF) for scope in every)
+
+
 def leaves(policy: Policy, old: ModelRef, new: ModelRef) -> bool:
     """Is `old` to leave when its client moves from it to `new`?"""
     said = policy.said(old, "unload_on_switch")
@@ -29,8 +35,10 @@ def switch(
 ) -> Plan:
     """Make `demand` fit, with those `behind` gone if they may go: they are the first. Nobody goes
     for one that cannot fit."""
-    beside = {d.ref for d in demand.beside}
-    leaving = dismiss(snapshot, policy, set(behind) - beside, Trigger.SWITCH)
+    leave = set(behind) - {d.ref for d in demand.beside}
+    if not leave:
+        return plan(snapshot, policy, demand, experience)
+    leaving = dismiss(snapshot, policy, leave, Trigger.SWITCH)
     going = {e.ref for e in leaving.evictions}
     made = plan(without(snapshot, going) if going else snapshot, policy, demand, experience)
     if not going or not made.works:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,15 +43,19 @@ def key(
 class Holdings:
     """In memory; what is new is returned as statements. Not safe for threads by itself."""
 
-    _known: dict[Key, dict[PoolId, Peak]] = field(default_factory=dict)
+    # By model and moment, for that is asked all the time; of each, what was seen last stands last.
+    _known: dict[tuple[ModelRef, Moment], dict[Key, dict[PoolId, Peak]]] = field(
+        default_factory=dict
+    )
 
     def remember(self, key: Key, shares: tuple[Share, ...], now: float) -> list[Statement]:
         """Pools where it holds nothing any more are forgotten. Nothing new: no statement."""
         sizes: dict[PoolId, int] = {}
         for share in shares:
             sizes[share.pool] = sizes.get(share.pool, 0) + share.size
-        known = self._known.pop(key, {})  # the last one that was seen stands last
-        self._known[key] = peaks = {p: _seen(known.get(p), s, now) for p, s in sizes.items()}
+        seen = self._known.setdefault((key.ref, key.moment), {})
+        known = seen.pop(key, {})
+        seen[key] = peaks = {p: _seen(known.get(p), s, now) for p, s in sizes.items()}
         return [] if peaks == known else self._written(key, peaks, now)
 
     def get(
@@ -65,10 +69,9 @@ class Holdings:
         """The most that it held lately, pool by pool; None: never seen. Where `context` or `slots`
         are not asked for: with those that it was last seen with. On the devices that it was on
         last, or that are all `within` these."""
-        for key, peaks in reversed(self._known.items()):
+        for key, peaks in reversed(self._known.get((ref, moment), {}).items()):
             if (
-                key[:2] == (ref, moment)
-                and context in (None, key.context)
+                context in (None, key.context)
                 and slots in (None, key.slots)
                 and (within is None or all(p == RAM or p in within for p in peaks))
             ):
@@ -79,21 +82,25 @@ class Holdings:
         """Drop what was not seen for long."""
         old = [
             key
-            for key, peaks in self._known.items()
+            for key, peaks in self._all()
             if all(now - peak.since >= KEPT + WINDOW for peak in peaks.values())
         ]
         for key in old:
-            del self._known[key]
+            seen = self._known[key.ref, key.moment]
+            del seen[key]
+            if not seen:
+                del self._known[key.ref, key.moment]
         return [drop_holding(key.ref, key.moment.value, *key[2:]) for key in old]
 
     def asleep(self) -> dict[ModelRef, tuple[Share, ...]]:
         """What each model that was seen asleep kept."""
-        known = self._known.items()  # of several contexts the last one that was seen counts
-        return {key.ref: _shares(peaks) for key, peaks in known if key.moment is Moment.ASLEEP}
+        return {  # of several contexts the last one that was seen counts
+            key.ref: _shares(peaks) for key, peaks in self._all() if key.moment is Moment.ASLEEP
+        }
 
     def everything(self, now: float) -> list[Statement]:
         found: list[Statement] = [("DELETE FROM holdings", ())]
-        for key, peaks in self._known.items():
+        for key, peaks in self._all():
             found += self._written(key, peaks, now)
         return found
 
@@ -114,7 +121,12 @@ class Holdings:
             ref = ModelRef(EngineId(engine), ModelId(model))
             key = Key(ref, Moment(moment), int(context), int(slots), str(devices))
             peak = Peak(int(size), int(earlier), float(since))
-            self._known.setdefault(key, {})[PoolId(pool)] = peak
+            seen = self._known.setdefault((key.ref, key.moment), {})
+            seen.setdefault(key, {})[PoolId(pool)] = peak
+
+    def _all(self) -> Iterator[tuple[Key, dict[PoolId, Peak]]]:
+        for seen in self._known.values():
+            yield from seen.items()
 
     def _written(self, key: Key, peaks: dict[PoolId, Peak], now: float) -> list[Statement]:
         return write_holding(key.ref, key.moment.value, *key[2:], peaks, now)

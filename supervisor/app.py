@@ -26,7 +26,6 @@ from . import __version__
 from .accounts import group_id
 from .alerting import Alerting
 from .attribution import Attribution, Processes
-from .audit import EVERY as SETTLE_EVERY
 from .certificates import EVERY as RENEW_EVERY
 from .certificates import Certificate
 from .config.config import Config, EngineConfig, effective
@@ -51,6 +50,7 @@ from .gateway import build as gateways
 from .ghosts import EVERY as COMPARE_EVERY
 from .housing import Service, service
 from .jobs import Jobs
+from .journal.audit import EVERY as SETTLE_EVERY
 from .journal.journal import Journal
 from .lock import Lock, Taken
 from .loop import Loop

@@ -13,7 +13,6 @@ LAYERS = [
         "supervisor.telemetry",
         "supervisor.accounts",
         "supervisor.asker",
-        "supervisor.audit",
         "supervisor.certificates",
         "supervisor.validity",
         "supervisor.guesses",

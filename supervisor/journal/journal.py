@@ -18,13 +18,13 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from collectors.reading import PoolId
-from supervisor.audit import Audit
 from supervisor.core.footprint import Moment
 from supervisor.core.record import Decision, Departure, Outcome
 from supervisor.core.rows import decision_row, departure_row, outcome_row
 from supervisor.core.snapshot import ModelRef, Share
 from supervisor.core.watch import Finding
 
+from .audit import Audit
 from .findings import Findings
 from .holdings import Holdings, key
 from .schema import (

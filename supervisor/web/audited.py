@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from supervisor.asker import ASKER, Asker
-from supervisor.audit import HOUR, MINUTE, REFUSED, Audit
 from supervisor.config.given import path_of
+from supervisor.journal.audit import HOUR, MINUTE, REFUSED, Audit
 from supervisor.overrides import why_not
 
 from .callers import CALLER

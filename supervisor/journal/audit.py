@@ -20,11 +20,11 @@ from threading import RLock
 from typing import Any
 
 from collectors.reading import Seconds
+from supervisor.asker import asker
+from supervisor.telemetry.redact import HIDDEN, Redact, is_secret, plain
 
-from .asker import asker
-from .journal.shelves import Put
-from .journal.store import Statement
-from .telemetry.redact import HIDDEN, Redact, is_secret, plain
+from .shelves import Put
+from .store import Statement
 
 log = logging.getLogger("ullage.audit")
 

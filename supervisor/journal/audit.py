@@ -281,7 +281,7 @@ class Audit:
         """What writes those in memory, for a file begun afresh."""
         return [_written(n, row) for n, row in self._rows.items()]
 
-    def load_audit(self, db: sqlite3.Connection) -> None:
+    def load(self, db: sqlite3.Connection) -> None:
         sql = "SELECT n, body FROM audit ORDER BY n DESC LIMIT ?"
         found = reversed(db.execute(sql, (IN_MEMORY,)).fetchall())
         earlier = {n: json.loads(body) for n, body in found}

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import INVALID, Trouble, asks, examples, quoted, said
-from .client import Client, Refused, printable
+from .client import Client, Refused
 from .commands import Named
 
 if TYPE_CHECKING:

@@ -26,8 +26,6 @@ from . import __version__
 from .accounts import group_id
 from .alerting import Alerting
 from .attribution import Attribution, Processes
-from .certificates import EVERY as RENEW_EVERY
-from .certificates import Certificate
 from .config.config import Config, EngineConfig, effective
 from .config.served import Launching
 from .core.explain import of_room
@@ -65,6 +63,8 @@ from .sources import PERIODS, Sources
 from .stalls import MACHINE, Stalls
 from .telemetry import logs
 from .timeline import Timeline
+from .tls.certificates import EVERY as RENEW_EVERY
+from .tls.certificates import Certificate
 from .watcher import Watcher
 from .web.callers import Callers
 from .web.server import ListenError, Server

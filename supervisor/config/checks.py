@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
 from supervisor.accounts import GROUP, group_id
-from supervisor.certificates import CERT, KEY, CertificateError, pair, read
 from supervisor.core.contradictions import contradictions as find
 from supervisor.core.ladder import Rung
 from supervisor.core.policy import Policy
+from supervisor.tls.certificates import CERT, KEY, CertificateError, pair, read
 from supervisor.units import format_duration, shown
 
 from . import plain_file

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from collectors.reading import Seconds
+from supervisor.aside import Aside
+from supervisor.config import plain_file
+from supervisor.config.given import Stamp, stamp_of
+from supervisor.telemetry.redact import plain
 
-from .aside import Aside
-from .config import plain_file
-from .config.given import Stamp, stamp_of
-from .telemetry.redact import plain
 from .validity import Validity, validity
 
 log = logging.getLogger("ullage.tls")

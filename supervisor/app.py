@@ -26,9 +26,6 @@ from . import __version__
 from .accounts import group_id
 from .alerting import Alerting
 from .attribution import Attribution, Processes
-from .audit import EVERY as SETTLE_EVERY
-from .certificates import EVERY as RENEW_EVERY
-from .certificates import Certificate
 from .config.config import Config, EngineConfig, effective
 from .config.served import Launching
 from .core.explain import of_room
@@ -51,6 +48,7 @@ from .gateway import build as gateways
 from .ghosts import EVERY as COMPARE_EVERY
 from .housing import Service, service
 from .jobs import Jobs
+from .journal.audit import EVERY as SETTLE_EVERY
 from .journal.journal import Journal
 from .lock import Lock, Taken
 from .loop import Loop
@@ -65,6 +63,8 @@ from .sources import PERIODS, Sources
 from .stalls import MACHINE, Stalls
 from .telemetry import logs
 from .timeline import Timeline
+from .tls.certificates import EVERY as RENEW_EVERY
+from .tls.certificates import Certificate
 from .watcher import Watcher
 from .web.callers import Callers
 from .web.server import ListenError, Server

@@ -7,9 +7,7 @@ pools are named in `blind`, its models are shown as unknown, and everybody else 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -46,8 +44,6 @@ from .probes import Probes
 from .sources import SourceHealth, Sources, hidden
 
 log = logging.getLogger("ullage.sampler")
-
-REFUSED = os.strerror(errno.ECONNREFUSED)  # the system's own word, as engines pass it on
 
 
 @dataclass(slots=True)
@@ -203,7 +199,7 @@ class Sampler:
             fault = f"no answer within {self.call_timeout:g} s"
         except EngineError as error:
             fault, degraded = f"{error.call}: {error.message}", not isinstance(error, EngineDown)
-            refuses = error.message == REFUSED
+            refuses = isinstance(error, EngineDown) and error.refused
         except Exception as error:  # our bug: it costs us this engine, and no other
             log.debug("asking %s", engine.id, exc_info=True)
             fault = f"cannot be read: {type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.certificates import Certificate, Files
+from supervisor.tls.certificates import Certificate, Files
 
 EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import audit as subject
 from supervisor.asker import ASKER, Asker
-from supervisor.audit import HOUR, MINUTE, MOST_SUMS
+from supervisor.journal import audit as subject
+from supervisor.journal.audit import HOUR, MINUTE, MOST_SUMS
 from supervisor.journal.journal import Journal
 from tests.journals import PATIENT, Disk
 from tests.lines import FORGED, written

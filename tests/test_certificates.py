@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.certificates import Certificate, CertificateError, Files, read
-from supervisor.encryption import of_certificates
-from supervisor.validity import validity
+from supervisor.tls.certificates import Certificate, CertificateError, Files, read
+from supervisor.tls.encryption import of_certificates
+from supervisor.tls.validity import validity
 from tests.certificates import Authority, authority
 
 DAY = 86400.0

@@ -11,15 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from supervisor.cli import client as subject
-from supervisor.cli.client import (
-    BadAddress,
-    Client,
-    Garbled,
-    NoDaemon,
-    Refused,
-    Timeout,
-    printable,
-)
+from supervisor.cli.client import BadAddress, Client, Garbled, NoDaemon, Refused, Timeout
 from tests.canned import Daemon, running
 
 
@@ -299,8 +291,3 @@ def test_an_address_that_cannot_be_used_says_what_would_be_right(url):
 def test_a_token_that_is_no_header_is_refused(token):
     with pytest.raises(BadAddress, match="token"):
         Client(token=token)
-
-
-def test_what_a_terminal_would_act_on_is_shown_as_its_escape():
-    assert printable("qwen3:8b ü 模型") == "qwen3:8b ü 模型"
-    assert printable("a\x1b[2Jb\r\n\x9b\u202e\ud800") == r"a\x1b[2Jb\r\n\x9b\u202e\ud800"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from supervisor import listen
-from supervisor.certificates import Certificate
-from supervisor.handshakes import Handshakes
+from supervisor.tls.certificates import Certificate
+from supervisor.tls.handshakes import Handshakes
 from tests.certificates import Authority, authority
 from tests.gateway.loopback import loops
 

@@ -29,7 +29,7 @@ def test_of_what_is_written_as_escapes_nothing_is_lost(text: str) -> None:
 
 
 def test_what_can_be_shown_stays_as_it_is() -> None:
-    for text in ("qwen3:8b", 'ü🜏 \\ "quoted"', ""):
+    for text in ("qwen3:8b", "qwen3:8b ü 模型", 'ü🜏 \\ "quoted"', ""):
         assert printable(text) is text
         assert printable(text, "") is text
     assert printable(4711) == "4711"
@@ -37,6 +37,7 @@ def test_what_can_be_shown_stays_as_it_is() -> None:
 
 def test_what_cannot_is_an_escape_or_whatever_is_asked_for() -> None:
     assert printable("a\x1b[2J\n\u202eb") == r"a\x1b[2J\n\u202eb"
+    assert printable("a\x1b[2Jb\r\n\x9b\u202e\ud800") == r"a\x1b[2Jb\r\n\x9b\u202e\ud800"
     assert printable("a\x1b[2J\nb", "") == "a[2Jb"
     assert printable("a\x1b[2J\nb", " ") == "a [2J b"
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,30 @@ def test_closing_does_not_wait_for_a_disk_that_hangs(path):
     kept.close(0.01)
     assert [t.result(0) for t in told] == [False, False]
     disk.gate.set()
+
+
+def test_a_write_is_counted_also_while_it_goes_from_those_that_wait_to_the_writer(path):
+    """Whoever is answered once nothing waits would else be answered too early."""
+    disk, readers, seen = Disk(), [], []
+    kept = Store(path, [], load=lambda db: None, refill=list, prune=list, connect=disk.connect)
+
+    class Waiting(deque):
+        def popleft(self):
+            found = super().popleft()
+            readers.append(threading.Thread(target=lambda: seen.append(kept.lag)))
+            readers[0].start()
+            readers[0].join(0.1)  # it has read by then, or has to wait
+            return found
+
+    kept._waiting = Waiting()
+    kept.open()
+    disk.gate.clear()
+    kept.put([("SELECT 1", ())])
+    assert disk.waited.wait(5)
+    readers[0].join(5)
+    disk.gate.set()
+    kept.close(5)
+    assert seen == [1]
 
 
 def test_closing_writes_what_waits(begin, path):

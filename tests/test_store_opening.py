@@ -14,6 +14,7 @@ from supervisor.journal.store import Store, Unusable
 from tests.journals import (
     Disk,
     decision,
+    finding,
     ids,
     journals,
     outcome,
@@ -69,6 +70,26 @@ def test_a_damaged_database_is_set_aside_and_what_can_be_read_is_saved(begin, pa
     second.close()
     assert pins(begin()) == {"gemma"}
     assert len(set_aside(path)) == 1
+
+
+@pytest.mark.parametrize("what", ["shelves", "decisions", "findings", "audit"])
+def test_a_part_that_cannot_be_read_is_named_and_costs_no_other(begin, path, caplog, what):
+    first = begin()
+    pin(first, "gemma")
+    record(first, decision())
+    first.add_finding(finding(), 1.0)
+    first.audit.note("ci", "post_load")
+    first.close()
+    query(path, f"UPDATE {what} SET body = '{{'")
+    again = begin()
+    there = {
+        "shelves": pins(again),
+        "decisions": ids(again),
+        "findings": again.findings(9),
+        "audit": again.audit.everything(),
+    }
+    assert [part for part, found in there.items() if not found] == [what]
+    assert [r.getMessage().split()[0] for r in caplog.records] == [f"{what}:"]
 
 
 def test_a_database_that_goes_bad_under_way_is_begun_afresh_from_memory(begin, path):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from supervisor import certificates
 from supervisor.cli.main import cli
 from supervisor.config.config import ConfigError
+from supervisor.tls import certificates
 from tests.certificates import Authority, authority
 from tests.configs import reader
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import WRONG, Trouble, asks, examples
-from .client import Client, ClientError, printable
+from .client import Client, ClientError
 
 if TYPE_CHECKING:
     from .adopting import Recipe, System

@@ -13,7 +13,9 @@ from typing import IO, Any
 import click
 from click.shell_completion import CompletionItem
 
-from .client import TIMEOUT, Answer, Client, printable
+from supervisor.printable import printable
+
+from .client import TIMEOUT, Answer, Client
 
 # Exit codes: failed, wrong usage, configuration invalid, no daemon, refused by policy, not found,
 # no answer in time, something is to be done (`ullage doctor`), not allowed.

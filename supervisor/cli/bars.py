@@ -13,9 +13,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from supervisor.printable import printable
 from supervisor.units import format_bytes
-
-from .client import printable
 
 Row = Mapping[str, Any]
 

@@ -20,8 +20,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from supervisor.printable import printable as printable
-
 if TYPE_CHECKING:
     from http.client import HTTPConnection
     from ssl import SSLError

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import INVALID, Trouble, asks, examples, quoted, said
-from .client import Client, Refused, printable
+from .client import Client, Refused
 from .commands import Named
 
 if TYPE_CHECKING:
@@ -139,8 +141,8 @@ def _load(file: Path | None) -> Config:
 
 def _see_certificates(found: Config) -> None:
     """A daemon starts with one that is over, for the rest of its work; whoever asks is told."""
-    from supervisor.certificates import CERT, Certificate
     from supervisor.config.given import ConfigError, Problem
+    from supervisor.tls.certificates import CERT, Certificate
 
     wrong = []
     for table, part in (("listen", found), ("gateway", found.gateway)):

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import WRONG, Trouble, asks, examples
-from .client import Client, printable
+from .client import Client
 
 MOST = 2000  # events that a daemon keeps
 

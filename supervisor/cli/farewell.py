@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import LATE, REFUSED, Trouble, word
-from .client import Client, printable
+from .client import Client
 
 EVERY = 1.0  # seconds between two looks
 

@@ -13,7 +13,9 @@ from typing import Protocol
 
 import click
 
-from .client import ClientError, Refused, printable
+from supervisor.printable import printable
+
+from .client import ClientError, Refused
 
 NOT_FOUND, NOT_RUNNABLE = 127, 126  # as shells have it
 BY_SIGNAL = 128

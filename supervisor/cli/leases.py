@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from supervisor.printable import printable
 from supervisor.units import UnitError, format_bytes, format_seconds, parse_duration
 
 from . import holding
@@ -23,7 +24,7 @@ from .asking import (
     names,
     tell,
 )
-from .client import Answer, Client, printable
+from .client import Answer, Client
 from .refused import refusal
 
 TTL = 60.0  # seconds; whoever runs a command renews three times in it

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import asks, names
-from .client import Client, ClientError, printable
+from .client import Client, ClientError
 
 EVERY = 1.0  # seconds between two looks
 WINDOW = 1000  # lines that are looked through for those that are new

@@ -8,9 +8,10 @@ import time
 import click
 
 from supervisor import __version__
+from supervisor.printable import printable
 
 from .asking import asks, draw, examples, names, tell
-from .client import Client, ClientError, printable
+from .client import Client, ClientError
 
 
 @click.command(epilog=examples(

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import asks, examples, names, said, tell
-from .client import Client, printable
+from .client import Client
 
 FOR = "Take it back by itself after this long."
 

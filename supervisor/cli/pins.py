@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from supervisor.printable import printable
 from supervisor.units import format_seconds
 
 from .asking import asks, examples, names, said, word
-from .client import Client, printable
+from .client import Client
 
 
 @click.command(

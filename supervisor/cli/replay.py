@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import WRONG, Trouble
-from .client import printable
 
 if TYPE_CHECKING:
     from collectors.reading import Bytes

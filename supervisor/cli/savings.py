@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import asks
-from .client import Client, printable
+from .client import Client
 
 TIMEOUT = 90.0  # a month of requests is replayed
 

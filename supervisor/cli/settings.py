@@ -6,8 +6,10 @@ from urllib.parse import quote
 
 import click
 
+from supervisor.printable import printable
+
 from .asking import REFUSED, Trouble, asks, examples, quoted, said, word
-from .client import Answer, Client, Refused, printable
+from .client import Answer, Client, Refused
 from .commands import Named
 
 API = "/api/v1/settings"

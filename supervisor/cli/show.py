@@ -17,11 +17,11 @@ from rich.text import Text
 
 from supervisor import alert_words, caller_words
 from supervisor.core.became import of_outcome, verb
+from supervisor.printable import printable
 from supervisor.units import format_bytes, format_seconds
 
 from .asking import said
 from .bars import Row, Screen, pools
-from .client import printable
 
 EVERY = 2.0  # seconds between two looks of `--watch`
 FRESH = 5.0  # seconds: a sample that is older is worth saying so

@@ -7,10 +7,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from supervisor.printable import printable
 from supervisor.units import format_bytes
 
 from .bars import Row, Screen
-from .client import printable
 from .show import COLOURS, drawn, table_of
 
 NONE = "No engine is known: start one, or name it: `ullage run --engine NAME=URL`, `ullage init`.\n"

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from collectors.reading import Bytes
 from supervisor.config.settings import SETTINGS, dotted
 from supervisor.core.wording import size
-
-from .client import printable
+from supervisor.printable import printable
 
 WIDTH = 98
 LONGEST = 60  # characters of a version

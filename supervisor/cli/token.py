@@ -14,9 +14,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from supervisor.config.entrusted import OWN_NAMES, SCOPES, meant
+from supervisor.printable import printable
 
 from .asking import WRONG, Trouble, examples
-from .client import printable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PREFIX = "ullage-"  # so that whoever finds one knows what it is for

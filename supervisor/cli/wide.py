@@ -13,10 +13,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
+from supervisor.printable import printable
 from supervisor.units import format_bytes, format_seconds
 
 from .bars import Screen
-from .client import printable
 
 Row = Mapping[str, Any]
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
 from supervisor.accounts import GROUP, group_id
-from supervisor.certificates import CERT, KEY, CertificateError, pair, read
 from supervisor.core.contradictions import contradictions as find
 from supervisor.core.ladder import Rung
 from supervisor.core.policy import Policy
+from supervisor.tls.certificates import CERT, KEY, CertificateError, pair, read
 from supervisor.units import format_duration, shown
 
+from . import plain_file
 from .engine import Engine
 from .entrusted import CLOSING
 from .forms import SECRET, SHORTEST_TOKEN, is_loopback, split_url
 from .given import Given
 from .served import LAUNCHED
 from .settings import File, KeyPath
+
+LONGEST_SECRET = 65536  # bytes of its file; what is beyond is not read
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ADVICE = "listen on 127.0.0.1, or set listen.token_file"
@@ -210,19 +211,13 @@ def _secret(
 
 
 def _read_secret(file: Path) -> str:
+    name = shown(str(file))
     try:
-        # Whoever opens a pipe, or some devices, waits for whoever is at the other end.
-        with open(file, "rb", opener=_at_once) as opened:
-            mode = os.fstat(opened.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise ValueError(f"{shown(str(file))} is no plain file; put the secret into one")
-            text = opened.read(65536).decode("utf-8", "replace")
+        found = plain_file.read(file, LONGEST_SECRET)
+    except plain_file.NotPlain:
+        raise ValueError(f"{name} is no plain file; put the secret into one") from None
     except OSError as error:
-        raise ValueError(f"{shown(str(file))} cannot be read: {error.strerror}") from None
-    if mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise ValueError(f"{shown(str(file))} is open to everybody; chmod 640 it")
-    return text.strip()
-
-
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+        raise ValueError(f"{name} cannot be read: {error.strerror}") from None
+    if found.is_open:
+        raise ValueError(f"{name} is open to everybody; chmod 640 it")
+    return found.content.decode("utf-8", "replace").strip()

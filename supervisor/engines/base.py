@@ -36,7 +36,11 @@ class EngineError(Exception):
 
 
 class EngineDown(EngineError):
-    """Nobody answers, or not in time."""
+    """Nobody answers, or not in time. `refused`: nobody listens at its address."""
+
+    def __init__(self, engine: str, call: str, message: str, *, refused: bool = False) -> None:
+        super().__init__(engine, call, message)
+        self.refused = refused
 
 
 class EngineRefused(EngineError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import os
 from collections.abc import Callable, Sequence
@@ -155,7 +156,7 @@ class Tryll(Adapter):
         except TimeoutError as late:
             raise EngineDown(self.id, call, f"no answer within {within:g} s") from late
         except OSError as broken:
-            raise EngineDown(self.id, call, _in_words(broken)) from broken
+            raise self._broken(call, broken) from broken
         except Exception as error:
             self._raise(call, within, error)
 
@@ -184,7 +185,7 @@ class Tryll(Adapter):
             why = f"no answer within {base.CALL_TIMEOUT:g} s"
             raise EngineDown(self.id, "connect", why) from late
         except OSError as broken:
-            raise EngineDown(self.id, "connect", _in_words(broken)) from broken
+            raise self._broken("connect", broken) from broken
         try:
             async with asyncio.timeout(PATIENCE):
                 length = int.from_bytes(await reader.readexactly(4), "little")
@@ -196,6 +197,11 @@ class Tryll(Adapter):
         finally:
             writer.close()
         return 4 <= int.from_bytes(frame[:4], "little") < length
+
+    def _broken(self, call: str, error: OSError) -> EngineDown:
+        """In the system's own word, whoever raised it in words of its own."""
+        why = os.strerror(error.errno) if error.errno else str(error)
+        return EngineDown(self.id, call, why, refused=error.errno == errno.ECONNREFUSED)
 
     def _address(self) -> tuple[str, int]:
         try:
@@ -213,11 +219,6 @@ class Tryll(Adapter):
     def _needed(self, why: str) -> EngineRefused:
         words = f"needs Tryll's Python client, {CLIENT}, in this environment: {why}"
         return EngineRefused(self.id, f"import {CLIENT}", words)
-
-
-def _in_words(broken: OSError) -> str:
-    """The system's own word, whoever raised it in words of its own."""
-    return os.strerror(broken.errno) if broken.errno else str(broken)
 
 
 def _model(info: Json, alone: Process | None) -> EngineModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import secrets
@@ -223,7 +224,8 @@ class Wire:
             why = "all our connections are in use" if ours else f"no answer within {bound:g} s"
             raise EngineDown(self.engine, call, why) from late
         except httpx.HTTPError as broken:
-            raise EngineDown(self.engine, call, _in_words(broken)) from broken
+            words, refused = _why(broken)
+            raise EngineDown(self.engine, call, words, refused=refused) from broken
         except (httpx.InvalidURL, ValueError, ExceptionGroup) as wrong:  # a port of 99999: a group
             raise EngineConfused(self.engine, call, f"cannot be sent: {wrong}") from wrong
 
@@ -296,14 +298,27 @@ def _ended(task: asyncio.Future[Any]) -> None:
         task.exception()  # nobody may be left to be told
 
 
-def _in_words(broken: httpx.HTTPError) -> str:
-    """The system's own word, "Connection refused", where it stands below what httpx says."""
-    cause: BaseException | None = broken
+def _why(broken: httpx.HTTPError) -> tuple[str, bool]:
+    """The system's own word, "Connection refused", where it stands below what httpx says; and
+    whether that is the one."""
+    found = _of_the_system(broken)
+    if found is None or found.errno is None:
+        return str(broken) or type(broken).__name__, False
+    words = os.strerror(found.errno) if found.errno > 0 else str(found.strerror)
+    return words, found.errno == errno.ECONNREFUSED
+
+
+def _of_the_system(error: BaseException) -> OSError | None:
+    """Of a name with several addresses: where it was the same at each of them."""
+    cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+            return cause
+        if isinstance(cause, ExceptionGroup):
+            found = [_of_the_system(e) for e in cause.exceptions]
+            return found[0] if len({e and e.errno for e in found}) == 1 else None
         cause = cause.__cause__ or cause.__context__
-    return str(broken) or type(broken).__name__
+    return None
 
 
 def _complaint(content: bytes) -> str:

@@ -11,7 +11,7 @@ from supervisor.config.gated import GatewayConfig, TokenConfig
 from supervisor.core.groups import matches
 from supervisor.core.snapshot import EngineState, ModelRef, Snapshot
 from supervisor.doctor import Advice
-from supervisor.encryption import plain
+from supervisor.tls.encryption import plain
 from supervisor.units import format_seconds
 
 from .tokens import names_alias

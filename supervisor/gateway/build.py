@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from supervisor.certificates import Certificate
 from supervisor.config.config import Config, EngineConfig
 from supervisor.config.gated import GatewayConfig
 from supervisor.core.snapshot import ModelRef
@@ -13,6 +12,7 @@ from supervisor.core.types import ModelType
 from supervisor.loop import Loop
 from supervisor.telemetry.otlp import Sender, exporter
 from supervisor.telemetry.tracing import Tracing
+from supervisor.tls.certificates import Certificate
 
 from .admission import Admission
 from .counts import Counts

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
-from supervisor.audit import MINUTE, REFUSED
 from supervisor.config.gated import GatewayConfig
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import EngineId, ModelRef, Snapshot
 from supervisor.engines.base import Engine
 from supervisor.engines.serves import Api
+from supervisor.journal.audit import MINUTE, REFUSED
 from supervisor.loop import Loop
 from supervisor.telemetry.tracing import Tracing
 

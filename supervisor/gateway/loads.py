@@ -217,9 +217,8 @@ class Loads:
             policy = self.loop.policy
         client = next(iter(hold.waiters)).wish.client
         if client and demand.ref is not None:
-            return self.loop.witnesses.rules.clients.moving(client, demand)(
-                snapshot, policy, experience
-            )
+            moved = self.loop.witnesses.rules.clients.moving(client, demand)
+            return moved(snapshot, policy, experience)
         return plan(snapshot, policy, demand, experience)
 
     def _in_the_way(self, hold: Hold, made: Plan) -> bool:

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from supervisor import listen
-from supervisor.certificates import Certificate, CertificateError
 from supervisor.config.gated import TokenConfig
 from supervisor.core.snapshot import ModelRef
-from supervisor.encryption import plain
-from supervisor.handshakes import Handshakes
 from supervisor.listen import ListenError
 from supervisor.telemetry.otlp import Sender
+from supervisor.tls.certificates import Certificate, CertificateError
+from supervisor.tls.encryption import plain
+from supervisor.tls.handshakes import Handshakes
 
 from .client import Client
 from .connections import Connections

@@ -18,13 +18,13 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from collectors.reading import PoolId
-from supervisor.audit import Audit
 from supervisor.core.footprint import Moment
 from supervisor.core.record import Decision, Departure, Outcome
 from supervisor.core.rows import decision_row, departure_row, outcome_row
 from supervisor.core.snapshot import ModelRef, Share
 from supervisor.core.watch import Finding
 
+from .audit import Audit
 from .findings import Findings
 from .holdings import Holdings, key
 from .schema import (
@@ -335,17 +335,21 @@ class Journal:
 
     def _load(self, db: sqlite3.Connection) -> None:
         """Take in what can be read; of a file that is not sound, that may be only a part."""
-        loaders = (self._load_shelves, self._load_numbers, self._load_holdings)
-        later = (self._load_decisions, self._load_findings, self._load_departures)
-        for load in (*loaders, *later, self.audit.load_audit):
+        loaders = {
+            "shelves": self.shelves.load,
+            "numbers": self._load_numbers,
+            "holdings": self._holdings.load,
+            "decisions": self._load_decisions,
+            "findings": self._findings.load,
+            "departures": self._load_departures,
+            "audit": self.audit.load,
+        }
+        for what, load in loaders.items():
             try:
                 with self._lock:
                     load(db)
             except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
-                log.warning("%s: %s", load.__name__.removeprefix("_load_"), error)
-
-    def _load_shelves(self, db: sqlite3.Connection) -> None:
-        self.shelves.load(db)
+                log.warning("%s: %s", what, error)
 
     def _load_numbers(self, db: sqlite3.Connection) -> None:
         highest = (
@@ -354,9 +358,6 @@ class Journal:
         for sql in ("SELECT max(value) FROM numbers WHERE name = 'decision'", highest):
             self._last_id = max(self._last_id, db.execute(sql).fetchone()[0] or 0)
         self._outcome_number = db.execute("SELECT max(n) FROM outcomes").fetchone()[0] or 0
-
-    def _load_holdings(self, db: sqlite3.Connection) -> None:
-        self._holdings.load(db)
 
     def _load_departures(self, db: sqlite3.Connection) -> None:
         sql = "SELECT n, body FROM departures ORDER BY n DESC LIMIT ?"
@@ -373,6 +374,3 @@ class Journal:
             found = {n: json.loads(body) for n, body in db.execute(sql, (id,))}
             if found:
                 self._outcomes[id] = found
-
-    def _load_findings(self, db: sqlite3.Connection) -> None:
-        self._findings.load(db)

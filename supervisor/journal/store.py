@@ -117,8 +117,9 @@ class Store:
 
     @property
     def lag(self) -> int:
-        """Writes that are not on disk yet."""
-        return len(self._waiting) + len(self._in_hand)
+        """Writes that are not on disk yet. Asked while some change hands, none is overlooked."""
+        with self._changed:
+            return len(self._waiting) + len(self._in_hand)
 
     def open(self) -> None:
         """Load the file and start writing. Raises Unusable; what may pass is tried again."""

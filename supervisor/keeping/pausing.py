@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -73,43 +72,38 @@ class Pausing:
         drain = self.drain_of(engine)
         return None if drain is None else of_drain(engine, drain, self.deadlines.now)
 
-    # -- what the operator says; the future tells when it is on disk, None: nothing is written
+    # -- what the operator says: in force at once, and on disk soon after
 
-    def set_pause(self, ends: Seconds | None) -> Future[bool] | None:
+    def set_pause(self, ends: Seconds | None) -> None:
         """Until `ends`, None: until it is taken back."""
         self.pause = Halt(ends)
         log.warning("paused: nothing is unloaded or loaded but what is asked for")
-        done = self.pauses.keep(HOST, self._written(self.pause))
+        self.pauses.keep(HOST, self._written(self.pause))
         self.tell()
-        return done
 
-    def end_pause(self) -> Future[bool] | None:
+    def end_pause(self) -> None:
         if self.pause is None:
-            return None
+            return
         self.pause = None
         log.warning("the pause is over")
-        done = self.pauses.drop(HOST)
+        self.pauses.drop(HOST)
         self.tell()
-        return done
 
-    def drain(self, engine: EngineId, halt: Halt) -> Future[bool] | None:
+    def drain(self, engine: EngineId, halt: Halt) -> None:
         self.drained = {**self.drained, engine: halt}
         log.warning("%s is drained: it takes no requests and no loads", _named(engine))
-        done = self.drains.keep(engine, self._written(halt))
+        self.drains.keep(engine, self._written(halt))
         self.tell()
-        return done
 
-    def end_drain(self, engine: EngineId) -> Future[bool] | None:
-        if engine not in self.drained:
-            return None
-        done = self._undrain(engine)
-        self.tell()
-        return done
+    def end_drain(self, engine: EngineId) -> None:
+        if engine in self.drained:
+            self._undrain(engine)
+            self.tell()
 
-    def _undrain(self, engine: EngineId) -> Future[bool] | None:
+    def _undrain(self, engine: EngineId) -> None:
         self.drained = {name: halt for name, halt in self.drained.items() if name != engine}
         log.warning("%s is drained no more", _named(engine))
-        return self.drains.drop(engine)
+        self.drains.drop(engine)
 
     # -- time
 

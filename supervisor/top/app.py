@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from textual.binding import Binding, BindingType
 
-from supervisor.cli.client import ClientError, printable
+from supervisor.cli.client import ClientError
+from supervisor.printable import printable
 from supervisor.units import format_bytes
 
 from . import head, rows, words

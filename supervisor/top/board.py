@@ -12,7 +12,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 
-from supervisor.cli.client import printable
+from supervisor.printable import printable
 
 from . import head, rows, stacks, words
 from .lines import Lines

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from supervisor import alert_words
 from supervisor.cli.asking import said
-from supervisor.cli.client import ClientError, printable
+from supervisor.cli.client import ClientError
 from supervisor.cli.show import FRESH
+from supervisor.printable import printable
 from supervisor.units import format_seconds
 
 from .look import BAD, GOOD, QUIET, STRONG, WARNING, Look

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from supervisor import alert_words
 from supervisor.cli.asking import said
-from supervisor.cli.client import printable
 from supervisor.core.became import of_outcome
+from supervisor.printable import printable
 from supervisor.units import format_bytes
 
 from .look import BAD, GOOD, QUIET, STRONG, WARNING, Look

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rich.text import Text
 
-from supervisor.cli.client import printable
+from supervisor.printable import printable
 from supervisor.units import format_bytes, format_seconds
 
 from .look import BAD, GOOD, STRONG, WARNING, Letters, Look

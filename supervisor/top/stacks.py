@@ -13,8 +13,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from supervisor.cli.bars import shared_out
-from supervisor.cli.client import printable
 from supervisor.cli.show import labels
+from supervisor.printable import printable
 from supervisor.units import format_bytes
 
 from .look import BAD, QUIET, STRONG, WARNING, Letters, Look

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from supervisor.cli.asking import EVICT_TIMEOUT, LOAD_TIMEOUT
-from supervisor.cli.client import Client, ClientError, Refused, printable
+from supervisor.cli.client import Client, ClientError, Refused
+from supervisor.printable import printable
 
 Row = Mapping[str, Any]
 ADVICE = "it only says what it would do: start it with `ullage run --mode enforce`"

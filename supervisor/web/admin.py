@@ -13,8 +13,8 @@ from collectors.reading import Seconds
 from supervisor.config.entrusted import ADMIN, FREE, METRICS, READ
 from supervisor.core import explain
 from supervisor.door import Ambiguous, NotReady, Unknown
-from supervisor.encryption import of_certificates
 from supervisor.journal.search import Search, engines
+from supervisor.tls.encryption import of_certificates
 
 from . import answers, keeping, pausing, queries, view
 from .callers import CALLER, Caller

@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from supervisor.asker import ASKER, Asker
-from supervisor.audit import HOUR, MINUTE, REFUSED, Audit
 from supervisor.config.given import path_of
+from supervisor.journal.audit import HOUR, MINUTE, REFUSED, Audit
 from supervisor.overrides import why_not
+from supervisor.telemetry.redact import HIDDEN
 
 from .callers import CALLER
 from .errors import ERRORS
@@ -165,5 +166,5 @@ def _wish(call: Call[Any, Any], audit: Audit) -> str | None:
     wish = call.body.model_dump(mode="json", by_alias=True, exclude_unset=True)
     key = call.request.path_params.get("key")
     if key is not None and why_not(path_of(key)) is not None:
-        wish = {**wish, "value": "***"}  # it may be a secret's, and is refused in any case
+        wish = {**wish, "value": HIDDEN}  # it may be a secret's, and is refused in any case
     return audit.brief(wish)

@@ -3,7 +3,6 @@ these look in JSON."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -17,7 +16,6 @@ from supervisor.core.halt import Halt
 from supervisor.core.policy import EVERY_ENGINE
 from supervisor.core.snapshot import EngineId
 from supervisor.door import DoorError, Unknown
-from supervisor.journal.shelves import told
 from supervisor.keeping.pausing import Pausing
 from supervisor.loop import Loop
 
@@ -92,6 +90,8 @@ def operations(site: Site) -> list[Operation]:
 
 
 class _Rests:
+    """What is said is in force at once; the table of operations has answers wait for the disk."""
+
     def __init__(self, site: Site) -> None:
         self._site = site
 
@@ -102,22 +102,19 @@ class _Rests:
     def _ends(self, period: Seconds | None) -> Seconds | None:
         return None if period is None else self._site.loop.keeping.deadlines.after(period)
 
-    async def _done(self, done: Future[bool] | None) -> None:
-        """In force for whatever is decided from now on, before it is on disk."""
-        self._site.door.claims_changed()
-        await told(done)
-
     async def paused(self, call: Call[Query, None]) -> Response:
         loop, found = self._site.loop, self._pausing.pause
         lines = [] if found is None else [of_pause(found, loop.keeping.deadlines.now)]
         return Json({"paused": state(loop)["paused"], "sentences": lines})
 
     async def pause(self, call: Call[Query, Pause]) -> Response:
-        await self._done(self._pausing.set_pause(self._ends(call.body.period)))
+        self._pausing.set_pause(self._ends(call.body.period))
+        self._site.door.claims_changed()
         return await self.paused(Call(call.request, call.query, None))
 
     async def go_on(self, call: Call[Query, None]) -> Response:
-        await self._done(self._pausing.end_pause())
+        self._pausing.end_pause()
+        self._site.door.claims_changed()
         return await self.paused(call)
 
     async def drained(self, call: Call[Any, Any]) -> Response:
@@ -143,7 +140,8 @@ class _Rests:
     async def drain(self, call: Call[Query, Drain]) -> Response:
         body = call.body
         engine = EVERY_ENGINE if body.engine is None else self._known(body.engine)
-        await self._done(self._pausing.drain(engine, Halt(self._ends(body.period), body.unload)))
+        self._pausing.drain(engine, Halt(self._ends(body.period), body.unload))
+        self._site.door.claims_changed()
         return await self.drained(call)
 
     def _known(self, name: str) -> EngineId:
@@ -157,9 +155,9 @@ class _Rests:
         name, drained = call.query.engine, self._pausing.drained
         if name is None:
             for engine in list(drained):
-                await self._done(self._pausing.end_drain(engine))
+                self._pausing.end_drain(engine)
         elif name in drained:
-            await self._done(self._pausing.end_drain(EngineId(name)))
+            self._pausing.end_drain(EngineId(name))
         else:
             self._known(name)
             if EVERY_ENGINE in drained:
@@ -167,6 +165,7 @@ class _Rests:
                     "every engine is drained, and not this one by itself: `ullage undrain` ends"
                     " that for all of them, and `ullage drain NAME` drains one"
                 )
+        self._site.door.claims_changed()
         return await self.drained(call)
 
 

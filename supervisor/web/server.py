@@ -17,11 +17,11 @@ from starlette.middleware import Middleware
 
 from supervisor import listen
 from supervisor.accounts import SocketMode
-from supervisor.certificates import Certificate, CertificateError
 from supervisor.config.forms import is_loopback
-from supervisor.encryption import plain
-from supervisor.handshakes import Handshakes
 from supervisor.listen import ListenError
+from supervisor.tls.certificates import Certificate, CertificateError
+from supervisor.tls.encryption import plain
+from supervisor.tls.handshakes import Handshakes
 
 from . import shell, table
 from .audited import Refusals, audited

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from supervisor.alerting import Alerting
-from supervisor.certificates import Certificate
 from supervisor.core.snapshot import Snapshot
 from supervisor.doctor import Advice
 from supervisor.door import Door
@@ -17,6 +16,7 @@ from supervisor.overrides import Overrides
 from supervisor.reloading import Reloading
 from supervisor.tally import Durations
 from supervisor.timeline import Timeline
+from supervisor.tls.certificates import Certificate
 
 from .callers import Callers
 

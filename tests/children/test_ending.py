@@ -30,6 +30,23 @@ from tests.children.programs import (
 )
 
 
+@pytest.fixture
+def groups():
+    """Control groups of our own."""
+    try:
+        Groups().make("probe").remove()
+    except NoGroup as why:
+        pytest.skip(str(why))
+
+
+@pytest.fixture
+def stranger():
+    other = subprocess.Popen([*PYTHON, WAITS], stdout=subprocess.DEVNULL)
+    yield other
+    other.kill()
+    other.wait()
+
+
 def test_one_that_hears_is_asked_to_end_and_is_waited_for(tmp_path):
     polite = """
 import signal, sys
@@ -92,11 +109,7 @@ def test_whoever_it_started_ends_with_it(tmp_path, leave, then):
     run(story())
 
 
-def test_whoever_has_lost_session_mark_and_parent_ends_by_its_control_group(tmp_path):
-    try:
-        Groups().make("probe").remove()
-    except NoGroup as why:
-        pytest.skip(str(why))
+def test_whoever_has_lost_session_mark_and_parent_ends_by_its_control_group(tmp_path, groups):
     bare = [*PYTHON, f"import os; print('child', os.getpid(), flush=True); {WAITS}"]
     leave = f"{DOUBLE}\n    os.execve({bare[0]!r}, {bare!r}, {{}})"
 
@@ -113,12 +126,9 @@ def test_whoever_has_lost_session_mark_and_parent_ends_by_its_control_group(tmp_
     run(story())
 
 
-def test_a_process_table_that_hangs_keeps_nobody_alive_who_has_a_group(tmp_path, monkeypatch):
-    try:
-        Groups().make("probe").remove()
-    except NoGroup as why:
-        pytest.skip(str(why))
-
+def test_a_process_table_that_hangs_keeps_nobody_alive_who_has_a_group(
+    tmp_path, groups, monkeypatch
+):
     async def hangs(aside, work, deadline):
         raise TimeoutError
 
@@ -145,37 +155,26 @@ def test_one_that_stands_still_is_woken_to_hear_of_its_end(tmp_path):
     run(story())
 
 
-def test_a_process_that_started_at_another_time_is_nobody_of_ours():
-    other = subprocess.Popen([*PYTHON, WAITS], stdout=subprocess.DEVNULL)
-    try:
-        born = kin.birth(other.pid)
-        send(other.pid, born - 1, signal.SIGKILL)
-        with pytest.raises(ProcessLookupError):
-            Handle(other.pid, born - 1, ours=False)
-        assert runs(other.pid)
-        send(other.pid, born, signal.SIGKILL)
-        assert other.wait(10) == -signal.SIGKILL
-    finally:
-        other.kill()
-        other.wait()
+def test_a_process_that_started_at_another_time_is_nobody_of_ours(stranger):
+    born = kin.birth(stranger.pid)
+    send(stranger.pid, born - 1, signal.SIGKILL)
+    with pytest.raises(ProcessLookupError):
+        Handle(stranger.pid, born - 1, ours=False)
+    assert runs(stranger.pid)
+    send(stranger.pid, born, signal.SIGKILL)
+    assert stranger.wait(10) == -signal.SIGKILL
 
 
-def test_ending_what_has_ended_finds_nobody(tmp_path):
+def test_ending_what_has_ended_finds_nobody(stranger):
     """Its pid may be somebody else's by now: only what carries its mark is looked for."""
-    other = subprocess.Popen([*PYTHON, WAITS], stdout=subprocess.DEVNULL)
 
     async def story():
-        aside = Aside("test")
-        kindred = Kindred("no such mark", None, None, aside)
-        kindred.known = {other.pid: kin.birth(other.pid) - 1}
+        kindred = Kindred("no such mark", None, None, Aside("test"))
+        kindred.known = {stranger.pid: kin.birth(stranger.pid) - 1}
         assert await end(kindred, signal.SIGKILL, 0.1) == frozenset()
 
-    try:
-        run(story())
-        assert other.poll() is None
-    finally:
-        other.kill()
-        other.wait()
+    run(story())
+    assert stranger.poll() is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of an end by a pidfd")

@@ -221,6 +221,7 @@ def test_a_server_that_is_not_there_is_down():
     for outcome in on_socket(ask).values():
         assert isinstance(outcome, EngineDown)
         assert "refused" in str(outcome)
+        assert outcome.refused
 
 
 def test_a_server_that_never_answers_is_down(monkeypatch):

@@ -1,6 +1,7 @@
 """Calls and shapes: what is sent, and how a wrong answer is named."""
 
 import asyncio
+import errno
 import gzip
 import socket
 
@@ -72,22 +73,30 @@ def test_a_name_may_have_whatever_people_call_their_files(value):
     assert json(value).name() == value
 
 
+FAILED = "All connection attempts failed"
+REFUSES = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)")
+
+
 @pytest.mark.parametrize(
-    ("cause", "words"),
+    ("cause", "words", "refused"),
     [
-        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "Connection refused"),
-        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
-        (None, "All connection attempts failed"),
+        (REFUSES, "Connection refused", True),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known", False),
+        (OSError(113, "No route to host"), "No route to host", False),
+        (ExceptionGroup("two addresses", [REFUSES, REFUSES]), "Connection refused", True),
+        (ExceptionGroup("two", [REFUSES, OSError(113, "No route")]), FAILED, False),
+        (ExceptionGroup("two", [REFUSES, TimeoutError()]), FAILED, False),
+        (None, FAILED, False),
     ],
 )
-def test_a_connection_that_fails_is_told_in_the_system_s_own_words(cause, words):
+def test_a_connection_that_fails_is_told_in_the_system_s_own_words(cause, words, refused):
     def fail(request):
-        raise httpx.ConnectError("All connection attempts failed") from cause
+        raise httpx.ConnectError(FAILED) from cause
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(fail))
     with pytest.raises(EngineDown) as down:
         asyncio.run(Wire("ol", "http://127.0.0.1:1", client).get("/x"))
-    assert down.value.message == words
+    assert (down.value.message, down.value.refused) == (words, refused)
 
 
 @pytest.mark.parametrize(

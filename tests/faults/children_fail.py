@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -164,17 +164,24 @@ async def refuses(bench: Bench) -> None:
     once_each(bench)
 
 
-@fault("the daemon is killed, and its processes with it", 10, 8.0, adapt=with_children, together=5)
-async def killed_with_them(bench: Bench) -> None:
-    """While one serves and the other loads, or not yet."""
+@asynccontextmanager
+async def _killed(bench: Bench) -> AsyncIterator[set[int]]:
+    """While one serves and the other loads, or not yet: who ran then. There is no daemon within,
+    and the next one after."""
     async with bench.trouble("SIGKILL", daemon=True, engines=(OWN,)) as trouble:
         before = await _at_work(bench)
         await bench.kill()
-        await _within(bench, lambda: not living(bench), "processes are left of a daemon")
+        yield before
         trouble.lifted = bench.history.now()
         (folder(bench) / "slow").unlink(missing_ok=True)
         await bench.launch()
         await served(bench, A, B)
+
+
+@fault("the daemon is killed, and its processes with it", 10, 8.0, adapt=with_children, together=5)
+async def killed_with_them(bench: Bench) -> None:
+    async with _killed(bench) as before:
+        await _within(bench, lambda: not living(bench), "processes are left of a daemon")
     if before & {pid for pid, _ in living(bench)}:
         bench.history.say("children", "somebody outlived the daemon")
     once_each(bench)
@@ -183,14 +190,8 @@ async def killed_with_them(bench: Bench) -> None:
 @fault("the daemon is killed, and its processes live on", 10, 8.0, adapt=with_kept, together=5)
 async def killed_over_them(bench: Bench) -> None:
     """The next one takes them up: who served serves on, and nobody is started twice."""
-    async with bench.trouble("SIGKILL", daemon=True, engines=(OWN,)) as trouble:
-        await _at_work(bench)
-        await bench.kill()
+    async with _killed(bench):
         before = living(bench)
-        trouble.lifted = bench.history.now()
-        (folder(bench) / "slow").unlink(missing_ok=True)
-        await bench.launch()
-        await served(bench, A, B)
     after = living(bench)
     if lost := set(before) - set(after):
         bench.history.say("children", f"of {before} {sorted(lost)} were not taken up: {after}")

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import uvloop
 
-from supervisor.certificates import Certificate
 from supervisor.gateway.client import Client
 from supervisor.gateway.connections import Connections
 from supervisor.gateway.heads import forward
@@ -22,8 +21,9 @@ from supervisor.gateway.relay import End, Relay
 from supervisor.gateway.reply import Reply
 from supervisor.gateway.stages import Request
 from supervisor.gateway.upstream import Links, Origin
-from supervisor.handshakes import Handshakes
 from supervisor.listen import tcp
+from supervisor.tls.certificates import Certificate
+from supervisor.tls.handshakes import Handshakes
 from tests.gateway.wires import Heard
 
 Script = Callable[["Call"], Awaitable[None]]

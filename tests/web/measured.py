@@ -8,7 +8,6 @@ from typing import Any
 
 from collectors.reading import Seconds, gib
 from supervisor.alerting import Alerting
-from supervisor.certificates import Certificate, Files
 from supervisor.config.alerted import ActionConfig, AlertsConfig, Kind
 from supervisor.config.config import load as read
 from supervisor.core.plan import Evict, Load, Trigger, Why
@@ -20,7 +19,8 @@ from supervisor.core.watch import watch
 from supervisor.overrides import Overrides
 from supervisor.reloading import Reloading
 from supervisor.tally import ERROR_BUCKETS, Durations
-from supervisor.validity import Validity
+from supervisor.tls.certificates import Certificate, Files
+from supervisor.tls.validity import Validity
 from supervisor.web.metrics import Page
 from supervisor.web.server import Site
 from tests.builders import engine, ref, resident, share

@@ -20,11 +20,11 @@ from threading import RLock
 from typing import Any
 
 from collectors.reading import Seconds
+from supervisor.asker import asker
+from supervisor.telemetry.redact import HIDDEN, Redact, is_secret, plain
 
-from .asker import asker
-from .journal.shelves import Put
-from .journal.store import Statement
-from .telemetry.redact import HIDDEN, Redact, is_secret, plain
+from .shelves import Put
+from .store import Statement
 
 log = logging.getLogger("ullage.audit")
 
@@ -281,7 +281,7 @@ class Audit:
         """What writes those in memory, for a file begun afresh."""
         return [_written(n, row) for n, row in self._rows.items()]
 
-    def load_audit(self, db: sqlite3.Connection) -> None:
+    def load(self, db: sqlite3.Connection) -> None:
         sql = "SELECT n, body FROM audit ORDER BY n DESC LIMIT ?"
         found = reversed(db.execute(sql, (IN_MEMORY,)).fetchall())
         earlier = {n: json.loads(body) for n, body in found}

@@ -7,9 +7,7 @@ it stays in use.
 from __future__ import annotations
 
 import logging
-import os
 import ssl
-import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,10 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from collectors.reading import Seconds
+from supervisor.aside import Aside
+from supervisor.config import plain_file
+from supervisor.config.given import Stamp, stamp_of
+from supervisor.telemetry.redact import plain
 
-from .aside import Aside
-from .config.given import Stamp, stamp_of
-from .telemetry.redact import plain
 from .validity import Validity, validity
 
 log = logging.getLogger("ullage.tls")
@@ -201,25 +200,19 @@ def _refused(files: Files, error: ssl.SSLError) -> CertificateError:
 
 
 def _whole(file: Path, about: str, *, secret: bool = False) -> bytes:
-    """All of it. Never waits for the other end of a pipe."""
-    name = str(file)
     try:
-        opened = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            mode = os.fstat(opened).st_mode
-            text = os.read(opened, LARGEST + 1) if stat.S_ISREG(mode) else b""
-        finally:
-            os.close(opened)
+        found = plain_file.read(file, LARGEST + 1)
+    except plain_file.NotPlain:
+        raise CertificateError(about, f"{file} is no plain file; name a file in PEM") from None
+    except IsADirectoryError:
+        raise CertificateError(about, f"{file} is a folder; name a file in PEM") from None
     except OSError as error:
-        raise CertificateError(about, f"{name} cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "no plain file"
-        raise CertificateError(about, f"{name} is {what}; name a file in PEM")
-    if len(text) > LARGEST:
-        raise CertificateError(about, f"{name} is too large for a file in PEM: over 1 MiB")
-    if secret and mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise CertificateError(about, f"{name} is open to everybody; chmod 640 it")
-    return text
+        raise CertificateError(about, f"{file} cannot be read: {error.strerror}") from None
+    if len(found.content) > LARGEST:
+        raise CertificateError(about, f"{file} is too large for a file in PEM: over 1 MiB")
+    if secret and found.is_open:
+        raise CertificateError(about, f"{file} is open to everybody; chmod 640 it")
+    return found.content
 
 
 def _is_over(valid: Validity | None, now: float) -> bool:

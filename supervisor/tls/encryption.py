@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from supervisor.doctor import Advice
+
 from .certificates import Certificate
-from .doctor import Advice
 
 
 def of_certificates(certificates: Iterable[Certificate]) -> Iterator[Advice]:

@@ -1,0 +1,1 @@
+"""Certificates by files, and listeners that speak TLS with them."""

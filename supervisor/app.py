@@ -75,6 +75,7 @@ log = logging.getLogger("ullage")
 LISTEN_EVERY = Seconds(5.0)  # where the gateway's address cannot be had
 DETECT_EVERY = Seconds(3.0)
 FILES = 65536
+SWITCH = 0.001  # seconds that the loop waits for its turn while another thread works; usual are 5 ms
 GARBAGE = (5_000, 10, 10)  # objects more than there were, and how often, until a look for cycles
 
 
@@ -293,10 +294,14 @@ def settle_in() -> None:
 
     What comes later lives for as long as a stream, and at the usual thresholds a thousand streams
     had all of it looked through every few seconds, for 50 to 100 ms each time.
+
+    Threads read drivers and write metrics beside the loop, which gives its turn away with each
+    system call: it has it back sooner.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
+    sys.setswitchinterval(SWITCH)
 
 
 async def _introduce(loop: Loop) -> None:

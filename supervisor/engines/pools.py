@@ -1,44 +1,53 @@
-"""Connections to engines, a pool for each address: one that hangs holds none of the others'."""
+"""Connections to engines, of each address its own: one that hangs holds none of the others'.
+
+A pool of httpcore's looks at all of its connections, by a system call each, whenever a request
+begins or ends. Of twenty engines that are asked about their models at once that was two thirds of
+all that the daemon did. So each connection is a pool of one here, and taken from a list.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
 
 import httpx
 
-# Of one engine: it is asked about each of its models at once.
-LIMITS = httpx.Limits(
-    max_connections=64,
-    max_keepalive_connections=8,
-    # Kept for less than the 5 s after which llama-server closes an idle connection: a request
-    # sent into a closing one looks like an engine that is down.
-    keepalive_expiry=2.0,
-)
+AT_ONCE = 64  # calls of one engine: it is asked about each of its models at once
+KEPT = 8  # connections of one engine without a call
+# Kept for less than the 5 s after which llama-server closes an idle connection: a request sent into
+# a closing one looks like an engine that is down.
+EXPIRES = 2.0  # seconds
+ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=EXPIRES)
 MOST = 64  # addresses; children of ours have another port at each start
 SILENT = 3600.0  # seconds after which an address is forgotten: longer than any call takes
 
-Place = tuple[str, str, int | None]
+Address = tuple[str, str, int | None]
 
 
 @dataclass(slots=True, eq=False)
-class _Pool:
-    """`spoilt`: a call was cut short in it, and that may have left a connection in use for ever
-    (httpcore 1.0.9). It serves no further call, and is closed after its last one."""
+class _Line:
+    """One connection, or none yet. `rested_at` is when its last call ended."""
 
     transport: httpx.AsyncBaseTransport
-    used_at: float
-    under_way: int = 0
-    spoilt: bool = False
+    rested_at: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """One address. Of `rest`, those without a call, the one that was used last stands last."""
+
+    used_at: float = 0.0
+    busy: set[_Line] = field(default_factory=set)
+    rest: deque[_Line] = field(default_factory=deque)
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
 
 class Pools(httpx.AsyncBaseTransport):
-    """`make` makes one pool; `clock` is monotonic, in seconds. What a pool does for a request takes
-    time in proportion to its connections: with one for all, twenty engines would cost four hundred
-    times what one does."""
+    """`make` makes a transport for one connection; `clock` is monotonic, in seconds."""
 
     def __init__(
         self,
@@ -46,57 +55,77 @@ class Pools(httpx.AsyncBaseTransport):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._make, self._clock = make, clock
-        self._pools: dict[Place, _Pool] = {}
+        self._places: dict[Address, _Place] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        return len(self._pools)
+        return len(self._places)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises PoolTimeout where so many calls are under way that none ends in time."""
         url = request.url
-        place = (url.scheme, url.host, url.port)
-        pool = self._pools.get(place)
-        if pool is None:
-            await self._forget()
-            # Somebody else may have made one while others were closed.
-            pool = self._pools.setdefault(place, _Pool(self._make(), 0.0))
-        pool.used_at = self._clock()
-        pool.under_way += 1
+        address = (url.scheme, url.host, url.port)
+        place = self._places.get(address)
+        if place is None:
+            self._forget()
+            place = self._places[address] = _Place()
+        place.used_at = self._clock()
         try:
-            reply = await pool.transport.handle_async_request(request)
+            async with asyncio.timeout(request.extensions.get("timeout", {}).get("pool")):
+                await place.room.acquire()
+        except TimeoutError:
+            busy = f"{AT_ONCE} calls are under way"
+            raise httpx.PoolTimeout(busy, request=request) from None
+        line = place.rest.pop() if place.rest else _Line(self._make())
+        place.busy.add(line)
+        try:
+            reply = await line.transport.handle_async_request(request)
         except BaseException as error:
-            self._ended(place, pool, cut=isinstance(error, asyncio.CancelledError))
+            self._ended(place, line, cut=isinstance(error, asyncio.CancelledError))
             raise
         assert isinstance(reply.stream, httpx.AsyncByteStream)
         return httpx.Response(
             reply.status_code,
             headers=reply.headers,
-            stream=_Body(reply.stream, lambda cut: self._ended(place, pool, cut=cut)),
+            stream=_Body(reply.stream, lambda cut: self._ended(place, line, cut=cut)),
             extensions=reply.extensions,
         )
 
-    def _ended(self, place: Place, pool: _Pool, *, cut: bool) -> None:
-        pool.under_way -= 1
+    def _ended(self, place: _Place, line: _Line, *, cut: bool) -> None:
+        """A call that was cut short may have left its connection in use for ever (httpcore 1.0.9):
+        such a line serves no further call."""
+        if line not in place.busy:
+            return  # all is closed already
+        place.busy.discard(line)
+        place.room.release()
+        now = line.rested_at = self._clock()
         if cut:
-            pool.spoilt = True
-            if self._pools.get(place) is pool:
-                del self._pools[place]
-        if pool.spoilt and not pool.under_way:
-            task = asyncio.create_task(pool.transport.aclose(), name="close connections")
+            self._close((line,))
+        else:
+            place.rest.append(line)
+        while place.rest and (len(place.rest) > KEPT or now - place.rest[0].rested_at > EXPIRES):
+            self._close((place.rest.popleft(),))
+
+    def _close(self, lines: Iterable[_Line]) -> None:
+        for line in lines:
+            task = asyncio.create_task(line.transport.aclose(), name="close a connection")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _forget(self) -> None:
-        if len(self._pools) < MOST:
+    def _forget(self) -> None:
+        if len(self._places) < MOST:
             return
         silent = self._clock() - SILENT
-        for place in [place for place, pool in self._pools.items() if pool.used_at < silent]:
-            await self._pools.pop(place).transport.aclose()
+        for address in [a for a, place in self._places.items() if place.used_at < silent]:
+            self._close(self._places.pop(address).rest)
 
     async def aclose(self) -> None:
-        while self._pools:
-            _, pool = self._pools.popitem()
-            await pool.transport.aclose()
+        """Also of calls that are under way: they fail."""
+        while self._places:
+            _, place = self._places.popitem()
+            self._close((*place.rest, *place.busy))
+            place.rest.clear()
+            place.busy.clear()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
 
@@ -129,4 +158,4 @@ class _Body(httpx.AsyncByteStream):
 
 
 def pooled(trust: ssl.SSLContext) -> Pools:
-    return Pools(lambda: httpx.AsyncHTTPTransport(verify=trust, trust_env=False, limits=LIMITS))
+    return Pools(lambda: httpx.AsyncHTTPTransport(verify=trust, trust_env=False, limits=ONE))

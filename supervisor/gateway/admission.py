@@ -6,7 +6,7 @@ Everything happens in the loop's own thread. Nothing here waits; whoever is held
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from collectors.reading import Seconds
 from supervisor.config.gated import GatewayConfig
@@ -238,13 +238,14 @@ class Admission:
     def _tick(self) -> None:
         self.loop.post(Tick(self._clock()))
 
-    def _look(self, now: float) -> None:
+    def _look(self, now: float) -> Iterator[None]:
+        """A step at a time: with hundreds of models waited for it may take a tenth of a second."""
         try:
             self._expire(now)
             self._release()
             if self.loop.mode is Mode.ENFORCE and not self.stopping:
                 self.drains.look(now, may_force=self.loop.policy.says("force_when_busy"))
-                self.loads.serve()
+                yield from self.loads.serve()
         except Exception:
             log.exception("could not look after held requests")
 

@@ -4,22 +4,23 @@ that nothing else tells of, and never so often that nothing else gets its turn."
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 SERVES_A_PART = 0.1  # of the time, at most, goes to looking who is next
 SOONEST = 0.01  # seconds between two such looks
+SLICE = 0.005  # seconds of a look, after which others have their turn before it goes on
 SECOND_LOOK = 0.3  # seconds after a first one that may have seen work that was over
 
 Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class Agenda:
-    """`look` is called when it is time, and says when it has to be again; `tick` asks for a
-    snapshot. `later` calls back after so many seconds of `clock`."""
+    """`look` is called when it is time, and goes on step by step; `due` says when it has to be
+    again; `tick` asks for a snapshot. `later` calls back after so many seconds of `clock`."""
 
     def __init__(
         self,
-        look: Callable[[float], None],
+        look: Callable[[float], Iterator[None]],
         due: Callable[[float], float],
         tick: Callable[[], None],
         clock: Callable[[], float],
@@ -31,6 +32,9 @@ class Agenda:
         self._second: asyncio.TimerHandle | None = None
         self._looks_at = float("inf")  # when the timer is due
         self._looked_at = float("-inf")
+        self._steps: Iterator[None] | None = None  # of a look that is not over
+        self._spent = 0.0  # seconds, on it
+        self._again = False  # something has happened since it began
         self._rest = 0.0  # seconds until it may be looked again
 
     def soon(self) -> None:
@@ -38,6 +42,9 @@ class Agenda:
         self.at(max(self._clock(), self._looked_at + self._rest))
 
     def at(self, moment: float) -> None:
+        if self._steps is not None:
+            self._again = True
+            return
         if moment >= self._looks_at:
             return
         if self._timer is not None:
@@ -61,11 +68,24 @@ class Agenda:
 
     def _look(self) -> None:
         self._timer, self._looks_at = None, float("inf")
+        self._steps, self._spent, self._again = self._work(self._clock()), 0.0, False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._timer = None
+        assert self._steps is not None
         began = self._clock()
-        self._work(began)
+        for _ in self._steps:
+            if self._clock() - began >= SLICE:
+                self._spent += self._clock() - began
+                self._timer = self._call(0.0, self._go_on)
+                return
         self._looked_at = now = self._clock()
-        self._rest = max(SOONEST, (now - began) / SERVES_A_PART)
-        if (due := self._due(now)) < float("inf"):
+        self._spent += now - began
+        self._steps = None
+        self._rest = max(SOONEST, self._spent / SERVES_A_PART)
+        due = now if self._again else self._due(now)
+        if due < float("inf"):
             self.at(max(due, now + self._rest))
 
     def _tick_again(self) -> None:

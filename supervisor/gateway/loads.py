@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -155,9 +155,10 @@ class Loads:
             waiting = (h._replace(priority=h.priority + own) for h, own in said)
         return order(waiting, now, first)
 
-    def serve(self) -> None:
-        """Ask for whatever can be loaded now, in order; look at who is in the way of the rest."""
-        sight = self.sight()
+    def serve(self) -> Iterator[None]:
+        """Ask for whatever can be loaded now, in order; look at who is in the way of the rest. A
+        step is one model; others may have their turn between two."""
+        sight, seen = self.sight(), self.loop.snapshot
         if sight is None:
             return
         self.brake = float("inf")
@@ -166,6 +167,9 @@ class Loads:
             hold = self.holds.get(held.ref)
             if hold is not None and hold.waiters and not hold.under_way:
                 self._serve(hold, sight)
+                yield
+            if self.loop.snapshot is not seen:
+                sight, seen = self.sight() or sight, self.loop.snapshot
 
     def _serve(self, hold: Hold, sight: Sight) -> None:
         ref, (snapshot, policy, experience, now) = hold.ref, sight

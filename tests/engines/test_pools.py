@@ -6,11 +6,12 @@ import time
 from contextlib import suppress
 
 import httpx
+import pytest
 import uvloop
 
 from supervisor.engines import pools, wire
 from supervisor.engines.base import EngineError
-from supervisor.engines.pools import LIMITS, Pools
+from supervisor.engines.pools import AT_ONCE, EXPIRES, KEPT, Pools
 from supervisor.engines.wire import Wire
 from tests.engines.fake import FakeOllama
 
@@ -21,7 +22,7 @@ def test_an_engine_that_hangs_takes_no_connection_from_the_others():
             deaf.fault = "hang"
             asked = [
                 asyncio.create_task(Wire("deaf", deaf.url, client).get("/api/ps"))
-                for _ in range(LIMITS.max_connections)
+                for _ in range(AT_ONCE)
             ]
             while len(deaf.requests) < len(asked):
                 await asyncio.sleep(0)
@@ -90,9 +91,68 @@ def test_calls_that_are_cut_short_at_any_moment_leave_no_connection_in_use():
                     pass
                 await asyncio.gather(*asked)
             version = (await line.get("/api/version"))["version"].text()
-            (pool,) = client._transport._pools.values()
-            return version, pool.under_way, len(pool.transport._pool.connections)
+            (place,) = client._transport._places.values()
+            held = sum(len(line.transport._pool.connections) for line in place.rest)
+            return version, len(place.busy), held
 
     version, under_way, connections = uvloop.run(ask())
     assert (version, under_way) == ("0.32.15", 0)
-    assert connections <= LIMITS.max_keepalive_connections
+    assert connections <= KEPT
+
+
+def test_a_connection_without_a_call_is_kept_for_two_seconds_and_no_longer():
+    now = 0.0
+
+    async def ask():
+        nonlocal now
+        async with FakeOllama() as server, wire.client() as client:
+            client._transport._clock = lambda: now
+            line = Wire("o", server.url, client)
+            await asyncio.gather(*(line.get("/api/version") for _ in range(3 * KEPT)))
+            (place,) = client._transport._places.values()
+            kept = set(place.rest)
+            assert len(kept) == KEPT
+            await line.get("/api/version")
+            assert set(place.rest) == kept, "the next call has one of them"
+            now += EXPIRES + 0.1
+            await line.get("/api/version")
+            assert len(place.rest) == 1
+            await asyncio.gather(*client._transport._closing)
+            held = [old for old in kept - {*place.rest} if old.transport._pool.connections]
+            assert held == []
+
+    asyncio.run(ask())
+
+
+def test_who_asks_while_all_connections_are_in_use_is_told_so_in_time():
+    async def ask():
+        async with FakeOllama() as deaf, wire.client() as client:
+            deaf.fault = "hang"
+            busy = [asyncio.create_task(client.get(f"{deaf.url}/api/ps")) for _ in range(AT_ONCE)]
+            while len(deaf.requests) < AT_ONCE:
+                await asyncio.sleep(0)
+            patience = httpx.Timeout(5.0, pool=0.01)
+            with pytest.raises(httpx.PoolTimeout, match="64 calls are under way"):
+                await client.get(f"{deaf.url}/api/ps", timeout=patience)
+            for task in busy:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)
+            deaf.fault = None
+            assert (await client.get(f"{deaf.url}/api/version")).status_code == 200
+
+    asyncio.run(ask())
+
+
+def test_the_end_ends_calls_that_are_under_way():
+    async def ask():
+        async with FakeOllama() as deaf:
+            deaf.fault = "hang"
+            async with wire.client() as client:
+                call = asyncio.create_task(client.get(f"{deaf.url}/api/ps"))
+                while not deaf.requests:
+                    await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                with pytest.raises(httpx.HTTPError):
+                    await call
+
+    asyncio.run(ask())

@@ -144,7 +144,11 @@ class Paced:
         self.busy[model] += 1
         try:
             if not body.get("stream"):
-                await asyncio.sleep(self.gap)
+                try:
+                    await asyncio.sleep(self.gap)
+                except asyncio.CancelledError:  # its end came before a byte: it is asked again
+                    self.served[number] -= 1
+                    raise
                 message = {"role": "assistant", "content": f"{number} " * words}
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
                 self._send(writer, 200, json.dumps({"choices": [choice]}).encode())

@@ -8,6 +8,7 @@ import faulthandler
 import gc
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -75,7 +76,7 @@ log = logging.getLogger("ullage")
 LISTEN_EVERY = Seconds(5.0)  # where the gateway's address cannot be had
 DETECT_EVERY = Seconds(3.0)
 FILES = 65536
-SWITCH = 0.001  # seconds that the loop waits for its turn while another thread works; usual are 5 ms
+SWITCH = 0.001  # seconds that the loop waits for its turn while a thread works, not five times that
 GARBAGE = (5_000, 10, 10)  # objects more than there were, and how often, until a look for cycles
 
 
@@ -231,6 +232,8 @@ async def serve(app: App) -> int:
         asyncio.create_task(signals.serve(app.reloading, notifier.reloading), name="SIGHUP"),
         asyncio.create_task(notifier.run(), name="service manager"),
     )
+    for task in beside:
+        task.add_done_callback(_failed)
     await signals.ended.wait()
     for task in beside:
         task.cancel()
@@ -239,6 +242,12 @@ async def serve(app: App) -> int:
     await app.stop()
     log.info("stopped", extra={"event": "stopped"})
     return 0
+
+
+def _failed(task: asyncio.Task[None]) -> None:
+    """What ends by itself, and should not, is told at once: nobody waits for it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the %s ended: %r", task.get_name(), error, exc_info=error)
 
 
 def run(config: Config) -> int:

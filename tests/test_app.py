@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from supervisor.app import CHILDREN, FILES, GARBAGE, _introduce, build, more_files, settle_in
+from supervisor.app import (
+    CHILDREN,
+    FILES,
+    GARBAGE,
+    SWITCH,
+    _failed,
+    _introduce,
+    build,
+    more_files,
+    settle_in,
+)
 from supervisor.config.config import load
 from supervisor.core.snapshot import EngineId
 from supervisor.engines import ENGINES
@@ -70,11 +81,31 @@ def test_as_many_files_may_be_open_as_the_system_allows():
 
 
 def test_once_a_daemon_runs_garbage_is_looked_for_more_seldom():
-    before = gc.get_threshold()
+    before, turn = gc.get_threshold(), sys.getswitchinterval()
     try:
         gc.set_threshold(700, 10, 10)
         settle_in()
         assert gc.get_threshold() == GARBAGE
         assert gc.get_freeze_count() > 0
+        assert sys.getswitchinterval() == pytest.approx(SWITCH)
     finally:
         gc.set_threshold(*before)
+        sys.setswitchinterval(turn)
+
+
+def test_what_ends_though_it_should_not_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def breaks() -> None:
+        raise LookupError("gone")
+
+    async def story() -> None:
+        bad = asyncio.create_task(breaks(), name="introduction")
+        well = asyncio.create_task(asyncio.sleep(60), name="SIGHUP")
+        for task in (bad, well):
+            task.add_done_callback(_failed)
+        well.cancel()
+        await asyncio.gather(bad, well, return_exceptions=True)
+
+    asyncio.run(story())
+    assert [r.getMessage() for r in caplog.records] == [
+        "the introduction ended: LookupError('gone')"
+    ]

@@ -67,7 +67,6 @@ class Paced:
     `max_tokens` words come, one each `gap` seconds."""
 
     gap = 1.0
-    tells_sizes = False  # of models that are not loaded
 
     def __init__(self, number: int, models: list[str], cards: Cards) -> None:
         sizes = {m: SIZES[(number + i) % len(SIZES)] * GIB for i, m in enumerate(models)}
@@ -85,7 +84,7 @@ class Paced:
         self.served: Counter[str] = Counter()
         self.behind_us = 0  # requests that had to load their model
         self.away = False
-        self.untold: set[str] = set()  # models whose size nobody can know before they come
+        self.untold: set[str] = set()  # models of which nobody knows what they will take, or where
         self.cut: Callable[[str], object] = lambda number: None
 
     def _came(self: Any, model: str) -> None:
@@ -111,8 +110,7 @@ class Paced:
         """A model that is not loaded has another name from now on, and the old one never again."""
         at = self.models.index(old)
         self.models[at] = new
-        if not self.tells_sizes:
-            self.untold.add(new)
+        self.untold.add(new)
         self.sizes[new], self.pids[new] = self.sizes.pop(old), self.pids.pop(old)
         for counted in (self.busy, self.worked):
             counted.pop(old, None)
@@ -184,7 +182,6 @@ class Router(Paced, FakeLlamaRouter):
 
 class Shop(Paced, FakeOllama):
     kind = "ollama"
-    tells_sizes = True
 
 
 Engine = Any

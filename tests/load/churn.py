@@ -14,12 +14,14 @@ from urllib.parse import quote
 
 import httpx
 
+from supervisor.alerting import ledger
 from tests.daemon import Daemon
 from tests.nvml.fake_nvml import GIB
 
 from .machine import Machine
 
 POLL = 1.0
+EVENTS = "text/event-stream"
 STRANGE = 8.0  # seconds for which a stranger is there
 AWAY = 4.0  # seconds for which an engine is gone
 STALE_CODES = (200, 201, 202, 204, 404, 409, 422, 429, 503)
@@ -110,7 +112,9 @@ class Churn:
         reader = socket.socket()
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect((host, int(port)))
-        reader.sendall(f"GET /api/v1/events HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        accept = f"Accept: {EVENTS}"
+        head = f"GET /api/v1/events HTTP/1.1\r\nHost: {host}:{port}\r\n{accept}\r\n\r\n"
+        reader.sendall(head.encode())
         reader.setblocking(False)
         self.deaf.append(reader)
         if len(self.deaf) > 5:
@@ -121,7 +125,7 @@ class Churn:
         while True:
             try:
                 async with self.daemon.client.stream(
-                    "GET", "/api/v1/events", timeout=None
+                    "GET", "/api/v1/events", headers={"Accept": EVENTS}, timeout=None
                 ) as reply:
                     async for line in reply.aiter_lines():
                         self.done["events read"] += line.startswith("data:")
@@ -169,6 +173,12 @@ class Churn:
         if self._edits % 4 == 0:
             text += "[gatway]\nport = 1\n"
         self.daemon.file.write_text(text)
+
+    async def fill(self) -> None:
+        """As many alerts as are remembered: what a daemon has that runs for long."""
+        for _ in range(ledger.KEPT):
+            self.alerts += 1
+            await self._call("POST", "alerts", firing(self.alerts, "GPU-0000"))
 
     async def storm(self) -> None:
         """Alertmanager's deliveries: half of them again, and some that are none."""

@@ -29,7 +29,7 @@ from supervisor.feed import Feed
 from supervisor.gateway import counts, sessions, told
 from supervisor.gateway.counts import Counts
 from supervisor.gateway.told import Told
-from supervisor.journal import journal, trail
+from supervisor.journal import audit, journal, trail
 from supervisor.timeline import Timeline
 from supervisor.watcher import Watcher
 from tests.alerting.post import Post, action, config
@@ -42,6 +42,7 @@ GROWN = 12  # entries more from the middle to the end: what is there for a momen
 
 # What is kept up to a number, by the attribute that holds it, and that number.
 BOUNDS = {
+    "Audit._rows": audit.IN_MEMORY,
     "Clients._using": clients.MOST,
     "Company._visits": history.MOST,
     "Counts._models": counts.MOST_MODELS,

@@ -133,6 +133,7 @@ async def _loaded(
     # What every daemon has after its first requests, it has before they count.
     crowd.begin(20, 2.0)
     churn.begin()
+    await churn.fill()
     await asyncio.sleep(min(25.0, rest))
     await churn.end()
     await crowd.end()
@@ -302,6 +303,8 @@ def judged(run: Run, title: str) -> Figures:
             "no GPU overbooked", not run.machine.cards.over, "; ".join(run.machine.cards.over[:3])
         )
     )
+    read = churn.done["events read"]
+    judge(Verdict("events were read", read > 0, f"{read}"))
     judge(Verdict("operators were answered", not churn.wrong, "; ".join(churn.wrong[:3])))
     gateway = run.state["gateway"]
     judge(

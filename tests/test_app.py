@@ -99,7 +99,7 @@ def test_what_ends_though_it_should_not_is_told(caplog: pytest.LogCaptureFixture
 
     async def story() -> None:
         bad = asyncio.create_task(breaks(), name="introduction")
-        well = asyncio.create_task(asyncio.sleep(60), name="SIGHUP")
+        well = asyncio.create_task(asyncio.Event().wait(), name="SIGHUP")
         for task in (bad, well):
             task.add_done_callback(_failed)
         well.cancel()

@@ -43,6 +43,7 @@ KINDS = {  # what is said of a request, and in how many seconds its client is le
 }
 SLACK = 3.0  # seconds: who is late is looked after each second
 GOOD = 20  # clients that ask as they should
+BETWEEN = 0.1  # seconds from one look at the API to the next
 CALM = 15.0  # seconds of good traffic alone
 ADDED = 20.0  # milliseconds that a storm may add to the slowest of a hundred
 
@@ -90,7 +91,7 @@ async def _looks(daemon: Daemon, took: list[float], wrong: Counter[str]) -> None
             status = type(error).__name__
         took.append(time.perf_counter() - began)
         wrong[status] += status != "200"
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(BETWEEN)
 
 
 async def slow_clients(daemon: Daemon, crowd: Crowd, gateway: str, found: Found) -> None:

@@ -5,7 +5,7 @@
 # make bench-policy  is the right model kept? Traces replayed, against the best that could be done
 # make bench-gateway, bench-swap   what the gateway costs, beside nginx; one model for another
 # make soak    thirty clients, three models, room for two, five minutes; a picture in soak.svg
-# make load    a thousand streams, twenty engines, two hundred models, eight GPUs, half an hour; plots in load/
+# make load    a thousand streams, twenty engines, two hundred models, eight GPUs, half an hour, plots in load/; storms
 # make stories   any order of whatever may happen, another one every time: 50,000 steps, a quarter of an hour
 # make fuzz   parsers of what engines, clients and files say, fed with nonsense: FUZZ=300 seconds
 # make faults   breaks one thing after the other, two hundred kills among them, and prints the scorecard
@@ -89,6 +89,7 @@ soak: .venv/.dev .venv/.real
 load: .venv/.dev
 	.venv/bin/python -m tests.load $(ARGS)
 	.venv/bin/python -m tests.load.hours
+	.venv/bin/python -m tests.load.storms
 
 stories: .venv/.dev
 	HYPOTHESIS_PROFILE=long $(PYTEST) tests/stateful $(ARGS)

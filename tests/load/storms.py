@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from supervisor.app import more_files
+from supervisor.config.alerted import AlertsConfig
 from tests.daemon import Daemon
 from tests.nvml.fake_nvml import build, compiler
 
@@ -47,10 +48,12 @@ BETWEEN = 0.1  # seconds from one look at the API to the next
 CALM = 15.0  # seconds of good traffic alone
 ADDED = 20.0  # milliseconds that a storm may add to the slowest of a hundred
 
-DELIVERIES, AT_ONCE = 10_000, 16
+DELIVERIES, AT_ONCE = 10_000, 4
 AGAIN, GARBAGE = 0.5, 0.01  # of them
 ANSWER = 50.0  # milliseconds, 99 of 100
+LIMIT = AlertsConfig().limit.count  # actions, in a longer time than this takes
 GROWTH = 20 * MIB
+SHUT_OUT = 0.01  # of those who ask the API just as a thousand connections come at once
 
 
 @dataclass
@@ -126,7 +129,8 @@ async def slow_clients(daemon: Daemon, crowd: Crowd, gateway: str, found: Found)
     found.judge("good streams are not slower", added < ADDED, f"{added:+.1f} ms of {ADDED:g}")
     found.judge("all of them were answered", not crowd.told.wrong, f"{crowd.told.wrong[:2]}")
     refused = {k: n for k, n in wrong.items() if n}
-    found.judge("the API answered everybody", not refused, f"{refused or ''}")
+    few = sum(refused.values()) <= SHUT_OUT * (len(calm_looks) + len(looked))
+    found.judge("the API answers meanwhile", few, f"all but {refused}" if refused else "all")
 
 
 async def many_alerts(daemon: Daemon, seed: int, found: Found) -> None:
@@ -162,16 +166,14 @@ async def many_alerts(daemon: Daemon, seed: int, found: Found) -> None:
     slowest = 1000 * percentile(took, 0.99)
     found.judge("alerts are answered at once", slowest < ANSWER, f"{slowest:.1f} of {ANSWER:g} ms")
     found.judge("what is no alert is refused", codes[422] + codes[400] == garbage, f"{garbage}")
-    causes = Counter[str]()
-    rows = (await daemon.get("alerts"))["alerts"]
-    for decision in await daemon.decisions():
-        if "alert" in str(decision["trigger"]):
-            causes[str(decision["cause"])] += 1
+    rows = (await daemon.get("alerts", limit="1000"))["alerts"]
     episodes = Counter((row["fingerprint"], row["starts_at"]) for row in rows)
     twice = [e for e, n in episodes.items() if n > 1]
-    found.judge("no alert is listed twice", not twice, f"{twice[:3]}")
-    acted = sum(row["decision"] is not None for row in rows)
-    found.add("  of those that are listed, acted on", f"{acted} of {len(rows)}")
+    found.judge("no alert is there twice", not twice, f"{len(rows)} looked at {twice[:3] or ''}")
+    counts = {k: n for k, n in (await daemon.get("alerts"))["counts"].items() if n}
+    found.add("  what became of them", ", ".join(f"{k} {n}" for k, n in counts.items()))
+    acted = [d for d in await daemon.decisions() if d["trigger"] == "alert" and d["actions"]]
+    found.judge("no more is done than is allowed", len(acted) <= LIMIT, f"{len(acted)} of {LIMIT}")
     found.judge("memory is bounded", grown < GROWTH, f"{grown / MIB:+.1f} MiB")
 
 

@@ -130,6 +130,9 @@ SAMPLES = {
     "auto | console | json": ("json", LogFormat.JSON),
     "URL of a collector": ("http://otel:4318", "http://otel:4318/v1/traces"),
     "share": ("10%", 0.1),
+    "URL of a gateway": ("http://gpu1:8553/", "http://gpu1:8553"),
+    "address of Ray": ("10.0.0.1:6379", "10.0.0.1:6379"),
+    "number above 0": ("1.5", 1.5),
     "text": (ROOTS, ROOTS),
     "0600 | 0660 | 0666": ("0600", SocketMode.OWNER),
 }

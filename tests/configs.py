@@ -146,6 +146,7 @@ ALONE = [s for s in SETTINGS if s.env and s.at and s.path[-1] not in _IN_PAIRS]
 def sample(setting):
     """Another value of `setting` than the usual one, as it is written and read."""
     odd = {"settle.step": ("20ms", 0.02), "sample_interval": ("2s", 2.0)}
+    odd["fleet.offers"] = ("7", 7)
     text, value = odd.get(setting.key, SAMPLES[setting.kind])
     if setting.key in ("detect", "gateway.enabled"):
         text, value = "no", False

@@ -147,7 +147,7 @@ class Fleet(Table):
         at="fleet.factor",
     )
     offers: int = setting(
-        3,
+        4,
         forms.FROM_ONE,
         "How many hosts are asked what a load would cost them.",
         at="fleet.offers",
@@ -177,7 +177,7 @@ class FleetConfig:
     silent: Seconds = Seconds(2.5)
     lost: Seconds = Seconds(4.5)
     factor: float = 2.0
-    offers: int = 3
+    offers: int = 4
     valid: Seconds = Seconds(10.0)
     said: bool = False
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from collectors.reading import Bytes
 from supervisor.core.headroom import rooms
 from supervisor.core.policy import EVERY_ENGINE, Policy
-from supervisor.core.record import Mode
 from supervisor.core.snapshot import Installed, ModelRef, Resident, Snapshot
 from supervisor.core.status import Standings, Status
 
@@ -20,7 +19,6 @@ Waiting = Mapping[ModelRef, int]  # requests that are held, by model
 def speak(
     snapshot: Snapshot,
     policy: Policy,
-    mode: Mode,
     waiting: Waiting,
     *,
     host: HostId,
@@ -41,16 +39,14 @@ def speak(
         tuple(Space(r.pool, r.total, _within(r.free, r.total), Bytes(r.headroom))
               for r in rooms(snapshot, policy)),
         tuple(_models(snapshot, policy, waiting)),
-        rests(snapshot, policy, mode),
+        rests(snapshot, policy),
     )  # fmt: skip
 
 
-def rests(snapshot: Snapshot, policy: Policy, mode: Mode) -> str | None:
-    """Why nothing is to be placed here now. None: it takes part."""
+def rests(snapshot: Snapshot, policy: Policy) -> str | None:
+    """Why nothing is to be placed here now, not even what is ready. None: it takes part."""
     if policy.drain_of(EVERY_ENGINE) is not None:
         return "it is drained"
-    if mode is not Mode.ENFORCE:
-        return f"its mode is {mode.value}: it loads nothing"
     if not snapshot.pools:
         return "it has no pool that can be read"
     return None

@@ -142,7 +142,6 @@ class Fleet:
         word = speak(
             snapshot,
             policy,
-            loop.mode,
             loop.traffic.waiting,
             host=HostId(site.fleet.name),
             epoch=self._offers.epoch,

@@ -23,7 +23,7 @@ from .backend import BackendError, Heard, Row
 
 log = logging.getLogger("ullage.fleet")
 
-JOIN: Final = Seconds(30.0)  # in which Ray is joined: it takes two seconds on an idle machine
+JOIN: Final = Seconds(60.0)  # in which Ray is joined: some five seconds of work
 NAME: Final = Seconds(10.0)  # in which Ray sees that who had our name has gone
 PROMPT: Final = Seconds(3.0)  # for what Ray does in milliseconds
 PAUSES: Final = (0.5, 0.5, 1.0, 2.0, 5.0)  # seconds before the next start
@@ -33,6 +33,8 @@ LINE: Final = 64 * 2**20  # bytes: a directory of a thousand hosts is a tenth of
 WORDS: Final = 20  # last lines of the process that are kept
 # A host may not join at all like that, whatever it tries.
 FINAL: Final = frozenset({"refused", "taken", "resources"})
+
+_SILENT: Final = "Ray does not answer"
 
 Examine = Callable[[], Awaitable[tuple[str, ...]]]
 
@@ -68,11 +70,12 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        return self._joined.is_set()
+        """Did Ray answer when it was asked last?"""
+        return self._joined.is_set() and not self._failures
 
     @property
     def trouble(self) -> tuple[str, ...]:
-        return self._trouble
+        return (_SILENT,) if self._joined.is_set() and self._failures else self._trouble
 
     async def start(self) -> None:
         """Returns at once; it may take a while until it is `connected`."""
@@ -80,7 +83,7 @@ class Link:
         self._task = asyncio.create_task(self._keep(), name="ray")
 
     async def stop(self) -> None:
-        if self.connected:
+        if self._joined.is_set():
             with suppress(BackendError):
                 await self._call("leave", PROMPT, {})
         if self._task is not None:
@@ -113,21 +116,22 @@ class Link:
 
     async def ask(self, host: str, what: str, within: Seconds, **words: Any) -> Row:
         given = {"host": host, "what": what, "within": within, "words": words}
-        found: Row = (await self._call("ask", Seconds(within + LATER), given))["answer"]
+        row = await self._call("ask", Seconds(within + LATER), given)
+        found: Row = row["answer"]
         return found
 
     # -- the process
 
     async def _call(self, do: str, within: Seconds, words: Row) -> Row:
         process = self._process
-        if process is None or not self.connected or process.stdin is None:
+        if process is None or not self._joined.is_set() or process.stdin is None:
             raise BackendError("away", f"not connected: {'; '.join(self._trouble)}")
         id = next(self._ids)
         answer = self._open[id] = asyncio.get_running_loop().create_future()
         try:
             process.stdin.write(json.dumps({"id": id, "do": do, "words": words}).encode() + b"\n")
             async with asyncio.timeout(within):
-                row = await answer
+                row: Row = await answer
         except (TimeoutError, OSError):
             self._failed(process)
             what = f"Ray did not answer within {within:g} s"
@@ -146,7 +150,7 @@ class Link:
         """Of a driver that has lost its Ray nothing is to be expected any more."""
         self._failures += 1
         if self._failures >= FAILURES and process is self._process:
-            self._trouble = ("Ray does not answer",)
+            self._trouble = (_SILENT,)
             _kill(process)
 
     async def _keep(self) -> None:

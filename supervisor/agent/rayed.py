@@ -20,15 +20,11 @@ from . import actor, directory
 from .actor import LEDGER, PROMPT, SPACE
 from .backend import BackendError, Row
 from .probe import Probe
+from .resource import resource
 from .safety import Facts, Rules, findings, refusals
 
 THREADS: Final = 32  # calls to Ray at once
 ROOM: Final = 1.0  # seconds in which room in the ledger is there, or is not
-
-
-def resource(host: str) -> str:
-    """Ray's resource that the ledger of a host is kept in, in MiB."""
-    return f"ullage_mib:{host}"
 
 
 class Driver:
@@ -43,9 +39,7 @@ class Driver:
         self._directory: Any = None
         self._lock = threading.Lock()
 
-    def join(
-        self, address: str, node_ip: str | None, patience: float, require_token: bool
-    ) -> Row:
+    def join(self, address: str, node_ip: str | None, patience: float, require_token: bool) -> Row:
         """Connect, and take this host's name. Raises BackendError."""
         probe = None if address == "auto" else Probe(address)
         import ray

@@ -23,7 +23,7 @@ from .backend import BackendError, Heard, Row
 
 log = logging.getLogger("ullage.fleet")
 
-JOIN: Final = Seconds(60.0)  # in which Ray is joined: some five seconds of work
+JOIN: Final = Seconds(40.0)  # in which Ray is joined: some five seconds of work
 NAME: Final = Seconds(10.0)  # in which Ray sees that who had our name has gone
 PROMPT: Final = Seconds(3.0)  # for what Ray does in milliseconds
 PAUSES: Final = (0.5, 0.5, 1.0, 2.0, 5.0)  # seconds before the next start
@@ -36,13 +36,14 @@ FINAL: Final = frozenset({"refused", "taken", "resources"})
 
 _SILENT: Final = "Ray does not answer"
 
-Examine = Callable[[], Awaitable[tuple[str, ...]]]
+Examine = Callable[[], Awaitable[None]]
 
 
 class Link:
     """Ray. `program` is started for a driver; `given` is what it is told first.
 
-    `examine` says, before each start, why this Ray may not be joined: sentences, or nothing.
+    `examine` is asked before each start, and raises where this Ray may not be joined, or is not
+    there.
     """
 
     name = "ray"
@@ -157,9 +158,11 @@ class Link:
         pauses = iter(self._pauses)
         while True:
             try:
-                if await self._once():
-                    pauses = iter(self._pauses)
+                await self._once()
+                pauses = iter(self._pauses)
             except BackendError as error:
+                if error.code == "absent":  # to look again costs little
+                    pauses = iter(self._pauses)
                 self._complain(error)
             except Exception as error:  # our bug: it costs us this attempt, and no other
                 log.exception("Ray's driver")
@@ -173,10 +176,9 @@ class Link:
         if error.code in FINAL and self.refused is not None and not self.refused.done():
             self.refused.set_result(error)
 
-    async def _once(self) -> bool:
-        """One driver, from its start to its end. Was Ray joined? Raises BackendError."""
-        if refusals := await self._examine():
-            raise BackendError("refused", "; ".join(refusals), 409)
+    async def _once(self) -> None:
+        """One driver, from its start to its end. Raises BackendError where it did not join."""
+        await self._examine()
         process = await asyncio.create_subprocess_exec(
             *self._program, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LINE
         )
@@ -192,9 +194,9 @@ class Link:
             if self._trouble == self._warnings:
                 self._trouble = ("Ray has gone; it is joined again when it is back",)
             log.warning("not connected: %s", "; ".join(self._trouble))
-            return True
         except TimeoutError:
-            raise BackendError("away", f"Ray was not joined within {JOIN:g} s") from None
+            said = f": {self._last[-1]}" if self._last else ""
+            raise BackendError("away", f"Ray was not joined within {JOIN:g} s{said}") from None
         finally:
             self._joined.clear()
             self._process = None

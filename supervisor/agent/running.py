@@ -6,7 +6,9 @@ import asyncio
 import logging
 import signal
 from dataclasses import dataclass
+from functools import partial
 
+from collectors.process import list_commands
 from supervisor.accounts import group_id
 from supervisor.config.config import Config
 from supervisor.fleet.decided import Rules
@@ -54,16 +56,22 @@ def terms_of(config: Config) -> Terms:
     )
 
 
-def examiner(rules: safety.Rules) -> Examine:
-    """Looks at this machine's Ray before each attempt to join it."""
+def examiner(rules: safety.Rules, node_ip: str | None = None) -> Examine:
+    """Looks at this machine's Ray before each attempt to join it: one that is not there yet would
+    be waited for in vain, one that is open to strangers is not joined."""
 
-    async def examine() -> tuple[str, ...]:
+    def look() -> None:
         if (version := seen.version()) is None:
-            return ("Ray is not installed: install `ullage[fleet]`",)
-        facts = await asyncio.to_thread(seen.facts) or safety.Facts(version=version)
-        return tuple(map(str, safety.refusals(facts, rules)))
+            raise BackendError("refused", "Ray is not installed: install `ullage[fleet]`", 409)
+        own = seen.processes(list_commands())
+        facts = seen.facts(own=own) or safety.Facts(version=version)
+        if found := safety.refusals(facts, rules):
+            raise BackendError("refused", "; ".join(map(str, found)), 409)
+        if not seen.has_node(own, node_ip):
+            where = "" if node_ip is None else f" at {node_ip}"
+            raise BackendError("absent", f"no node of Ray runs on this machine{where}")
 
-    return examine
+    return partial(asyncio.to_thread, look)
 
 
 def backend_of(config: Config, bridge: Bridge, given: Given) -> Backend:
@@ -81,7 +89,7 @@ def backend_of(config: Config, bridge: Bridge, given: Given) -> Backend:
         "require_token": fleet.require_token,
     }
     rules = safety.Rules(fleet.require_token, fleet.allow_outside)
-    return Link(told, fleet.silent, examiner(rules))
+    return Link(told, fleet.silent, examiner(rules, given.node_ip))
 
 
 async def serve(config: Config, given: Given) -> BackendError | None:

@@ -33,6 +33,12 @@ HEALTH = {
     "RAY_health_check_failure_threshold": "5",
     "RAY_health_check_timeout_ms": "5000",
 }
+# What Ray starts may take its time on a busy machine: a node gives up without.
+PATIENT = {
+    "RAY_agent_register_timeout_ms": "120000",
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_worker_register_timeout_seconds": "120",
+}
 Row = dict[str, Any]
 
 
@@ -148,6 +154,7 @@ class Cluster:
         self.env = {
             **own,
             **HEALTH,
+            **PATIENT,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -189,8 +196,12 @@ class Cluster:
 
     def told(self) -> str:
         """What their agents wrote last."""
+        files = ("agent.log", "ray.log", "daemon.log")
         return "\n".join(
-            f"{n}: {(h.folder / 'agent.log').read_text()[-1500:]}" for n, h in self.hosts.items()
+            f"{host.name}/{file}: {(host.folder / file).read_text()[-1500:]}"
+            for host in self.hosts.values()
+            for file in files
+            if (host.folder / file).exists()
         )
 
 

@@ -143,6 +143,7 @@ def build(
         feed=watcher.feed,
         timeline=watcher.timeline,
         certificates=tuple(served),
+        fleet=config.fleet,
     )
     server = Server(
         site,

@@ -71,6 +71,7 @@ LAYERS = [
         "supervisor.traffic",
         "supervisor.loop",
         "supervisor.door",
+        "supervisor.offers",
         "supervisor.sleeping",
         "supervisor.alerting",
     ),

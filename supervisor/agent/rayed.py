@@ -43,9 +43,7 @@ class Driver:
         self._directory: Any = None
         self._lock = threading.Lock()
 
-    def join(
-        self, address: str, node_ip: str | None, patience: float, require_token: bool
-    ) -> Row:
+    def join(self, address: str, node_ip: str | None, patience: float, require_token: bool) -> Row:
         """Connect, and take this host's name. Raises BackendError."""
         probe = None if address == "auto" else Probe(address)
         import ray

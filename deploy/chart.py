@@ -42,7 +42,7 @@ class Missing(Exception):
 
 @contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """The chart without links, as it would be packed: Helm follows them, and tells of each."""
+    """A copy of the chart, to which something may be added."""
     with tempfile.TemporaryDirectory() as place:
         yield Path(shutil.copytree(folder, Path(place, folder.name)))
 

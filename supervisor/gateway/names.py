@@ -41,6 +41,11 @@ _NEVER: Mapping[ModelType, frozenset[ModelType]] = {
 _THERE = (State.LOADED, State.SLEEPING)
 
 
+def _tagged(name: str) -> str:
+    """The other way to write it: as Ollama and registries have it, no tag means the latest."""
+    return name.removesuffix(LATEST) if name.endswith(LATEST) else name + LATEST
+
+
 def everyone(ref: ModelRef, asked: str = "") -> bool:
     return True
 
@@ -146,13 +151,20 @@ class Names:
         found = dict.fromkeys(ref for each in names for ref in self._called(each))
         return tuple(ref for ref in found if engine is None or ref.engine == engine)
 
+    def elsewhere(self, name: str, candidates: Sequence[ModelRef]) -> tuple[str, ...]:
+        """What other hosts may call the model that is meant, the likeliest first; `candidates` are
+        those of this host, if there are any."""
+        if candidates:
+            whole = any(name == str(ref) for ref in candidates)
+            return (name,) if whole else tuple(dict.fromkeys(ref.model for ref in candidates))
+        names = self.aliases.get(name, (name,))
+        return tuple(dict.fromkeys(way for each in names for way in (each, _tagged(each))))
+
     def _called(self, name: str) -> Sequence[ModelRef]:
         known = self._by_name
         if name in known:
             return known[name]
-        # As Ollama and registries have it, no tag means the latest.
-        other = name.removesuffix(LATEST) if name.endswith(LATEST) else name + LATEST
-        return known.get(other, ())
+        return known.get(_tagged(name), ())
 
     # -- the slow way, once for each name
 

@@ -14,6 +14,8 @@ from supervisor.doctor import Advice
 
 from . import advice
 from .counts import Counts, Fact
+from .fleet import Fleet
+from .fleet_counts import ELSEWHERE
 from .tokens import Tokens
 
 SIDES = ("clients", "engines", "idle")  # idle: to engines, kept open for the next request
@@ -49,12 +51,19 @@ class Shown:
     live: Live
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    fleet: Fleet | None = None
 
     def state(self) -> dict[str, Any]:
         """Its part of `GET /api/v1/state`. Seconds are rounded to milliseconds."""
         live = self.live
         held = sorted(live.held())
-        return {
+        fleet = self.fleet
+        across = (
+            {}
+            if fleet is None
+            else {"fleet": {"in_flight": fleet.counts.under_way, "trouble": fleet.trouble}}
+        )
+        return across | {
             "addresses": list(live.addresses),
             "fault": live.fault,
             "in_flight": [
@@ -82,6 +91,9 @@ class Shown:
         """Its part of the metrics."""
         live = self.live
         yield "gateway_up", (), live.fault is None and bool(live.addresses)
+        if self.fleet is not None:
+            engines = (*engines, ELSEWHERE)
+            yield from self.fleet.counts.facts()
         yield from self.counts.facts(engines)
         for ref, n in self._labelled(live.in_flight().items()):
             yield "requests_in_flight", ref, n
@@ -108,7 +120,8 @@ class Shown:
         """What the doctor has to say of it."""
         known = tuple(c.token for c in self.tokens.callers if c.token is not None)
         config = replace(self.config, tokens=known, guests=())
-        return advice.examine(config, snapshot, self.live.fault, self.wall())
+        trouble = None if self.fleet is None else self.fleet.trouble
+        return advice.examine(config, snapshot, self.live.fault, self.wall(), trouble)
 
     def _idle(self, used_at: float | None) -> float | None:
         return None if used_at is None else round(max(0.0, self.clock() - used_at), 3)

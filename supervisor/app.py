@@ -141,6 +141,7 @@ def build(
         feed=watcher.feed,
         timeline=watcher.timeline,
         certificates=tuple(served),
+        fleet=config.fleet,
     )
     server = Server(
         site,

@@ -92,7 +92,10 @@ def _secrets(one: Config, other: Config, known: set[KeyPath]) -> Iterator[KeyPat
 
 
 def _tokens(config: Config) -> dict[KeyPath, object]:
-    found: dict[KeyPath, object] = {("listen", "token"): config.token}
+    found: dict[KeyPath, object] = {
+        ("listen", "token"): config.token,
+        ("fleet", "token"): config.fleet.token,
+    }
     found |= {("engines", e.id, "key"): e.key for e in config.engines}
     found |= {("listen", "tokens", t.name, "token"): t.digest for t in config.tokens}
     return found | {("gateway", "tokens", t.name, "token"): t.digest for t in config.gateway.tokens}

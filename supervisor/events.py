@@ -29,16 +29,21 @@ class NotNow(Exception):
     """Nothing can be decided now; the message says why."""
 
 
+TOO_LATE = "it was to be begun by a time that is over"
+
+
 class About(NamedTuple):
     """The models that a wish names: while one of them is made to go, it is not decided.
 
     `keeps`: why those of them stay who were told to leave; "": they do not. `parts`: who is in use
-    when it is to go leaves when it no longer is.
+    when it is to go leaves when it no longer is. `until`, on the monotonic clock: what is not begun
+    by then never is.
     """
 
     refs: frozenset[ModelRef] = frozenset()
     keeps: str = ""
     parts: bool = False
+    until: Seconds | None = None
 
 
 NOBODY = About()

@@ -31,6 +31,7 @@ from .core.snapshot import ModelRef, Reservation, Snapshot
 from .core.watch import Finding
 from .events import (
     NOBODY,
+    TOO_LATE,
     About,
     Arrived,
     ClaimsChanged,
@@ -254,6 +255,9 @@ class Loop:
             why = "the first sample is not in yet" if self.snapshot is None else STOPPING
             event.answer.set_exception(NotNow(why))
             return
+        if event.about.until is not None and self.clock() >= event.about.until:
+            event.answer.set_exception(NotNow(TOO_LATE))
+            return
         self.keeping.stay(event.about, self.leaving)
         marked = self.traffic.mark(self.goings.promise(self.snapshot))
         snapshot, self.policy = self.keeping.as_claimed(marked, self.policy)
@@ -353,6 +357,7 @@ class Loop:
             self._reserve()
             self.keeping.farewells.ended(run)
             if (again := self.witnesses.ended(run)) is not None:
+                again.about = again.about._replace(until=run.about.until)
                 self.post(again)
         finally:
             if not run.done.done():

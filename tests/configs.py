@@ -130,6 +130,9 @@ SAMPLES = {
     "auto | console | json": ("json", LogFormat.JSON),
     "URL of a collector": ("http://otel:4318", "http://otel:4318/v1/traces"),
     "share": ("10%", 0.1),
+    "URL of a gateway": ("http://gpu1:8553/", "http://gpu1:8553"),
+    "address of Ray": ("10.0.0.1:6379", "10.0.0.1:6379"),
+    "number above 0": ("1.5", 1.5),
     "text": (ROOTS, ROOTS),
     "0600 | 0660 | 0666": ("0600", SocketMode.OWNER),
 }
@@ -143,6 +146,7 @@ ALONE = [s for s in SETTINGS if s.env and s.at and s.path[-1] not in _IN_PAIRS]
 def sample(setting):
     """Another value of `setting` than the usual one, as it is written and read."""
     odd = {"settle.step": ("20ms", 0.02), "sample_interval": ("2s", 2.0)}
+    odd["fleet.offers"] = ("7", 7)
     text, value = odd.get(setting.key, SAMPLES[setting.kind])
     if setting.key in ("detect", "gateway.enabled"):
         text, value = "no", False

@@ -72,6 +72,7 @@ LAYERS = [
         "supervisor.traffic",
         "supervisor.loop",
         "supervisor.door",
+        "supervisor.offers",
         "supervisor.sleeping",
         "supervisor.alerting",
     ),

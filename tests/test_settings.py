@@ -97,7 +97,7 @@ def test_the_example_has_every_setting_and_no_other():
 def test_what_the_example_calls_a_default_is_one(tmp_path):
     text = re.sub(
         r"(?m)^(token|token_file|tls_cert|tls_key|socket|traces|budget|key_file|min_residency|swap_brake|retention"
-        r"|keep_alive|soft|hard|restore|relief_grace|foreign_pressure) = .*$",
+        r"|keep_alive|name|address|soft|hard|restore|relief_grace|foreign_pressure) = .*$",
         "",
         uncommented(),
     )
@@ -108,8 +108,9 @@ def test_what_the_example_calls_a_default_is_one(tmp_path):
     file.write_text(text)
     config = load(file, {}, {}, kinds=KINDS)
     bare = load(None, {}, {}, kinds=KINDS, places=[])
-    said = [(k, v) for k, v, _ in effective(config) if k != "state_dir"]
-    assert said == [(k, v) for k, v, _ in effective(bare) if k != "state_dir"]
+    own = ("state_dir", "fleet.name", "fleet.socket")  # the machine's; told where there is a fleet
+    said = [(k, v) for k, v, _ in effective(config) if k not in own]
+    assert said == [(k, v) for k, v, _ in effective(bare) if k not in own]
     assert sum(source.startswith("file ") for source in config.sources.values()) >= 24
 
 

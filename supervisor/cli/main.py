@@ -105,6 +105,12 @@ SECTIONS = (
         },
     ),
     (
+        "More than one host",
+        {
+            "fleet": ("fleet:fleet", "See the hosts of a fleet, and place models there."),
+        },
+    ),
+    (
         "Look back",
         {
             "replay": ("replay:replay", "Replay requests by this policy and by others."),

@@ -41,6 +41,8 @@ from . import (
 from .engine import Engine
 from .entrusted import Entrusted, guests, shown_tokens
 from .entrusted_checks import entrusted
+from .fleet import FleetConfig, placed, shown_fleet
+from .fleet import read as read_fleet
 from .forms import AMOUNT
 from .given import (
     RIVALS,
@@ -119,6 +121,7 @@ class Config:
     tokens: tuple[Entrusted, ...]
     gateway: gated.GatewayConfig
     alerts: alerted.AlertsConfig
+    fleet: FleetConfig
     state_dir: Path
     sample_interval: Seconds
     holders_interval: Seconds
@@ -176,6 +179,7 @@ def _settled(
     token = checks.listening(file, given)
     gateway = gated_checks.read(file, given)
     alerts = alerted_checks.read(file, given)
+    fleet = read_fleet(file, given, checks.read_token)
     tokens = entrusted(file, given, token, gateway.tokens)
     checks.pools(file, given)
     checks.timing(file, given)
@@ -218,6 +222,7 @@ def _settled(
         tokens=tokens,
         gateway=replace(gateway, guests=guests(tokens)),
         alerts=alerts,
+        fleet=replace(fleet, socket=placed(file.fleet.socket, file.listen.socket, state_dir)),
         state_dir=state_dir,
         sample_interval=file.sample_interval,
         holders_interval=file.holders_interval,
@@ -264,7 +269,7 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
         row(names, text)
     if config.token_file is not None:
         row(("listen", "token_file"), str(config.token_file))
-    for names, text in shown_tokens(config.tokens):
+    for names, text in (*shown_tokens(config.tokens), *shown_fleet(config.fleet)):
         row(names, text)
     for names, text in gated.shown_tokens(config.gateway):
         row(("gateway", *names), text)

@@ -128,6 +128,10 @@ _FORMS: dict[str, Schema] = {
     "SHA-256": _text(r"^[0-9a-fA-F]{64}$"),
     "URL": _text(r"^\s*[Hh][Tt][Tt][Pp][Ss]?://"),
     "URL of a collector": _text(r"^\s*[Hh][Tt][Tt][Pp][Ss]?://"),
+    "URL of a gateway": _text(r"^\s*[Hh][Tt][Tt][Pp][Ss]?://"),
+    "name of a host": _text(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"),
+    "address of Ray": _text(r"^\s*(auto|[A-Za-z0-9._-]+:[0-9]+|\[[0-9A-Fa-f:.]+\]:[0-9]+)\s*$"),
+    "number above 0": {"type": "number", "exclusiveMinimum": 0, "maximum": 1000},
     "ranking": {"enum": list(RANKINGS)},
     "signal": _text(r"^[A-Za-z0-9]+$"),  # which ones there are depends on the system
     "unit": _text(r"^[A-Za-z]+$"),

@@ -22,6 +22,7 @@ from supervisor.core.record import Mode
 
 from . import alerted, bounds, entrusted, forms, gated, pressures
 from .engine import Engine
+from .fleet import Fleet
 from .forms import Form
 from .logged import LogFormat, LogLevel, Telemetry
 from .scopes import HostWatchdog, Scope
@@ -273,6 +274,7 @@ class File(Table):
     listen: Listen = Listen()
     gateway: gated.Gateway = gated.Gateway()
     alerts: alerted.Alerts = alerted.Alerts()
+    fleet: Fleet = Fleet()
     settle: Settle = Settle()
     telemetry: Telemetry = Telemetry()
     watchdog: HostWatchdog = HostWatchdog()

@@ -1,1 +1,1 @@
-"""More than one host: who is there, where a model is to be, what was promised. Each keeps deciding alone."""
+"""More than one host: who is there, where a model is to be, what was promised."""

@@ -41,7 +41,7 @@ from .values import Word
 
 class Problem(Row):
     """RFC 9457. `errors` has every mistake, `closest` names that look like the one that is not
-    known."""
+    known; `code` says to programs what a status alone does not."""
 
     type: str
     title: str
@@ -50,6 +50,7 @@ class Problem(Row):
     errors: list[str] | None = None
     closest: list[str] | None = None
     what: str | None = None
+    code: str | None = None
 
 
 class Ok(Row):

@@ -18,7 +18,7 @@ from .callers import CALLER
 from .errors import ERRORS
 from .operations import SAFE, Call, Endpoint, Operation
 
-READS = frozenset({"post_plan"})  # what is posted, and changes nothing
+READS = frozenset({"post_plan", "post_fleet_offers"})  # what is posted, and changes nothing
 # What programs send again and again: the same again is counted, by the hour.
 REPEATED = frozenset(
     {

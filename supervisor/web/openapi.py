@@ -41,6 +41,7 @@ MEANINGS = {
     404: "nothing is called that",
     408: "the body did not come in time",
     409: "it cannot be done as things are",
+    410: "its time is over",
     413: "the body is too large",
     415: "the body is not JSON",
     421: "the daemon is not called by that name",

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from supervisor.door import DoorError, NotReady, Unknown
+from supervisor.offers import NoLonger, OfferOver, OfferTaken
 
 LONGEST = 1000  # characters of a detail
 
@@ -42,4 +43,9 @@ def of_door(error: DoorError) -> ProblemResponse:
         return problem(404, text, what=error.what, closest=list(error.closest))
     if isinstance(error, NotReady):
         return problem(503, text, headers={"retry-after": "1"})
+    if isinstance(error, OfferOver):
+        return problem(410, text, code="offer_over")
+    if isinstance(error, OfferTaken | NoLonger):
+        code = "offer_taken" if isinstance(error, OfferTaken) else "no_longer_fits"
+        return problem(409, text, code=code)
     return problem(409, text)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from supervisor.alerting import Alerting
 from supervisor.certificates import Certificate
+from supervisor.config.fleet import FleetConfig
 from supervisor.core.snapshot import Snapshot
 from supervisor.doctor import Advice
 from supervisor.door import Door
@@ -58,6 +59,7 @@ class Site:
     feed: Feed = field(default_factory=Feed)
     timeline: Timeline = field(default_factory=Timeline)
     certificates: Sequence[Certificate] = ()
+    fleet: FleetConfig = FleetConfig()
 
     @property
     def loop(self) -> Loop:

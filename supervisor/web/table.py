@@ -15,6 +15,7 @@ from . import (
     alerts,
     config,
     events,
+    fleet,
     inventory,
     keeping,
     pausing,
@@ -49,6 +50,7 @@ def operations(site: Site) -> list[Operation]:
         *config.operations(site),
         *savings.operations(site),
         *trail.operations(site),
+        *fleet.operations(site, errands),
     ]
     found = [op if op.method == "GET" else _lasting(op, site) for op in found]
     described = _Described(found, site.version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeVar
 
 from starlette.responses import Response
@@ -171,11 +172,14 @@ class Wishes:
         return Json({**view.row_of_plan(plan), "sentences": explain.of_plan(plan)})
 
     async def _wish(self, call: Call[Query, W], ask: Ask[Carried]) -> Response:
-        return await self._errands.answer(call.request, call.body.background, ask, self._carried)
+        tell = partial(row_of, self._site)
+        return await self._errands.answer(call.request, call.body.background, ask, tell)
 
-    def _carried(self, carried: Carried) -> tuple[Row, int]:
-        found = told(carried) | {
-            "ok": went_well(carried) and not self._site.loop.executor.stopping,
-            "leaving": [{"model": str(r), "contexts": n} for r, n in carried.leaving],
-        }
-        return found, 202 if carried.leaving and found["ok"] else 200
+
+def row_of(site: Site, carried: Carried) -> tuple[Row, int]:
+    """What is answered where something was carried out, and the status."""
+    found = told(carried) | {
+        "ok": went_well(carried) and not site.loop.executor.stopping,
+        "leaving": [{"model": str(r), "contexts": n} for r, n in carried.leaving],
+    }
+    return found, 202 if carried.leaving and found["ok"] else 200

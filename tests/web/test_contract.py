@@ -48,6 +48,7 @@ IN_PATH = {
 DEPENDS: dict[str, list[CheckFunction]] = {
     "PUT /api/v1/settings/{key}": [positive_data_acceptance],
     "POST /api/v1/pin": [positive_data_acceptance],
+    "POST /api/v1/fleet/offers/{id}/accept": [positive_data_acceptance],
 }
 
 TABLE = operations(site(World()))

@@ -1,0 +1,233 @@
+"""Draws a fleet, as the agent of this host knows it. Values in, text out.
+
+What is promised is the ledger's word, headroom each host's own: the two stand side by side, and
+neither is taken off the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from supervisor.units import format_bytes, format_seconds
+
+from .asking import said
+from .bars import Row, Screen
+from .client import printable
+from .show import COLOURS, drawn, labels, table_of
+
+JOIN = "this host alone: no agent of a fleet answers here; `ullage fleet join` joins one"
+SOME = 4  # promises, and hosts of a model, that are named
+_WORDS = {"here": "green", "silent": "yellow", "lost": "bold red", "drained": "yellow"}
+
+
+def status(answer: Row, on: Screen) -> str:
+    """The fleet in short: who is there, what each has, what is promised, what is wrong."""
+    directory = answer["directory"]
+    parts: list[RenderableType] = [_header(answer), ""]
+    parts += [_hosts(answer), ""]
+    parts += [Text(line) for line in _promises(directory)]
+    parts += [Text(said(line), COLOURS["warning"]) for line in answer["trouble"]]
+    if answer["backend"] == "single":
+        parts.append(Text(JOIN))
+    return drawn(parts, on)
+
+
+def hosts(answer: Row, on: Screen) -> str:
+    """Each pool of each host: what it is, what is free, its headroom; what is promised there."""
+    directory = answer["directory"]
+    label = labels(s["pool"] for h in directory["hosts"] for s in h["word"]["spaces"])
+    promised = promised_of(directory)
+    table = table_of("HOST", "STATE", ">HEARD", "POOL", ">TOTAL", ">FREE", ">HEADROOM", ">PROMISED")
+    for host in directory["hosts"]:
+        word = host["word"]
+        lead = (_named(host, answer), _presence(host), _heard(host, directory))
+        mine = format_bytes(promised.get(word["host"], 0))
+        if not word["spaces"]:
+            table.add_row(*lead, "-", "-", "-", "-", mine)
+        for i, space in enumerate(word["spaces"]):
+            cells = (Text(label[space["pool"]]), *map(format_bytes, _sizes(space)))
+            first = i == 0
+            table.add_row(*(lead if first else (Text(),) * 3), *cells, mine if first else "")
+    parts: list[RenderableType] = [table, ""]
+    for host in directory["hosts"]:
+        word = host["word"]
+        where = word["address"] or "no address: other hosts send it no requests"
+        text = f"{word['host']}  {where}  Ullage {word['version']}"
+        parts.append(Text(said(text)))
+        if word["rests"]:
+            parts.append(Text(said(f"  nothing is placed there: {word['rests']}"),
+                              COLOURS["warning"]))  # fmt: skip
+    return drawn(parts, on)
+
+
+def models(answer: Row, on: Screen) -> str:
+    """Each model, and where in the fleet it is ready, on its way, or could be."""
+    found = models_of(answer["directory"])
+    if not found:
+        return "No host of the fleet has a model.\n"
+    table = table_of("MODEL", ">SIZE", "READY", "COULD BE", ">IN FLIGHT", ">WAITING")
+    for row in found:
+        ready = Text(_list(row["ready"]) or "-", "green" if row["ready"] else "")
+        coming = [f"{h} ({status})" for h, status in row["others"] if status != "local"]
+        local = [h for h, status in row["others"] if status == "local"]
+        size = "not known" if row["size"] is None else format_bytes(row["size"])
+        table.add_row(Text(printable(row["name"])), size, ready, _list([*coming, *local]) or "-",
+                      str(row["in_flight"]), str(row["waiting"]))  # fmt: skip
+    return drawn([table], on)
+
+
+def placed(answer: Row) -> list[str]:
+    """What came of asking for a place: where it is, and why it is not elsewhere."""
+    lines = [said(s) for s in answer["sentences"]]
+    if not lines:
+        state = "is ready there" if answer["ready"] else "is loaded there"
+        lines = [said(f"{answer['model']} on {answer['host']}: it {state}")]
+        lines += notes(answer["notes"])
+    if answer.get("address"):
+        lines.append(said(f"its gateway: {answer['address']}"))
+    return lines
+
+
+def notes(rows: Iterable[Row]) -> list[str]:
+    """A line for each host that was considered."""
+    return [said(f"  {row['sentence'] if 'sentence' in row else _plain(row)}") for row in rows]
+
+
+def why(answer: Row, zone: tzinfo | None = None) -> str:
+    """What was placed lately, where, and why not elsewhere. `zone` None: local."""
+    rows: Sequence[Row] = answer["placements"]
+    if not rows:
+        return "Nothing has been placed by the agent of this host yet.\n"
+    lines = []
+    for row in rows:
+        at = datetime.fromtimestamp(row["at"], UTC).astimezone(zone)
+        where = row["host"] or "nowhere"
+        lines.append(said(f"{row['id']}  {at:%Y-%m-%d %H:%M:%S}  {row['model']} → {where}"))
+        lines += [said(f"  {line}") for line in row["sentences"]] or notes(row["notes"])
+    return "\n".join(lines) + "\n"
+
+
+# -- what is in it
+
+
+def promised_of(directory: Row) -> dict[str, int]:
+    """Bytes that the ledger has, by host."""
+    found: dict[str, int] = {}
+    for promise in directory["promises"]:
+        found[promise["host"]] = found.get(promise["host"], 0) + promise["size"]
+    return found
+
+
+def models_of(directory: Row) -> list[dict[str, Any]]:
+    """Every model by name, over all hosts; of the lost nothing is told. `others` are the hosts
+    where it is not ready, each with its status there."""
+    found: dict[str, dict[str, Any]] = {}
+    for host in directory["hosts"]:
+        if host["presence"] == "lost":
+            continue
+        for model in host["word"]["models"]:
+            new = {"name": model["name"], "size": None, "ready": [], "others": [],
+                   "in_flight": 0, "waiting": 0}  # fmt: skip
+            row = found.setdefault(model["name"], new)
+            row["size"] = max((s for s in (row["size"], model["size"]) if s), default=None)
+            row["in_flight"] += model["in_flight"]
+            row["waiting"] += model["waiting"]
+            name = host["word"]["host"]
+            if model["ready"]:
+                row["ready"].append(name)
+            else:
+                row["others"].append((name, model["status"]))
+    for row in found.values():  # two engines of a host may have it
+        row["ready"] = list(dict.fromkeys(row["ready"]))
+        row["others"] = [o for o in dict.fromkeys(row["others"]) if o[0] not in row["ready"]]
+    return [found[name] for name in sorted(found)]
+
+
+# -- its parts
+
+
+def _header(answer: Row) -> Text:
+    rows = answer["directory"]["hosts"]
+    if answer["backend"] == "single":
+        return Text(f"This host alone: {said(answer['self'])}", "bold")
+    count = "1 host" if len(rows) == 1 else f"{len(rows)} hosts"
+    text = Text.assemble((f"Fleet by {printable(answer['backend'])}", "bold"), f"  {count}")
+    text.append(f"  this is {said(answer['self'])}")
+    if not answer["connected"]:
+        text.append("  not connected: as it was last heard", "bold yellow")
+    return text
+
+
+def _hosts(answer: Row) -> RenderableType:
+    directory = answer["directory"]
+    promised = promised_of(directory)
+    table = table_of("HOST", "STATE", ">HEARD", ">HEADROOM", ">PROMISED", ">READY", ">IN FLIGHT",
+                     ">WAITING", "")  # fmt: skip
+    for host in directory["hosts"]:
+        word = host["word"]
+        table.add_row(
+            _named(host, answer),
+            _presence(host),
+            _heard(host, directory),
+            _headroom(word["spaces"]),
+            format_bytes(promised.get(word["host"], 0)),
+            str(sum(m["ready"] for m in word["models"])),
+            str(sum(m["in_flight"] for m in word["models"])),
+            str(sum(m["waiting"] for m in word["models"])),
+            Text(said(word["rests"] or ""), COLOURS["warning"]),
+        )
+    return table
+
+
+def _headroom(spaces: Sequence[Row]) -> str:
+    """Of the accelerators; of RAM where there are none."""
+    mine = [s for s in spaces if s["pool"] != "ram"] or list(spaces)
+    return format_bytes(sum(s["headroom"] for s in mine)) if mine else "-"
+
+
+def _promises(directory: Row) -> Iterator[str]:
+    rows: Sequence[Row] = directory["promises"]
+    for row in rows[:SOME]:
+        left = format_seconds(max(0.0, row["until"] - directory["at"]))
+        others = [h for h in row["members"] if h != row["host"]]
+        beside = f", with {', '.join(others)}" if others else ""
+        yield said(
+            f"promised: {format_bytes(row['size'])} of {row['host']} for {row['model']}{beside},"
+            f" {left} left"
+        )
+    if len(rows) > SOME:
+        yield f"promised: {len(rows) - SOME} more"
+
+
+def _named(host: Row, answer: Row) -> Text:
+    name = host["word"]["host"]
+    return Text(said(name), "bold" if name == answer["self"] else "")
+
+
+def _presence(host: Row) -> Text:
+    word = host["presence"]
+    return Text(printable(word), _WORDS.get(word, ""))
+
+
+def _heard(host: Row, directory: Row) -> str:
+    return f"{max(0.0, directory['at'] - host['heard']):.1f} s"
+
+
+def _sizes(space: Mapping[str, int]) -> tuple[int, int, int]:
+    return space["total"], space["free"], space["headroom"]
+
+
+def _list(names: Sequence[str]) -> str:
+    more = [f"{len(names) - SOME} more"] if len(names) > SOME else []
+    return said(", ".join([*names[:SOME], *more]))
+
+
+def _plain(row: Row) -> str:
+    loss = row.get("loss")
+    more = "" if loss is None else f" ({format_seconds(loss)} expected loss)"
+    return f"{row['host']}: {row['why']}{more}"

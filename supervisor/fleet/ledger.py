@@ -1,0 +1,73 @@
+"""What of each host is spoken for: promises, which are not the live headroom.
+
+A promise is made before its load begins, and ends when the model is there or its time is over.
+By this order of steps no model is placed twice at a time, whatever networks and clocks do:
+
+1. Whoever places asks for offers, and takes the model's claim: the promise under its one name.
+2. It looks at the directory *again*, and goes on only if nobody has the model or is getting it.
+3. A host that is told to accept writes into the directory that the model is coming, and *then*
+   looks whether the claim still stands. If not, or if it cannot tell, it refuses.
+
+One of two that place at once takes the claim first. Either the other's host finds its claim gone
+(3), or it had written before the claim was taken, and is seen (2). What is written at (3) bars
+until the offer's time has run out, also where the host is lost meanwhile: it may begin until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from collectors.reading import NONE, RAM, Bytes, Seconds
+from supervisor.core.snapshot import Share
+
+from .hosts import HostId, Promise, Word
+
+MIB = 1024**2
+
+
+def counted(word: Word) -> frozenset[str]:
+    """The pools that the ledger counts: accelerators and unified memory, or RAM where there is
+    nothing else."""
+    pools = {s.pool for s in word.spaces}
+    return frozenset(pools - {RAM} or pools)
+
+
+def capacity(word: Word) -> Bytes:
+    """What a host may promise at most: what its hardware has, whoever holds it now."""
+    pools = counted(word)
+    return Bytes(sum(s.total for s in word.spaces if s.pool in pools))
+
+
+def charge(takes: Iterable[Share], word: Word) -> Bytes:
+    """What a load is charged in the ledger: its part of the pools that count."""
+    pools = counted(word)
+    return Bytes(sum(s.size for s in takes if s.pool in pools))
+
+
+def in_mib(size: int) -> int:
+    """Whole MiB for a ledger that counts in those, never less than `size`."""
+    return -(-size // MIB)
+
+
+def standing(promises: Iterable[Promise], now: Seconds) -> list[Promise]:
+    """Those whose time is not over."""
+    return [p for p in promises if now < p.until]
+
+
+def promised(promises: Iterable[Promise], now: Seconds) -> Mapping[HostId, Bytes]:
+    """What is spoken for on each host that has promised anything."""
+    sums: dict[HostId, int] = {}
+    for promise in standing(promises, now):
+        sums[promise.host] = sums.get(promise.host, 0) + promise.size
+    return {host: Bytes(size) for host, size in sums.items()}
+
+
+def left(word: Word, spoken_for: Bytes = NONE) -> Bytes:
+    """What a host may still promise. Never negative."""
+    return Bytes(max(0, capacity(word) - spoken_for))
+
+
+def room(word: Word, spoken_for: Bytes = NONE) -> int:
+    """The live headroom that nobody is promised. Negative: there is less than none."""
+    pools = counted(word)
+    return sum(s.headroom for s in word.spaces if s.pool in pools) - spoken_for

@@ -1,0 +1,163 @@
+"""The routes by which a fleet hears of this host: its word, what a model would cost it, and the
+load of what it offered."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from pydantic import Field
+from starlette.responses import Response
+
+from supervisor.config.entrusted import OPERATE, READ
+from supervisor.core.status import Status
+from supervisor.door import Carried, Door
+from supervisor.fleet.hosts import HostId
+from supervisor.fleet.speak import speak
+from supervisor.fleet.words import offer_row, word_row
+from supervisor.offers import Offers
+
+from . import answers
+from .background import Errands
+from .bodies import Body, Name
+from .operations import API, Call, Operation
+from .problems import Json
+from .queries import Query
+from .rows import Count, ModelName, PoolName, Row, Share, Signed, Size, Span, Unix
+from .site import Site
+from .values import Word
+from .wishes import row_of
+
+OFFERS = f"{API}/fleet/offers"
+
+
+class AskOffer(Body):
+    model: Name
+
+
+class Accept(Body):
+    pass
+
+
+class FleetSpace(Row):
+    pool: PoolName
+    total: Size
+    free: Size
+    headroom: Signed
+
+
+class FleetModel(Row):
+    """One that this host has or could have."""
+
+    name: Annotated[str, Field(description="as its engine calls it")]
+    engine: str
+    status: Annotated[str, Word(Status)]
+    ready: Annotated[bool, Field(description="it would answer a request now")]
+    size: Size | None
+    in_flight: Count
+    waiting: Annotated[Count, Field(description="requests that are held for it")]
+    slots: Annotated[int | None, Field(description="requests at once; null: not told")]
+
+
+class FleetWord(Row):
+    """What this host says of itself. `epoch` is another after each start of the daemon; `number` is
+    0: who carries its words counts them."""
+
+    host: str
+    epoch: str
+    number: Count
+    version: str
+    wall: Unix
+    address: Annotated[str | None, Field(description="of its gateway, for other hosts")]
+    spaces: list[FleetSpace]
+    models: list[FleetModel]
+    rests: Annotated[str | None, Field(description="why nothing is placed here; null: it may be")]
+
+
+class FleetOffer(Row):
+    """What it would cost this host to serve the model now. It stands for `valid` seconds."""
+
+    id: str
+    host: str
+    model: ModelName
+    valid: Span
+    ready: bool
+    fits: bool
+    loss: Annotated[float, Field(description="seconds that those who would leave cost")]
+    wait: Annotated[float, Field(description="seconds until it would answer")]
+    takes: list[Share]
+    leaves: list[ModelName]
+    in_flight: Count
+    waiting: Count
+    slots: int | None
+    why: Annotated[str, Field(description='what is in its way; "": nothing')]
+
+
+def operations(site: Site, errands: Errands) -> list[Operation]:
+    at = Fleet(site, errands)
+    return [
+        Operation(
+            "GET",
+            f"{API}/fleet/word",
+            at.word,
+            "What this host says of itself to a fleet",
+            FleetWord,
+            problems=(503,),
+            scope=READ,
+        ),
+        Operation(
+            "POST",
+            OFFERS,
+            at.offer,
+            "What would it cost to serve a model here? Changes nothing",
+            FleetOffer,
+            body=AskOffer,
+            problems=(404, 503),
+            scope=OPERATE,
+        ),
+        Operation(
+            "POST",
+            f"{OFFERS}/{{id}}/accept",
+            at.accept,
+            "Load what was offered, in the background",
+            answers.Begun,
+            body=Accept,
+            statuses=(202,),
+            problems=(404, 409, 410, 503),
+            scope=OPERATE,
+        ),
+    ]
+
+
+class Fleet:
+    def __init__(self, site: Site, errands: Errands) -> None:
+        self._site, self._errands = site, errands
+        self._offers = Offers(site.door, HostId(site.fleet.name), site.fleet.valid)
+
+    async def word(self, call: Call[Query, None]) -> Response:
+        site, loop = self._site, self._site.loop
+        gateway = site.gateway
+        reached = gateway is not None and bool(gateway.state()["addresses"])
+        snapshot, policy = loop.keeping.as_claimed(site.door.snapshot(), loop.policy)
+        word = speak(
+            snapshot,
+            policy,
+            loop.traffic.waiting,
+            host=HostId(site.fleet.name),
+            epoch=self._offers.epoch,
+            version=site.version,
+            wall=loop.wall(),
+            address=site.fleet.address if reached else None,
+        )
+        return Json(word_row(word))
+
+    async def offer(self, call: Call[Query, AskOffer]) -> Response:
+        return Json(offer_row(self._offers.offer(call.body.model)))
+
+    async def accept(self, call: Call[Query, Accept]) -> Response:
+        offer = self._offers.take(call.named())
+
+        async def load(door: Door) -> Carried:
+            return await self._offers.carry_out(door, offer)
+
+        return await self._errands.answer(call.request, True, load, partial(row_of, self._site))

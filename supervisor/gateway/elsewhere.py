@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from collectors.reading import Seconds
@@ -21,6 +22,7 @@ from .fleet_counts import ELSEWHERE
 from .heads import Headers, forward
 from .marks import HOST, refused
 from .placing import Answer, Nobody, Queued, Silent, There
+from .placing import Fleet as Directory
 from .stages import Request
 from .surfaces import PATHS, Surface, target
 from .traced import ADDED
@@ -97,6 +99,10 @@ class Way:
         """It is not placed yet."""
         return not self._over and not self._sent
 
+    @property
+    def patient(self) -> bool:
+        return self.unknown is not None
+
     # -- what the fleet tells
 
     def placed(self, answer: Answer) -> None:
@@ -145,9 +151,23 @@ class Way:
             self._fails(_closer(self.unknown, answer))
 
     def _queued(self, answer: Queued) -> None:
-        fleet, now = self._fleet, self._fleet.clock()
+        fleet = self._fleet
         if self.unknown is None and fleet.is_ready(self._wish.candidates):
             return self._here()  # it has more to do than it should, and so has everybody
+        if answer.busy:
+            return fleet.look(partial(self._seen, answer))
+        return self._hold(answer)
+
+    def _seen(self, answer: Queued, known: Directory | None) -> None:
+        """It is ready somewhere, and has too much to do wherever it is: so has a host that is
+        alone, now and then, and its engine is asked all the same."""
+        if not self.asks:
+            return None  # its client has left meanwhile
+        found = None if known is None else known.nearest(self._names[0], answer.busy - self._avoid)
+        return self._hold(answer) if found is None else self._there(found)
+
+    def _hold(self, answer: Queued) -> None:
+        fleet, now = self._fleet, self._fleet.clock()
         if self._held:
             late = now - self.since >= self._config.drain_after
             # Only a host itself can make models at work leave.
@@ -272,15 +292,11 @@ class Way:
     def _unheard(self, answer: Silent) -> Refusal | WrongModel:
         """The agent is away, and this host has no such model. Another had it a moment ago?"""
         assert self.unknown is not None
-        known = self._fleet.known
         if self._why:
             return self._lost()
-        if known is not None and any(self._is(m.ref) for w in known.others() for m in w.models):
+        if self._fleet.has_met(self._names[0]):
             return refusals.unheard(self.ref, answer.why)
         return self.unknown
-
-    def _is(self, ref: ModelRef) -> bool:
-        return any(name in (ref.model, str(ref)) for name in self._names)
 
 
 def _closer(wrong: WrongModel, nobody: Nobody) -> WrongModel:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from supervisor.config.fleet import FleetConfig
@@ -27,11 +28,13 @@ from .upstream import Links, Origin
 
 log = logging.getLogger("ullage.gateway")
 
-WITHIN = 1.0  # seconds: who waits longer for the agent is better served here
+WITHIN = 1.0  # seconds: who waits longer for the agent is better served here, if it can be
+PATIENT = 5.0  # who cannot: hosts that have to be asked first may be about to be given up
 RESTS = 2.0  # seconds in which it is not asked again, after it gave no answer
 AGAIN = 2.0  # seconds between two questions for who waits
 KEPT = 2.0  # seconds for which what the fleet holds need not be asked again
 OLD = 30.0  # seconds after which it is told no more
+MET = 1024  # models of other hosts that are remembered
 
 Key = tuple[str, frozenset[str]]  # a model, and whom to avoid
 
@@ -41,11 +44,31 @@ class Asker(Protocol):
     def since(self) -> float:
         """When its request came."""
 
+    @property
+    def patient(self) -> bool:
+        """It can be served by other hosts alone."""
+
     def placed(self, answer: Answer) -> None:
         """Called once for each question, unless it has left."""
 
     def stopped(self) -> None:
         """The daemon ends: there is no answer any more."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A question under way. `late`: it takes longer than WITHIN."""
+
+    askers: dict[Asker, None]
+    since: float
+    late: bool = False
+    timer: asyncio.TimerHandle = field(init=False)
+    question: Question | None = None
+
+    def drop(self) -> None:
+        self.timer.cancel()
+        if self.question is not None:
+            self.question.drop()
 
 
 @dataclass(slots=True)
@@ -62,7 +85,8 @@ class Fleet:
     trouble: str | None = None  # why there is no fleet now
     held: dict[Key, dict[Asker, None]] = field(default_factory=dict)
     _agent: Origin = field(init=False)
-    _asked: dict[Key, dict[Asker, None]] = field(default_factory=dict)
+    _asked: dict[Key, _Asked] = field(default_factory=dict)
+    _met: dict[str, None] = field(default_factory=dict)
     _rests_until: float = float("-inf")
     _again: asyncio.TimerHandle | None = None
     _fleet: placing.Fleet | None = None
@@ -103,16 +127,15 @@ class Fleet:
     def ask(self, asker: Asker, model: str, avoid: frozenset[str] = frozenset()) -> None:
         """Where a request for `model` is to go. Those who ask the same at once are one question.
         The answer may come before this returns."""
-        if self.clock() < self._rests_until:
-            asker.placed(Silent(self.trouble or "it gave no answer"))
-            return
         key = (model, avoid)
-        asks = self._asked.get(key)
-        if asks is not None:
-            asks[asker] = None
-            return
-        self._asked[key] = {asker: None}
-        self._question(key)
+        asked = self._asked.get(key)
+        rests = self.clock() < self._rests_until or (asked is not None and asked.late)
+        if rests and not asker.patient:
+            self._tell(asker, Silent(self.trouble or "it gave no answer"))
+        elif asked is not None:
+            asked.askers[asker] = None
+        else:
+            self._question(key, asker)
 
     def hold(self, asker: Asker, model: str, avoid: frozenset[str] = frozenset()) -> None:
         """It waits, and it is asked for it again and again, until it leaves."""
@@ -122,8 +145,9 @@ class Fleet:
 
     def leave(self, asker: Asker) -> None:
         """It wants no answer any more, and waits for nothing."""
-        for asks in self._asked.values():
-            asks.pop(asker, None)
+        for key, asked in list(self._asked.items()):
+            asked.askers.pop(asker, None)
+            self._forget(key)
         for key, waits in list(self.held.items()):
             waits.pop(asker, None)
             if not waits:
@@ -148,27 +172,50 @@ class Fleet:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        for asks in (*self._asked.values(), *list(self.held.values())):
-            for asker in list(asks):
+        asked = [each.askers for each in self._asked.values()]
+        for askers in (*asked, *self.held.values()):
+            for asker in list(askers):
                 self.leave(asker)
                 asker.stopped()
 
-    def _question(self, key: Key) -> None:
-        began = self.clock()
+    def _question(self, key: Key, asker: Asker) -> None:
+        asked = self._asked[key] = _Asked({asker: None}, self.clock())
+        asked.timer = asyncio.get_running_loop().call_later(WITHIN, self._is_late, key)
+        request = written(b"POST", b"/place", placing.asked(*key))
+        then = partial(self._answered, key)
+        asked.question = Question(self.links, self._agent, request, PATIENT, then)
 
-        def then(said: Said | str) -> None:
-            self.counts.took(self.clock() - began)
-            self._answered(key, placing.read(said))
+    def _forget(self, key: Key) -> None:
+        """A question whose answer nobody wants any more is none."""
+        asked = self._asked.get(key)
+        if asked is not None and not asked.askers:
+            del self._asked[key]
+            asked.drop()
 
-        body = placing.asked(*key, WITHIN)
-        Question(self.links, self._agent, written(b"POST", b"/place", body), WITHIN, then)
+    def _is_late(self, key: Key) -> None:
+        """Whoever need not wait for it does so no longer."""
+        asked = self._asked[key]
+        asked.late = True
+        answer = Silent(f"no answer within {WITHIN:g} s")
+        self._stands(answer.why)
+        self._tell_all(asked.askers, [a for a in asked.askers if not a.patient], answer)
+        self._forget(key)
 
-    def _answered(self, key: Key, answer: Answer) -> None:
+    def _answered(self, key: Key, said: Said | str) -> None:
+        asked, answer = self._asked.pop(key), placing.read(said)
+        asked.timer.cancel()
+        self.counts.took(self.clock() - asked.since)
         self._stands(answer.why if isinstance(answer, Silent) else None)
-        asks = self._asked.pop(key, {})
-        for asker in list(asks):
-            if asker in asks:  # or another's answer has made it leave
-                self.counts.placed(self._where(answer))
+        if not isinstance(answer, Silent | Nobody):
+            if len(self._met) >= MET:
+                self._met.clear()
+            self._met[key[0]] = None
+        self._tell_all(asked.askers, list(asked.askers), answer)
+
+    def _tell_all(self, left: dict[Asker, None], askers: list[Asker], answer: Answer) -> None:
+        for asker in askers:
+            if asker in left:  # or what another was told has made it leave
+                del left[asker]
                 self._tell(asker, answer)
 
     def _where(self, answer: Answer) -> str:
@@ -183,10 +230,15 @@ class Fleet:
                 return "alone"
 
     def _tell(self, asker: Asker, answer: Answer) -> None:
+        self.counts.placed(self._where(answer))
         try:
             asker.placed(answer)
         except Exception:
             log.exception("a request that was placed could not go on")
+
+    def has_met(self, model: str) -> bool:
+        """Has some host had it, as far as we remember?"""
+        return model in self._met
 
     def is_own(self, there: There) -> bool:
         """Is it this host?"""

@@ -41,11 +41,6 @@ _NEVER: Mapping[ModelType, frozenset[ModelType]] = {
 _THERE = (State.LOADED, State.SLEEPING)
 
 
-def _tagged(name: str) -> str:
-    """The other way to write it: as Ollama and registries have it, no tag means the latest."""
-    return name.removesuffix(LATEST) if name.endswith(LATEST) else name + LATEST
-
-
 def everyone(ref: ModelRef, asked: str = "") -> bool:
     return True
 
@@ -158,13 +153,16 @@ class Names:
             whole = any(name == str(ref) for ref in candidates)
             return (name,) if whole else tuple(dict.fromkeys(ref.model for ref in candidates))
         names = self.aliases.get(name, (name,))
-        return tuple(dict.fromkeys(way for each in names for way in (each, _tagged(each))))
+        ways = (way for each in names for way in (each, each.removesuffix(LATEST)))
+        return tuple(dict.fromkeys(ways))
 
     def _called(self, name: str) -> Sequence[ModelRef]:
         known = self._by_name
         if name in known:
             return known[name]
-        return known.get(_tagged(name), ())
+        # As Ollama and registries have it, no tag means the latest.
+        other = name.removesuffix(LATEST) if name.endswith(LATEST) else name + LATEST
+        return known.get(other, ())
 
     # -- the slow way, once for each name
 

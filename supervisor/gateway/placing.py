@@ -9,6 +9,8 @@ from typing import Final
 import msgspec
 
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
+from supervisor.fleet.decided import Why
+from supervisor.fleet.place import USUAL
 from supervisor.printable import printable
 
 from .question import Said
@@ -37,9 +39,11 @@ class There:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """No host can take it now: why, in sentences."""
+    """No host can take it now: why, in sentences. On the `busy` hosts it is ready, and has more to
+    do than it should."""
 
     sentences: tuple[str, ...] = ()
+    busy: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,14 @@ class Model(msgspec.Struct, frozen=True):
     status: str
     ready: bool = False
     size: int | None = None
+    in_flight: int = 0
+    waiting: int = 0
+    slots: int | None = None
+
+    @property
+    def load(self) -> float:
+        """Requests that it has, for each that it could work on at once."""
+        return (self.in_flight + self.waiting) / max(1, self.slots or USUAL.slots)
 
     @property
     def ref(self) -> ModelRef:
@@ -109,7 +121,15 @@ class Fleet(msgspec.Struct, frozen=True):
         """Which of them have a model of that name, with its engine's or without; those where it is
         ready come first."""
         found = [(w, m) for w in self.others() for m in w.models if name in m.names]
-        return tuple(sorted(found, key=lambda each: not each[1].ready))
+        return tuple(sorted(found, key=lambda each: (not each[1].ready, each[1].load)))
+
+    def nearest(self, name: str, busy: frozenset[str]) -> There | None:
+        """Of hosts where it is ready and has too much to do, the one with the least."""
+        found = [(m.load, w.host, w, m) for w, m in self.having(name) if w.host in busy and m.ready]
+        if not found:
+            return None
+        _, host, word, model = min(found, key=lambda each: each[:2])
+        return There(host, word.address, str(model.ref), ready=True)
 
 
 class _There(msgspec.Struct, frozen=True):
@@ -120,10 +140,16 @@ class _There(msgspec.Struct, frozen=True):
     ready: bool = False
 
 
+class _Note(msgspec.Struct, frozen=True):
+    host: str = ""
+    why: str = ""
+
+
 class _Else(msgspec.Struct, frozen=True):
     code: str = ""
     detail: str = ""
     sentences: tuple[str, ...] = ()
+    notes: tuple[_Note, ...] = ()
     closest: tuple[str, ...] = ()
 
 
@@ -146,8 +172,9 @@ def read(said: Said | str) -> Answer:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Silent(f"its answer cannot be read: {_line(str(error))}")
     if said.status == 409:
-        return Queued(tuple(map(_line, told.sentences)))
-    if said.status == 404:
+        busy = frozenset(n.host for n in told.notes if n.why == Why.OVERLOADED.value)
+        return Queued(tuple(map(_line, told.sentences)), busy)
+    if 400 <= said.status < 500:  # also of a name that no model can have
         return Nobody(tuple(map(_line, told.closest)))
     return Silent(f"it answered {said.status}" + (f": {_line(told.detail)}" if told.detail else ""))
 
@@ -164,9 +191,9 @@ def seen(said: Said | str) -> Fleet | str:
         return f"its answer cannot be read: {_line(str(error))}"
 
 
-def asked(model: str, avoid: frozenset[str], within: float) -> bytes:
-    """What `POST /place` is asked."""
-    told = {"model": model, "dry": False, "within": within, "avoid": sorted(avoid)}
+def asked(model: str, avoid: frozenset[str]) -> bytes:
+    """What `POST /place` is asked. It is not to wait until somebody has room: that we do."""
+    told = {"model": model, "dry": False, "within": 0, "avoid": sorted(avoid)}
     return msgspec.json.encode(told)
 
 

@@ -60,6 +60,11 @@ class Question:
         if link is not None:
             self._send(link)
 
+    def drop(self) -> None:
+        """Nobody wants the answer any more: `then` is not called."""
+        self._then = lambda _: None
+        self._give_up("")
+
     # What the link calls.
 
     def connected(self, link: Link) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from supervisor.config.fleet import FleetConfig
 from supervisor.demo.engines import DemoModel
+from supervisor.engines.base import EngineModel
 from supervisor.gateway.upstream import Link, Origin, far
-from tests.gateway.desk import Desk, desk
+from tests.gateway.desk import Desk, Spoken, desk
 from tests.gateway.wires import FakeTransport
 
 TOKEN = "fleet-token"
@@ -48,7 +49,7 @@ class Agent:
                 found.append(json.loads(body + b"}"))
         return found
 
-    def says(self, status: int, **row: Any) -> None:
+    def says(self, status: int, /, **row: Any) -> None:
         body = json.dumps(row).encode()
         head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         self.line.data_received(head % (status, len(body)) + body)
@@ -58,6 +59,14 @@ class Agent:
 
     def hangs_up(self) -> None:
         self.wire.close()
+
+
+class Single(Spoken):
+    """It works on one request at a time, and says so."""
+
+    async def list(self) -> tuple[EngineModel, ...]:
+        found = await super().list()
+        return tuple(replace(m, setup=replace(m.setup, slots=1)) for m in found)
 
 
 class Town:

@@ -8,12 +8,12 @@ from typing import Any
 
 from supervisor.config.gated import TokenConfig
 from supervisor.engines.wire import VIA
-from tests.gateway.hosts import TOKEN, Town, fleet, other
+from tests.gateway.hosts import TOKEN, Single, Town, fleet, other
 from tests.gateway.wires import FakeTransport, streamed, whole
 from tests.lines import written
 from tests.scenarios.gate import models, story
 
-HELLO = {"messages": [{"role": "user", "content": "hi"}]}
+HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 PLACED = ("X-Ullage-Placed: b", f"Authorization: Bearer {TOKEN}")
 
 
@@ -64,10 +64,8 @@ async def test_who_is_placed_here_waits_for_its_model_as_without_a_fleet() -> No
 
 @story
 async def test_a_model_that_has_too_much_to_do_here_is_asked_for_elsewhere() -> None:
-    async with fleet(models("a"), own=other(factor=1.0)) as town:
+    async with fleet(models("a"), own=other(factor=1.0), kinds=(Single, Single)) as town:
         await town.at.town.has("a")
-        town.at.town.engines["one"].models["a"].slots = 1
-        await town.at.town.clock.advance(2)
         first, _ = town.at.engine()
         one = town.at.asks(model="a", **HELLO)
         assert town.agent.asked() == []
@@ -82,10 +80,8 @@ async def test_a_model_that_has_too_much_to_do_here_is_asked_for_elsewhere() -> 
 
 @story
 async def test_and_served_here_after_all_where_everybody_has_too_much_to_do() -> None:
-    async with fleet(models("a"), own=other(factor=1.0)) as town:
+    async with fleet(models("a"), own=other(factor=1.0), kinds=(Single, Single)) as town:
         await town.at.town.has("a")
-        town.at.town.engines["one"].models["a"].slots = 1
-        await town.at.town.clock.advance(2)
         lines = [town.at.engine() for _ in range(2)]
         guests = [town.at.asks(model="a", **HELLO) for _ in range(2)]
         town.agent.says(409, code="queued", sentences=["all are busy"], notes=[])
@@ -115,7 +111,7 @@ async def test_without_an_agent_this_host_serves_what_it_has_and_says_so_once() 
             unknown = town.at.asks(model="nobody", **HELLO)
             await town.at.town.clock.advance(0.1)
             assert unknown.answer()[0] == 404
-            assert counted(town, "gateway_placements_total")["alone",] == 2
+            assert counted(town, "gateway_placements_total")["alone",] == 3
             assert town.at.gate.fleet is not None
             assert town.at.gate.fleet.trouble
     told = [line for line in out.getvalue().splitlines() if "agent" in line]
@@ -154,7 +150,17 @@ async def test_what_an_agent_says_that_makes_no_sense_is_no_answer() -> None:
             guest = town.at.asks(model="nobody", **HELLO)
             town.agent.says(status, **row)
             assert guest.answer()[0] == 404
+            assert town.at.gate.fleet is not None
+            assert town.at.gate.fleet.trouble
             await town.at.town.clock.advance(3)
+        guest = town.at.asks(model="no" * 600, **HELLO)  # as the agent sees it, no name
+        assert guest.answer()[0] == 400
+        guest = town.at.asks(model="odd", **HELLO)
+        town.agent.says(422, code="wrong", detail="model is no name")
+        assert guest.answer()[0] == 404
+        assert (
+            town.at.gate.fleet.trouble is None
+        )  # which is the name's trouble, and not the fleet's
 
 
 # -- to another host
@@ -240,11 +246,11 @@ async def test_an_alias_leads_to_a_model_of_another_host_too() -> None:
 
 
 @story
-async def test_a_name_without_a_tag_is_asked_for_with_one_where_nobody_has_it() -> None:
+async def test_the_latest_is_asked_for_without_its_tag_where_nobody_has_it_with_one() -> None:
     async with fleet() as town:
-        guest = town.at.asks(model="far", **HELLO)
+        guest = town.at.asks(model="far:latest", **HELLO)
         town.agent.says(404, code="unknown")
-        assert [asked["model"] for asked in town.agent.asked()] == ["far", "far:latest"]
+        assert [asked["model"] for asked in town.agent.asked()] == ["far:latest", "far"]
         town.agent.says(404, code="unknown", closest=["farther"])
         status, _, body = guest.answer()
         assert (status, body["error"]["code"]) == (404, "model_not_found")

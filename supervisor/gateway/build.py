@@ -91,7 +91,7 @@ def assemble(
         )
     elif fleet.gateway:
         near = gate.admission.loaded, gate.links, gate.marks
-        gate.fleet = Fleet(fleet, loop, *near, clock=clock)
+        gate.fleet = Fleet(fleet, loop, *near, counts, clock=clock)
     return Gateway(gate, limits)
 
 

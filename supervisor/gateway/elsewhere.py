@@ -267,6 +267,7 @@ class Way:
         """It waits no more, for the moment."""
         if self._held:
             self.waited, self._held = self._fleet.clock() - self.since, False
+            self._fleet.requests.held(ModelRef(ELSEWHERE, ModelId(self.ref)), self.waited)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -19,6 +19,7 @@ from supervisor.core.snapshot import ModelId, ModelRef, Snapshot
 from supervisor.loop import Loop
 
 from . import placing
+from .counts import Counts
 from .fleet_counts import ELSEWHERE, FleetCounts
 from .loaded import Loaded
 from .marks import Marks
@@ -80,6 +81,7 @@ class Fleet:
     loaded: Loaded
     links: Links
     marks: Marks
+    requests: Counts  # the gateway's own
     counts: FleetCounts = field(default_factory=FleetCounts)
     clock: Callable[[], float] = time.monotonic
     trouble: str | None = None  # why there is no fleet now

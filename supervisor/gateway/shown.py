@@ -14,8 +14,7 @@ from supervisor.doctor import Advice
 
 from . import advice
 from .counts import Counts, Fact
-from .fleet import Fleet
-from .fleet_counts import ELSEWHERE
+from .fleet_counts import FleetCounts
 from .tokens import Tokens
 
 SIDES = ("clients", "engines", "idle")  # idle: to engines, kept open for the next request
@@ -41,6 +40,15 @@ class Live(Protocol):
         """How many were sent, and lost. None: there are none."""
 
 
+class Across(Protocol):
+    """What it does across the fleet. `trouble` is why there is none now, where there should be."""
+
+    @property
+    def counts(self) -> FleetCounts: ...
+    @property
+    def trouble(self) -> str | None: ...
+
+
 @dataclass(slots=True)
 class Shown:
     """`clock` is that of the tokens."""
@@ -51,19 +59,18 @@ class Shown:
     live: Live
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
-    fleet: Fleet | None = None
+    fleet: Across | None = None
 
     def state(self) -> dict[str, Any]:
         """Its part of `GET /api/v1/state`. Seconds are rounded to milliseconds."""
         live = self.live
         held = sorted(live.held())
         fleet = self.fleet
-        across = (
-            {}
-            if fleet is None
-            else {"fleet": {"in_flight": fleet.counts.under_way, "trouble": fleet.trouble}}
-        )
-        return across | {
+        across = None
+        if fleet is not None:
+            across = {"in_flight": fleet.counts.under_way, "trouble": fleet.trouble}
+        return {
+            "fleet": across,
             "addresses": list(live.addresses),
             "fault": live.fault,
             "in_flight": [
@@ -92,7 +99,6 @@ class Shown:
         live = self.live
         yield "gateway_up", (), live.fault is None and bool(live.addresses)
         if self.fleet is not None:
-            engines = (*engines, ELSEWHERE)
             yield from self.fleet.counts.facts()
         yield from self.counts.facts(engines)
         for ref, n in self._labelled(live.in_flight().items()):

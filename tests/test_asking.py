@@ -82,7 +82,7 @@ def test_where_nobody_listens_every_command_says_how_to_start_one(nobody, comman
     words |= {"decisions": [], "release": [], "resume": [], "doctor": [], "retention": []}
     words |= {"settings": ["get"], "savings": [], "engines": [], "events": [], "pause": []}
     words |= {"continue": [], "drain": [], "undrain": []}
-    words |= {"alerts": [], "health": [], "audit": []}
+    words |= {"alerts": [], "health": [], "audit": [], "fleet": ["status"]}
     result = ullage("--url", nobody, command, *words.get(command, ["m"]))
     assert (result.exit_code, result.stdout) == (4, "")
     lines = result.stderr.splitlines()

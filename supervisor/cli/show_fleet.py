@@ -50,9 +50,9 @@ def hosts(answer: Row, on: Screen) -> str:
         if not word["spaces"]:
             table.add_row(*lead, "-", "-", "-", "-", mine)
         for i, space in enumerate(word["spaces"]):
-            cells = (Text(label[space["pool"]]), *map(format_bytes, _sizes(space)))
+            cells = (label[space["pool"]], *map(format_bytes, _sizes(space)))
             first = i == 0
-            table.add_row(*(lead if first else (Text(),) * 3), *cells, mine if first else "")
+            table.add_row(*(lead if first else ("",) * 3), *cells, mine if first else "")
     parts: list[RenderableType] = [table, ""]
     for host in directory["hosts"]:
         word = host["word"]

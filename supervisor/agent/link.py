@@ -1,0 +1,238 @@
+"""The engine of a fleet as the agent has it: Ray, through a process that is there to be ended.
+
+That process comes and goes with Ray. Whatever becomes of it, each call here ends in time, and it is
+started again without a hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from collectors.reading import Bytes, Seconds
+
+from .backend import BackendError, Heard, Row
+
+log = logging.getLogger("ullage.fleet")
+
+JOIN: Final = Seconds(30.0)  # in which Ray is joined: it takes two seconds on an idle machine
+NAME: Final = Seconds(10.0)  # in which Ray sees that who had our name has gone
+PROMPT: Final = Seconds(3.0)  # for what Ray does in milliseconds
+PAUSES: Final = (0.5, 0.5, 1.0, 2.0, 5.0)  # seconds before the next start
+FAILURES: Final = 3  # calls in a row that Ray did not answer: then it is asked by another process
+LATER: Final = Seconds(0.5)  # than the other host's own time is over: so it is told why
+LINE: Final = 64 * 2**20  # bytes: a directory of a thousand hosts is a tenth of that
+WORDS: Final = 20  # last lines of the process that are kept
+# A host may not join at all like that, whatever it tries.
+FINAL: Final = frozenset({"refused", "taken", "resources"})
+
+Examine = Callable[[], Awaitable[tuple[str, ...]]]
+
+
+class Link:
+    """Ray. `program` is started for a driver; `given` is what it is told first.
+
+    `examine` says, before each start, why this Ray may not be joined: sentences, or nothing.
+    """
+
+    name = "ray"
+
+    def __init__(
+        self,
+        given: Row,
+        late: Seconds,
+        examine: Examine,
+        program: tuple[str, ...] = (sys.executable, "-m", "supervisor.agent.rayed"),
+        pauses: tuple[float, ...] = PAUSES,
+    ) -> None:
+        self._given, self._late, self._examine = given, late, examine
+        self._program, self._pauses = program, pauses
+        self._ids = itertools.count(1)
+        self._open: dict[int, asyncio.Future[Row]] = {}
+        self._process: Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._last: deque[str] = deque(maxlen=WORDS)
+        self._joined = asyncio.Event()
+        self._failures = 0
+        self._trouble: tuple[str, ...] = ("Ray has not been joined yet",)
+        self._warnings: tuple[str, ...] = ()
+        self.refused: asyncio.Future[BackendError] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._joined.is_set()
+
+    @property
+    def trouble(self) -> tuple[str, ...]:
+        return self._trouble
+
+    async def start(self) -> None:
+        """Returns at once; it may take a while until it is `connected`."""
+        self.refused = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._keep(), name="ray")
+
+    async def stop(self) -> None:
+        if self.connected:
+            with suppress(BackendError):
+                await self._call("leave", PROMPT, {})
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    # -- what is asked of Ray
+
+    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str) -> Heard:
+        given = {"word": word, "kept": list(kept), "since": since, "late": self._late}
+        found = (await self._call("tell", PROMPT, given))["answer"]
+        if found["again"] and word is None:
+            raise BackendError("again", "the directory does not know our word")
+        return Heard(
+            version=found["version"],
+            up=Seconds(found["up"]),
+            ages={h: Seconds(age) for h, age in found["ages"].items()},
+            words=tuple(told["word"] for told in found["told"]),
+            kept=tuple(found["kept"]),
+            versions=found["versions"],
+            dead=tuple(found["dead"]),
+        )
+
+    async def claim(self, model: str, shares: Mapping[str, Bytes]) -> str:
+        found = await self._call("claim", PROMPT, {"model": model, "shares": dict(shares)})
+        return str(found["answer"])
+
+    async def release(self, claim: str) -> None:
+        await self._call("release", PROMPT, {"claim": claim})
+
+    async def ask(self, host: str, what: str, within: Seconds, **words: Any) -> Row:
+        given = {"host": host, "what": what, "within": within, "words": words}
+        found: Row = (await self._call("ask", Seconds(within + LATER), given))["answer"]
+        return found
+
+    # -- the process
+
+    async def _call(self, do: str, within: Seconds, words: Row) -> Row:
+        process = self._process
+        if process is None or not self.connected or process.stdin is None:
+            raise BackendError("away", f"not connected: {'; '.join(self._trouble)}")
+        id = next(self._ids)
+        answer = self._open[id] = asyncio.get_running_loop().create_future()
+        try:
+            process.stdin.write(json.dumps({"id": id, "do": do, "words": words}).encode() + b"\n")
+            async with asyncio.timeout(within):
+                row = await answer
+        except (TimeoutError, OSError):
+            self._failed(process)
+            what = f"Ray did not answer within {within:g} s"
+            raise BackendError("away", what, unsure=True) from None
+        finally:
+            self._open.pop(id, None)
+        if "error" in row:
+            error = BackendError(**row["error"])
+            if error.code == "away" and do == "tell":
+                self._failed(process)
+            raise error
+        self._failures = 0
+        return row
+
+    def _failed(self, process: Process) -> None:
+        """Of a driver that has lost its Ray nothing is to be expected any more."""
+        self._failures += 1
+        if self._failures >= FAILURES and process is self._process:
+            self._trouble = ("Ray does not answer",)
+            _kill(process)
+
+    async def _keep(self) -> None:
+        pauses = iter(self._pauses)
+        while True:
+            try:
+                if await self._once():
+                    pauses = iter(self._pauses)
+            except BackendError as error:
+                self._complain(error)
+            except Exception as error:  # our bug: it costs us this attempt, and no other
+                log.exception("Ray's driver")
+                self._complain(BackendError("away", f"{type(error).__name__}: {error}"))
+            await asyncio.sleep(next(pauses, self._pauses[-1]))
+
+    def _complain(self, error: BackendError) -> None:
+        if self._trouble != (error.detail,):
+            log.warning("not in the fleet: %s", error.detail)
+        self._trouble = (error.detail,)
+        if error.code in FINAL and self.refused is not None and not self.refused.done():
+            self.refused.set_result(error)
+
+    async def _once(self) -> bool:
+        """One driver, from its start to its end. Was Ray joined? Raises BackendError."""
+        if refusals := await self._examine():
+            raise BackendError("refused", "; ".join(refusals), 409)
+        process = await asyncio.create_subprocess_exec(
+            *self._program, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LINE
+        )
+        self._last.clear()
+        words = asyncio.create_task(self._read_words(process), name="ray's words")
+        try:
+            async with asyncio.timeout(JOIN):
+                await self._join(process)
+            self._process, self._failures, self._trouble = process, 0, self._warnings
+            self._joined.set()
+            log.info("in the fleet")
+            await self._read(process)
+            if self._trouble == self._warnings:
+                self._trouble = ("Ray has gone; it is joined again when it is back",)
+            log.warning("not connected: %s", "; ".join(self._trouble))
+            return True
+        except TimeoutError:
+            raise BackendError("away", f"Ray was not joined within {JOIN:g} s") from None
+        finally:
+            self._joined.clear()
+            self._process = None
+            for answer in list(self._open.values()):
+                if not answer.done():
+                    gone = {"code": "away", "detail": "Ray has gone", "unsure": True}
+                    answer.set_result({"error": gone})
+            _kill(process)
+            await process.wait()
+            await asyncio.gather(words, return_exceptions=True)
+
+    async def _join(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(OSError):
+            process.stdin.write(json.dumps(self._given).encode() + b"\n")
+        line = await process.stdout.readline()
+        if not line:
+            await process.wait()
+            said = self._last[-1] if self._last else f"it ended with {process.returncode}"
+            raise BackendError("away", f"Ray's driver does not start: {said}")
+        row = json.loads(line)
+        if "error" in row:
+            raise BackendError(**row["error"])
+        self._warnings = tuple(row["joined"]["trouble"])
+
+    async def _read(self, process: Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            row = json.loads(line)
+            answer = self._open.get(row["id"])
+            if answer is not None and not answer.done():
+                answer.set_result(row)
+
+    async def _read_words(self, process: Process) -> None:
+        assert process.stderr is not None
+        while line := await process.stderr.readline():
+            if text := line.decode(errors="replace").strip():
+                self._last.append(text)
+                log.debug("ray: %s", text)
+
+
+def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()

@@ -1,0 +1,251 @@
+"""One wish for a model, carried out: who is asked, and who is told to load it.
+
+What is decided is decided in fleet/place.py. The order of steps is that of fleet/ledger.py: offers,
+the claim, another look at all, and only then the load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+from weakref import WeakValueDictionary
+
+from collectors.reading import NONE, Bytes, Seconds
+from supervisor.fleet import ledger
+from supervisor.fleet.decided import Answer, Asking, Choice, Placement, Queued, Rules, Wish
+from supervisor.fleet.explain import of_choice
+from supervisor.fleet.hosts import Directory, HostId, Offer, PromiseId
+from supervisor.fleet.place import choose_hosts, closest, place
+from supervisor.fleet.words import read_offer
+
+from .backend import Backend, BackendError, Row
+from .claims import Claims
+from .told import Told, rows
+from .view import View
+
+ASK: Final = Seconds(2.0)  # for what takes the other daemon milliseconds
+LAG: Final = Seconds(2.0)  # after which a host's word tells of a request that was sent there
+AGAIN: Final = Seconds(0.25)  # at least that long it takes until all is looked at anew
+AT_MOST: Final = Seconds(1.0)
+TRIES: Final = 4  # loads begun for one wish: each time the world was another than it looked
+
+
+@dataclass(slots=True)
+class Placing:
+    """All placements of one agent. `refresh` tells and hears of the fleet at once, and raises
+    BackendError where it cannot; `news` is set whenever the fleet was heard of."""
+
+    own: HostId
+    view: View
+    backend: Backend
+    claims: Claims
+    told: Told
+    rules: Rules
+    valid: Seconds  # how long an offer stands at most
+    refresh: Callable[[], Awaitable[None]]
+    clock: Callable[[], Seconds]
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _sent: dict[tuple[str, HostId], deque[Seconds]] = field(default_factory=dict)
+
+    async def place(self, model: str, dry: bool, within: Seconds, avoid: Collection[str]) -> Row:
+        """Where the model is served, found in `within` seconds or not much later. Raises
+        Refused."""
+        end = Seconds(self.clock() + within)
+        wish = Wish(model, self.own, frozenset(HostId(h) for h in avoid))
+        if dry or not self.backend.connected or isinstance(self._choose(wish), Placement):
+            return await self._until(wish, dry, end)
+        lock = self._locks.setdefault(model, asyncio.Lock())
+        async with lock:  # of one model one placement at a time, here as in all of the fleet
+            return await self._until(wish, dry, end)
+
+    async def _until(self, wish: Wish, dry: bool, end: Seconds) -> Row:
+        """Again and again, until it is placed or the time is over."""
+        tries, spoiled = 0, set[HostId]()
+        while True:
+            self.news.clear()
+            if not self.backend.connected:
+                return self._alone(wish)
+            now = replace(wish, sent=self._sent_of(wish.model), avoid=wish.avoid | spoiled)
+            choice = self._choose(now)
+            if isinstance(choice, Asking):
+                answers = await self._offers(choice)
+                decided = self._decide(now, answers)
+                if dry or not isinstance(decided, Placement) or not decided.offers:
+                    choice = decided
+                elif tries < TRIES:
+                    tries += 1
+                    if begun := await self._load(now, choice, decided, answers, spoiled):
+                        return self._placed(begun)
+                    choice = Queued(wish.model, decided.notes, wait=AGAIN)
+                else:
+                    choice = Queued(wish.model, decided.notes)
+            if isinstance(choice, Placement):
+                return self._placed(choice, dry)
+            if dry or self.clock() >= end or (isinstance(choice, Queued) and choice.unknown):
+                self._refuse(choice)
+            await self._pause(choice, end)
+
+    async def _pause(self, choice: Choice, end: Seconds) -> None:
+        """For news of the fleet; and not so short that nothing can have changed."""
+        wait = choice.wait if isinstance(choice, Queued) and choice.wait is not None else AT_MOST
+        left = min(wait, AT_MOST, max(0.0, end - self.clock()))
+        try:
+            async with asyncio.timeout(max(AGAIN, left)):
+                await self.news.wait()
+        except TimeoutError:
+            return
+
+    # -- what is decided
+
+    def _directory(self) -> Directory:
+        return self.view.directory(self.clock(), self.backend.connected)
+
+    def _choose(self, wish: Wish) -> Choice:
+        found = choose_hosts(self._directory(), wish, self.rules, self.view.index)
+        return self._whole(found)
+
+    def _decide(self, wish: Wish, answers: Mapping[HostId, Answer]) -> Placement | Queued:
+        found = place(self._directory(), wish, answers, self.rules, self.view.index)
+        whole = self._whole(found)
+        assert not isinstance(whole, Asking)
+        return whole
+
+    def _whole(self, found: Choice) -> Choice:
+        """A directory that has just begun may not know who has the model, or is getting it: until
+        every offer from before it is over, nothing is begun by it."""
+        young = Seconds(self.view.began + self.valid - self.clock())
+        begins = isinstance(found, Asking) or (isinstance(found, Placement) and found.offers)
+        if young <= 0 or not begins or len(self.view.others) == 0:
+            return found
+        model = found.claim if isinstance(found, Asking) else found.model
+        return Queued(model, found.notes, wait=young)
+
+    # -- a load, begun on another host or here
+
+    async def _offers(self, asking: Asking) -> dict[HostId, Answer]:
+        found = await asyncio.gather(*(self._offer(h, asking.claim) for h in asking.hosts))
+        return dict(zip(asking.hosts, found, strict=True))
+
+    async def _offer(self, host: HostId, model: str) -> Answer:
+        asked = self.clock()  # its time runs from then on, at the latest
+        try:
+            name = self._name_at(host, model)
+            offer = read_offer(await self.backend.ask(host, "offer", ASK, model=name))
+        except BackendError as error:
+            return Answer(None, asked, error.detail)
+        except ValueError as error:
+            return Answer(None, asked, f"its answer is not understood: {error}")
+        if offer.host != host:
+            return Answer(None, asked, f"{offer.host} answers in its place")
+        return Answer(offer, asked)
+
+    async def _load(
+        self,
+        wish: Wish,
+        asking: Asking,
+        chosen: Placement,
+        answers: Mapping[HostId, Answer],
+        spoiled: set[HostId],
+    ) -> Placement | None:
+        """Claim, look again, begin. None: the world is another by now, and is looked at anew."""
+        try:
+            id = await self.claims.take(asking.claim, self._shares(chosen), self.valid)
+        except BackendError as error:
+            if error.code == "full":
+                spoiled.update(chosen.members)
+            return None
+        try:
+            await self.refresh()
+            again = self._decide(replace(wish, mine=PromiseId(id)), answers)
+        except BackendError:
+            again = None
+        if not isinstance(again, Placement) or again.members != chosen.members or not again.offers:
+            await self.claims.give_up(id)  # it is there meanwhile, or is not to be had
+            return None
+        try:
+            for offer in again.offers:
+                await self._accept(id, asking.claim, offer)
+        except BackendError as error:
+            spoiled.update(chosen.members)
+            if not error.unsure:  # else it may begin until its time is over
+                await self.claims.give_up(id)
+            return None
+        return again
+
+    def _shares(self, chosen: Placement) -> dict[str, Bytes]:
+        """What the ledger is charged: a claim that takes nothing is one all the same."""
+        hosts = self._directory().hosts
+        words = {h: hosts[h].word for h in chosen.members if h in hosts}
+        charged = {o.host: ledger.charge(o.takes, words[o.host]) for o in chosen.offers
+                   if o.host in words}  # fmt: skip
+        return {str(h): charged.get(h, NONE) for h in chosen.members}
+
+    async def _accept(self, id: str, claim: str, offer: Offer) -> None:
+        await self.backend.ask(
+            offer.host, "accept", ASK, offer=offer.id, claim=id, model=claim, valid=offer.valid
+        )
+
+    # -- what is answered
+
+    def _alone(self, wish: Wish) -> Row:
+        """Without the others there is nothing to choose: what is here is served here."""
+        here = self.view.index.who(wish.model).get(self.own, ())
+        if not here or self.own in wish.avoid:
+            self._refuse(choose_hosts(self._directory(), wish, self.rules, self.view.index))
+        said = ["not connected to the fleet: this host decides alone"]
+        id = self.told.note(wish.model, self.own, said, ())
+        ready = any(h.ready for h in here)
+        return self._answer(wish.model, self.own, ready, id, said, [])
+
+    def _placed(self, found: Placement, dry: bool = False) -> Row:
+        said = of_choice(found)
+        if not dry:
+            sent = self._sent.setdefault((found.model, found.host), deque(maxlen=1000))
+            sent.append(self.clock())
+        id = self.told.note(found.model, found.host, said, found.notes)
+        return self._answer(found.model, found.host, found.ready, id, said, rows(found.notes))
+
+    def _answer(
+        self, model: str, host: HostId, ready: bool, id: str, said: list[str], notes: list[Row]
+    ) -> Row:
+        there = self._directory().hosts.get(host)
+        return {
+            "host": host,
+            "address": None if there is None else there.word.address,
+            "model": self._name_at(host, model),
+            "ready": ready,
+            "placement": id,
+            "sentences": said,
+            "notes": notes,
+        }
+
+    def _refuse(self, found: Choice) -> None:
+        said = of_choice(found)
+        if isinstance(found, Queued) and found.unknown:
+            near = list(closest(self.view.index.known(), found.model))
+            self.told.refuse(404, "unknown", found.model, said, found.notes, closest=near)
+        model = found.claim if isinstance(found, Asking) else found.model
+        wait = getattr(found, "wait", None)
+        more = {} if wait is None else {"wait": wait}
+        self.told.refuse(409, "queued", model, said, found.notes, **more)
+
+    def _name_at(self, host: HostId, model: str) -> str:
+        """As that host has it, with its engine."""
+        housed = self.view.index.who(model).get(host)
+        return f"{housed[0].engine}/{housed[0].name}" if housed else model
+
+    def _sent_of(self, model: str) -> dict[HostId, int]:
+        """Requests that no word can tell of yet."""
+        since, found = self.clock() - LAG, dict[HostId, int]()
+        for (name, host), times in list(self._sent.items()):
+            while times and times[0] < since:
+                times.popleft()
+            if not times:
+                del self._sent[name, host]
+            elif name == model:
+                found[host] = len(times)
+        return found

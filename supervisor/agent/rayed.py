@@ -1,0 +1,273 @@
+"""Ray's driver of a host, in a process of its own: `python -m supervisor.agent.rayed`.
+
+Ray ends its drivers when their node dies, and its calls may block for as long as they like. So this
+process is there to be ended: the agent starts it, asks it by lines of JSON, and starts another.
+Here every call to Ray runs in a thread, and is given up when its time is over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+from uuid import uuid4
+
+from . import actor, directory
+from .actor import LEDGER, PROMPT, SPACE
+from .backend import BackendError, Row
+from .probe import Probe
+from .safety import Facts, Rules, findings, refusals
+
+THREADS: Final = 32  # calls to Ray at once
+ROOM: Final = 1.0  # seconds in which room in the ledger is there, or is not
+
+
+def resource(host: str) -> str:
+    """Ray's resource that the ledger of a host is kept in, in MiB."""
+    return f"ullage_mib:{host}"
+
+
+class Driver:
+    """A host's part in Ray. Every method blocks, for a bounded time."""
+
+    def __init__(self, host: str, daemon: str, token_file: str | None) -> None:
+        self.host, self.agent = host, uuid4().hex
+        self._daemon, self._token_file = daemon, token_file
+        self._actors: dict[str, Any] = {}
+        self._nodes: dict[str, str] = {}
+        self._engines: dict[str, Row] = {}
+        self._directory: Any = None
+        self._lock = threading.Lock()
+
+    def join(self, address: str, node_ip: str | None, patience: float, require_token: bool) -> Row:
+        """Connect, and take this host's name. Raises BackendError."""
+        probe = None if address == "auto" else Probe(address)
+        import ray
+
+        more = {} if node_ip is None else {"_node_ip_address": node_ip}
+        try:
+            ray.init(
+                address=address,
+                namespace=SPACE,
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=False,
+                **more,
+            )
+        except Exception as error:
+            raise BackendError("away", f"Ray cannot be joined: {_first(error)}") from None
+        context = ray.get_runtime_context()
+        self._node = context.get_node_id()
+        own = next((n for n in ray.nodes() if n["NodeID"] == self._node), None)
+        if own is None or resource(self.host) not in own["Resources"]:
+            what = f"this node of Ray has no {resource(self.host)}, in which its promises are kept"
+            how = "start it with what `ullage fleet resources` prints"
+            raise BackendError("resources", f"{what}: {how}", 409)
+        self._engine = {"version": ray.__version__, "node": self._node}
+        probe = probe or Probe(context.gcs_address)
+        facts, rules = Facts(open_without=probe.is_open()), Rules(require_token)
+        if refused := refusals(facts, rules):
+            raise BackendError("refused", "; ".join(map(str, refused)), 409)
+        self._take_name(patience)
+        self._directory = self._find_directory()
+        return {**self._engine, "trouble": [str(f) for f in findings(facts, rules)]}
+
+    def _take_name(self, patience: float) -> None:
+        """The name is the host's own as long as its actor is there."""
+        import time
+
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        kind = ray.remote(actor.HostActor)
+        end = time.monotonic() + patience
+        while True:
+            try:
+                mine = kind.options(
+                    name=actor.NAME + self.host,
+                    namespace=SPACE,
+                    num_cpus=0,
+                    max_restarts=-1,
+                    max_task_retries=0,
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(self._node, soft=False),
+                ).remote(self.host, self.agent, self._daemon, self._token_file)
+                ray.get(mine.who.remote(), timeout=patience)
+                self._actors[self.host] = mine
+                return
+            except ValueError:  # somebody has that name: for how long?
+                other = self._who()
+                if other is not None and time.monotonic() + patience / 2 > end:
+                    what = f"a host called {self.host} is in the fleet already"
+                    how = "give this one another name (fleet.name), or end the other's agent"
+                    raise BackendError("taken", f"{what}: {how}", 409) from None
+            except Exception as error:
+                raise BackendError("away", f"Ray starts no actor here: {_first(error)}") from None
+            if time.monotonic() > end:
+                what = f"the name {self.host} is still that of a host which does not answer"
+                raise BackendError("away", what)
+            time.sleep(0.2)
+
+    def _who(self) -> Row | None:
+        """Who has this host's name, if he answers."""
+        import ray
+
+        try:
+            other = ray.get_actor(actor.NAME + self.host, namespace=SPACE)
+            found: Row = ray.get(other.who.remote(), timeout=PROMPT)
+            return found
+        except Exception:
+            return None
+
+    def _find_directory(self) -> Any:
+        """The one directory. It is kept at Ray's head, if that has room: when the head is gone,
+        nothing can be placed anyhow."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        nodes = [n for n in ray.nodes() if n["Alive"]]
+        head = next((n for n in nodes if "node:__internal_head__" in n["Resources"]), nodes[0])
+        return (
+            ray.remote(directory.Directory)
+            .options(
+                name=directory.NAME,
+                namespace=SPACE,
+                lifetime="detached",
+                get_if_exists=True,
+                num_cpus=0,
+                max_restarts=-1,
+                max_task_retries=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(head["NodeID"], soft=True),
+            )
+            .remote()
+        )
+
+    def tell(self, word: Row | None, kept: list[Row], since: str, late: float) -> Row:
+        import ray
+
+        told = self._directory.tell.remote(
+            self.host, self.agent, word, tuple(kept), self._engine, since
+        )
+        found: Row = _got(told, PROMPT, "the directory")
+        for row in found["told"]:
+            self._engines[row["word"]["host"]] = row["engine"]
+        quiet = {h for h, age in found["ages"].items() if age > late}
+        if quiet:
+            dead = {n["NodeID"] for n in ray.nodes() if not n["Alive"]}
+            quiet = {h for h in quiet if self._engines.get(h, {}).get("node") in dead}
+        versions = {h: e["version"] for h, e in self._engines.items() if "version" in e}
+        return {**found, "dead": sorted(quiet), "versions": versions}
+
+    def claim(self, model: str, shares: Mapping[str, int]) -> str:
+        """Its name is the claim: Ray gives it once. Its bundles are the bytes: all or nothing.
+        It ends with this process, if not before."""
+        from ray.util.placement_group import placement_group, remove_placement_group
+
+        bundles = [{resource(h): -(-size // 2**20) or 1} for h, size in sorted(shares.items())]
+        try:
+            group = placement_group(bundles, "PACK", LEDGER + model)
+        except Exception as error:
+            if "already" in str(error):
+                raise BackendError("taken", f"{model} is being placed already", 409) from None
+            raise BackendError("away", f"Ray keeps no promise: {_first(error)}") from None
+        if group.wait(ROOM):
+            return str(group.id.hex())
+        remove_placement_group(group)
+        raise BackendError("full", f"the ledger of {', '.join(shares)} has no room for it", 409)
+
+    def release(self, claim: str) -> None:
+        """By its id, never by its name: that may be another's by now."""
+        import ray
+        from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(claim))))
+
+    def ask(self, host: str, what: str, within: float, words: Row) -> Row:
+        import ray
+        from ray.exceptions import RayActorError
+
+        try:
+            there = self._actors.get(host)
+            if there is None:
+                there = self._actors[host] = ray.get_actor(actor.NAME + host, namespace=SPACE)
+        except ValueError:
+            raise BackendError("away", f"{host} is not in the fleet") from None
+        try:
+            return actor.answer(_got(there.ask.remote(what, within, words), within, host))
+        except RayActorError as error:
+            if host != self.host:
+                self._actors.pop(host, None)
+            raise BackendError("away", f"{host}: {_first(error)}", unsure=True) from None
+
+    def leave(self) -> None:
+        """What others see at once. The actor ends with this process."""
+        _got(self._directory.leave.remote(self.host, self.agent), PROMPT, "the directory")
+
+
+def _got(asked: Any, within: float, who: str) -> Any:
+    import ray
+    from ray.exceptions import GetTimeoutError
+
+    try:
+        return ray.get(asked, timeout=within)
+    except GetTimeoutError:
+        what = f"{who} did not answer within {within:g} s"
+        raise BackendError("away", what, unsure=True) from None
+
+
+def _first(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+ASKED: Final = ("tell", "claim", "release", "ask", "leave")
+
+
+def main() -> int:
+    """Lines in, lines out: {"id", "do", "words"} → {"id", "answer"} or {"id", "error"}. The first
+    line out, without an id, says how joining went. Ends when nobody asks any more."""
+    # Ray and what it starts write to standard output as they like.
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def say(row: Row) -> None:
+        with lock:
+            replies.write(json.dumps(row) + "\n")
+
+    given = json.loads(sys.stdin.readline())
+    driver = Driver(given["host"], given["daemon"], given["token_file"])
+    try:
+        how = {k: given[k] for k in ("address", "node_ip", "patience", "require_token")}
+        say({"joined": driver.join(**how)})
+    except BackendError as error:
+        say({"error": _told(error)})
+        return 1
+
+    def run(row: Row) -> None:
+        try:
+            say({"id": row["id"], "answer": getattr(driver, row["do"])(**row["words"])})
+        except BackendError as error:
+            say({"id": row["id"], "error": _told(error)})
+        except Exception as error:
+            away = BackendError("away", f"Ray: {_first(error)}", unsure=True)
+            say({"id": row["id"], "error": _told(away)})
+
+    threads = ThreadPoolExecutor(THREADS)
+    for line in sys.stdin:
+        row = json.loads(line)
+        if row["do"] in ASKED:
+            threads.submit(run, row)
+    # Not `ray.shutdown()`, which waits for whoever is gone: what is ours ends with this process.
+    os._exit(0)
+
+
+def _told(e: BackendError) -> Row:
+    return {"code": e.code, "detail": e.detail, "status": e.status, "unsure": e.unsure}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

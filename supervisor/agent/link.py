@@ -23,7 +23,7 @@ from .backend import BackendError, Heard, Row
 
 log = logging.getLogger("ullage.fleet")
 
-JOIN: Final = Seconds(30.0)  # in which Ray is joined: it takes two seconds on an idle machine
+JOIN: Final = Seconds(40.0)  # in which Ray is joined: some five seconds of work
 NAME: Final = Seconds(10.0)  # in which Ray sees that who had our name has gone
 PROMPT: Final = Seconds(3.0)  # for what Ray does in milliseconds
 PAUSES: Final = (0.5, 0.5, 1.0, 2.0, 5.0)  # seconds before the next start
@@ -34,13 +34,16 @@ WORDS: Final = 20  # last lines of the process that are kept
 # A host may not join at all like that, whatever it tries.
 FINAL: Final = frozenset({"refused", "taken", "resources"})
 
-Examine = Callable[[], Awaitable[tuple[str, ...]]]
+_SILENT: Final = "Ray does not answer"
+
+Examine = Callable[[], Awaitable[None]]
 
 
 class Link:
     """Ray. `program` is started for a driver; `given` is what it is told first.
 
-    `examine` says, before each start, why this Ray may not be joined: sentences, or nothing.
+    `examine` is asked before each start, and raises where this Ray may not be joined, or is not
+    there.
     """
 
     name = "ray"
@@ -68,11 +71,12 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        return self._joined.is_set()
+        """Did Ray answer when it was asked last?"""
+        return self._joined.is_set() and not self._failures
 
     @property
     def trouble(self) -> tuple[str, ...]:
-        return self._trouble
+        return (_SILENT,) if self._joined.is_set() and self._failures else self._trouble
 
     async def start(self) -> None:
         """Returns at once; it may take a while until it is `connected`."""
@@ -80,7 +84,7 @@ class Link:
         self._task = asyncio.create_task(self._keep(), name="ray")
 
     async def stop(self) -> None:
-        if self.connected:
+        if self._joined.is_set():
             with suppress(BackendError):
                 await self._call("leave", PROMPT, {})
         if self._task is not None:
@@ -113,21 +117,22 @@ class Link:
 
     async def ask(self, host: str, what: str, within: Seconds, **words: Any) -> Row:
         given = {"host": host, "what": what, "within": within, "words": words}
-        found: Row = (await self._call("ask", Seconds(within + LATER), given))["answer"]
+        row = await self._call("ask", Seconds(within + LATER), given)
+        found: Row = row["answer"]
         return found
 
     # -- the process
 
     async def _call(self, do: str, within: Seconds, words: Row) -> Row:
         process = self._process
-        if process is None or not self.connected or process.stdin is None:
+        if process is None or not self._joined.is_set() or process.stdin is None:
             raise BackendError("away", f"not connected: {'; '.join(self._trouble)}")
         id = next(self._ids)
         answer = self._open[id] = asyncio.get_running_loop().create_future()
         try:
             process.stdin.write(json.dumps({"id": id, "do": do, "words": words}).encode() + b"\n")
             async with asyncio.timeout(within):
-                row = await answer
+                row: Row = await answer
         except (TimeoutError, OSError):
             self._failed(process)
             what = f"Ray did not answer within {within:g} s"
@@ -146,16 +151,18 @@ class Link:
         """Of a driver that has lost its Ray nothing is to be expected any more."""
         self._failures += 1
         if self._failures >= FAILURES and process is self._process:
-            self._trouble = ("Ray does not answer",)
+            self._trouble = (_SILENT,)
             _kill(process)
 
     async def _keep(self) -> None:
         pauses = iter(self._pauses)
         while True:
             try:
-                if await self._once():
-                    pauses = iter(self._pauses)
+                await self._once()
+                pauses = iter(self._pauses)
             except BackendError as error:
+                if error.code == "absent":  # to look again costs little
+                    pauses = iter(self._pauses)
                 self._complain(error)
             except Exception as error:  # our bug: it costs us this attempt, and no other
                 log.exception("Ray's driver")
@@ -169,10 +176,9 @@ class Link:
         if error.code in FINAL and self.refused is not None and not self.refused.done():
             self.refused.set_result(error)
 
-    async def _once(self) -> bool:
-        """One driver, from its start to its end. Was Ray joined? Raises BackendError."""
-        if refusals := await self._examine():
-            raise BackendError("refused", "; ".join(refusals), 409)
+    async def _once(self) -> None:
+        """One driver, from its start to its end. Raises BackendError where it did not join."""
+        await self._examine()
         process = await asyncio.create_subprocess_exec(
             *self._program, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LINE
         )
@@ -188,9 +194,9 @@ class Link:
             if self._trouble == self._warnings:
                 self._trouble = ("Ray has gone; it is joined again when it is back",)
             log.warning("not connected: %s", "; ".join(self._trouble))
-            return True
         except TimeoutError:
-            raise BackendError("away", f"Ray was not joined within {JOIN:g} s") from None
+            said = f": {self._last[-1]}" if self._last else ""
+            raise BackendError("away", f"Ray was not joined within {JOIN:g} s{said}") from None
         finally:
             self._joined.clear()
             self._process = None

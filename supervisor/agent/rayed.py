@@ -20,15 +20,11 @@ from . import actor, directory
 from .actor import LEDGER, PROMPT, SPACE
 from .backend import BackendError, Row
 from .probe import Probe
+from .resource import resource
 from .safety import Facts, Rules, findings, refusals
 
 THREADS: Final = 32  # calls to Ray at once
 ROOM: Final = 1.0  # seconds in which room in the ledger is there, or is not
-
-
-def resource(host: str) -> str:
-    """Ray's resource that the ledger of a host is kept in, in MiB."""
-    return f"ullage_mib:{host}"
 
 
 class Driver:

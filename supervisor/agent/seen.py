@@ -42,9 +42,17 @@ def _is_ray(argv: tuple[str, ...]) -> bool:
     return any(script in word for word in argv[1:4] for script in _SCRIPTS)
 
 
-def facts(root: Path = HOST) -> Facts | None:
+def has_node(commands: dict[int, tuple[str, ...]], ip: str | None = None) -> bool:
+    """Does a node of Ray run on this host, of that address if one is given?"""
+    return any(
+        os.path.basename(argv[0]) == "raylet" and (ip is None or f"--node_ip_address={ip}" in argv)
+        for argv in commands.values()
+    )
+
+
+def facts(root: Path = HOST, own: dict[int, tuple[str, ...]] | None = None) -> Facts | None:
     """Of the Ray that runs on this host. None: none runs."""
-    own = processes(list_commands(root))
+    own = processes(list_commands(root)) if own is None else own
     raylets = [pid for pid, argv in own.items() if os.path.basename(argv[0]) in _PROGRAMS]
     if not raylets:
         return None

@@ -81,8 +81,8 @@ def _checks(client: Client) -> list[Check]:
             raise
         what = "none runs here; this is what can be seen without one"
         facts, advice = _without()
-        files = facts.pop("token_files")
-        found = [*checkup(Facts(**facts)), *token_checks.examine((), time(), 0.0, files)]
+        files, fleet = facts.pop("token_files"), facts.pop("fleet")
+        found = [*checkup(Facts(**facts)), *token_checks.examine((), time(), 0.0, files), *fleet]
         about = [Check("daemon", Status.OK, f"{what} ({error.why})")]
         return [*about, *found, *advice]
     advice = [
@@ -92,9 +92,9 @@ def _checks(client: Client) -> list[Check]:
     rows = (state.get("callers") or {"tokens": []})["tokens"]  # an older daemon has none
     if client.is_here:
         facts = _beside(client, state)
-        files = facts.pop("token_files")
+        files, fleet = facts.pop("token_files"), facts.pop("fleet")
         tokens = token_checks.examine(rows, state["now"], state["uptime"], files)
-        return [*checkup(Facts(**facts)), *tokens, *advice]
+        return [*checkup(Facts(**facts)), *tokens, *fleet, *advice]
     what = "the daemon is on another machine; run it there to look at that one"
     found = checkup(Facts(**_of_daemon(state)))
     found += token_checks.examine(rows, state["now"], state["uptime"])
@@ -196,9 +196,12 @@ def _of_settings(settings: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
 
     from supervisor.units import UnitError, parse_duration
 
-    from . import symptoms
+    from . import fleet_checks, symptoms
 
-    found: dict[str, Any] = {"token_files": tuple(_token_files(settings))}
+    found: dict[str, Any] = {
+        "token_files": tuple(_token_files(settings)),
+        "fleet": fleet_checks.examine(settings),
+    }
     sources = {source for _, source in settings.values() if source.startswith("file ")}
     for source in sources:
         found["config"] = symptoms.config_file(source.removeprefix("file "))

@@ -29,6 +29,7 @@ from .asking import (
 )
 from .client import Answer, Client, NoDaemon, Refused
 from .commands import Named
+from .fleet_join import join, resources
 
 VARIABLE = "ULLAGE_FLEET_SOCKET"
 SOON = 0.3  # seconds, for names that are completed
@@ -262,3 +263,7 @@ def _seconds(option: str, text: str) -> float:
         return parse_duration(text)
     except UnitError as error:
         raise Trouble(WRONG, f"{option}: {error}") from None
+
+
+fleet.add_command(join)
+fleet.add_command(resources)

@@ -1,0 +1,95 @@
+"""`ullage fleet join` and `resources`: what brings a host into a fleet."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .asking import FAILED, INVALID, REFUSED, Trouble, asks, examples
+from .client import Client
+
+if TYPE_CHECKING:
+    from supervisor.config.config import Config
+
+_TRY = {
+    "refused": "ullage doctor · deploy/fleet.md",
+    "taken": "fleet.name in the configuration of one of the two",
+    "resources": "ullage fleet resources",
+}
+
+
+@click.command(epilog=examples(
+    "ullage fleet join",
+    "ullage fleet join --alone                  # the agent without a fleet, to try commands",
+))  # fmt: skip
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="The settings.")
+@click.option("--alone", is_flag=True, help="Without Ray: a fleet of this host alone.")
+@click.option("--node-ip", metavar="IP", help="Which of several nodes of Ray on this machine.")
+def join(config: Path | None, alone: bool, node_ip: str | None) -> None:
+    """Run the agent that brings this host into the fleet, beside the daemon.
+
+    It goes on without Ray, and joins again by itself. Ends by SIGTERM.
+    """
+    import asyncio
+
+    from supervisor.agent.running import Given, serve
+    from supervisor.listen import ListenError
+    from supervisor.telemetry import logs
+
+    found = _load(config)
+    logs.begin(found)
+    try:
+        refused = asyncio.run(serve(found, Given(alone, node_ip)))
+    except ListenError as error:
+        raise Trouble(FAILED, str(error), ["an agent runs here already"], "fleet.socket") from None
+    if refused is not None:
+        what = "this host does not join"
+        raise Trouble(REFUSED, what, [refused.detail], _TRY.get(refused.code, ""))
+
+
+def _load(file: Path | None) -> Config:
+    from supervisor.config.config import ConfigError, load
+    from supervisor.engines import ENGINES
+
+    try:
+        found = load(file, os.environ, {}, kinds=frozenset(ENGINES))
+    except ConfigError as error:
+        what = "the configuration has mistakes"
+        raise Trouble(INVALID, what, [str(p) for p in error.problems],
+                      "ullage config check") from None  # fmt: skip
+    if not found.fleet.said:
+        why = ["it has no table [fleet]: not even what this host is called there"]
+        raise Trouble(INVALID, "this host is not configured for a fleet", why,
+                      "[fleet] with name = \"gpu1\", for the daemon too") from None  # fmt: skip
+    return found
+
+
+@click.command(epilog=examples(
+    'ray start --address=10.0.0.1:6379 "--resources=$(ullage fleet resources --json)"',
+))  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The value alone.")
+@asks()
+def resources(client: Client, as_json: bool) -> None:
+    """Print what Ray's node of this host is to be started with: the bytes that may be promised."""
+    from supervisor.agent.resource import resource
+    from supervisor.fleet.ledger import capacity
+    from supervisor.fleet.words import read_word
+
+    try:
+        word = read_word(client.get("/api/v1/fleet/word").document)
+    except ValueError as error:
+        raise Trouble(FAILED, "the daemon's word is not understood", [str(error)],
+                      "ullage version") from None  # fmt: skip
+    if not word.host:
+        raise Trouble(INVALID, "this host has no name in a fleet", ["fleet.name is not set"])
+    mib = capacity(word) // 2**20
+    if not mib:
+        why = ["nothing can be promised: what holds models here cannot be read"]
+        raise Trouble(REFUSED, f"{word.host} has no pools", why, "ullage doctor")
+    value = json.dumps({resource(word.host): mib})
+    click.echo(value if as_json else f"--resources={shlex.quote(value)}")

@@ -34,12 +34,14 @@ CONFIG = """
 mode = "enforce"
 detect = false
 state_dir = "{folder}"
-log_level = "{log_level}"
+log_level = "error"
 [listen]
 port = 0
 socket = "{folder}/ullage.sock"
 [gateway]
 port = {port}
+"""
+FLEET = """
 [fleet]
 name = "{name}"
 address = "http://127.0.0.1:{port}"
@@ -146,14 +148,14 @@ async def _ended() -> None:
 # -- from outside
 
 
-def written(
-    folder: Path, name: str, port: int, engine: int | None, log_level: str = "error"
-) -> Path:
+def written(folder: Path, name: str, port: int, engine: int | None, *, fleet: bool = True) -> Path:
     """A host's folder, with its configuration. `engine` is the port of its one engine, if any."""
     folder.mkdir()
     (folder / "fleet.token").write_text(TOKEN)
     (folder / "fleet.token").chmod(0o600)
-    told = CONFIG.format(folder=folder, name=name, port=port, log_level=log_level)
+    told = CONFIG.format(folder=folder, port=port)
+    if fleet:
+        told += FLEET.format(folder=folder, name=name, port=port)
     if engine is not None:
         told += ENGINE.format(engine=f"engine-{name}", at=engine)
     (folder / "ullage.toml").write_text(told)
@@ -163,9 +165,7 @@ def written(
 def started(*words: str) -> subprocess.Popen[str]:
     """Returns when it is ready. Raises RuntimeError."""
     command = [sys.executable, "-m", "benchmarks.fleet_hosts", *words]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
         process.kill()

@@ -76,7 +76,7 @@ class Way:
         self._fleet, self._who, self._config, self._wish = fleet, who, config, wish
         self._names, self.unknown = list(names), unknown
         self.ref = names[0]
-        self._avoid: frozenset[str] = frozenset()
+        self._avoid: dict[str, float] = {}  # hosts, and until when
         self._tries = tries  # that are left
         self._why: list[str] = []  # of hosts that failed, in words
         self._held = self._over = self._sent = False
@@ -86,7 +86,7 @@ class Way:
         self.waited = 0.0  # seconds until it was placed, where it had to wait for that
 
     def begin(self) -> None:
-        self._fleet.ask(self, self._names[0], self._avoid)
+        self._fleet.ask(self)
 
     # -- how it stands, for who waits
 
@@ -98,6 +98,12 @@ class Way:
     def asks(self) -> bool:
         """It is not placed yet."""
         return not self._over and not self._sent
+
+    @property
+    def wants(self) -> tuple[str, frozenset[str]]:
+        """By what name, and of whom not."""
+        now = self._fleet.clock()
+        return self._names[0], frozenset(h for h, until in self._avoid.items() if until > now)
 
     @property
     def patient(self) -> bool:
@@ -142,7 +148,7 @@ class Way:
         if len(self._names) > 1:
             self._rest()
             del self._names[0]
-            self._fleet.ask(self, self._names[0], self._avoid)
+            self._fleet.ask(self)
         elif self.unknown is None:
             self._here()
         elif self._why:
@@ -163,7 +169,8 @@ class Way:
         alone, now and then, and its engine is asked all the same."""
         if not self.asks:
             return None  # its client has left meanwhile
-        found = None if known is None else known.nearest(self._names[0], answer.busy - self._avoid)
+        name, avoid = self.wants
+        found = None if known is None else known.nearest(name, answer.busy - avoid)
         return self._hold(answer) if found is None else self._there(found)
 
     def _hold(self, answer: Queued) -> None:
@@ -179,7 +186,7 @@ class Way:
         why = f": {answer.sentences[0]}" if answer.sentences else ""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(left, self._late, why)
-        fleet.hold(self, self._names[0], self._avoid)
+        fleet.hold(self)
         self._who.waits()
         return None
 
@@ -235,9 +242,11 @@ class Way:
         log.info("a request for %s could not go to %s", self.ref, self._why[-1])
         self._rest()
         self._tries -= 1
-        self._avoid |= {host}
+        # By then the fleet has missed it, if it is gone; and if it is back, it is welcome.
+        patience = self._fleet.config.lost + self._fleet.config.speaks
+        self._avoid[host] = self._fleet.clock() + patience
         if self._tries >= 0:
-            self._fleet.ask(self, self._names[0], self._avoid)
+            self._fleet.ask(self)
         elif self.unknown is None:
             self._here()
         else:

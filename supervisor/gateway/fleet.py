@@ -49,6 +49,10 @@ class Asker(Protocol):
     def patient(self) -> bool:
         """It can be served by other hosts alone."""
 
+    @property
+    def wants(self) -> Key:
+        """What it asks for now."""
+
     def placed(self, answer: Answer) -> None:
         """Called once for each question, unless it has left."""
 
@@ -85,7 +89,7 @@ class Fleet:
     counts: FleetCounts = field(default_factory=FleetCounts)
     clock: Callable[[], float] = time.monotonic
     trouble: str | None = None  # why there is no fleet now
-    held: dict[Key, dict[Asker, None]] = field(default_factory=dict)
+    held: dict[Asker, None] = field(default_factory=dict)
     _agent: Origin = field(init=False)
     _asked: dict[Key, _Asked] = field(default_factory=dict)
     _met: dict[str, None] = field(default_factory=dict)
@@ -126,10 +130,10 @@ class Fleet:
 
     # -- where a request goes
 
-    def ask(self, asker: Asker, model: str, avoid: frozenset[str] = frozenset()) -> None:
-        """Where a request for `model` is to go. Those who ask the same at once are one question.
-        The answer may come before this returns."""
-        key = (model, avoid)
+    def ask(self, asker: Asker) -> None:
+        """Where its request is to go. Those who ask the same at once are one question. The answer
+        may come before this returns."""
+        key = asker.wants
         asked = self._asked.get(key)
         rests = self.clock() < self._rests_until or (asked is not None and asked.late)
         if rests and not asker.patient:
@@ -139,9 +143,9 @@ class Fleet:
         else:
             self._question(key, asker)
 
-    def hold(self, asker: Asker, model: str, avoid: frozenset[str] = frozenset()) -> None:
+    def hold(self, asker: Asker) -> None:
         """It waits, and it is asked for it again and again, until it leaves."""
-        self.held.setdefault((model, avoid), {})[asker] = None
+        self.held[asker] = None
         if self._again is None:
             self._later()
 
@@ -150,22 +154,19 @@ class Fleet:
         for key, asked in list(self._asked.items()):
             asked.askers.pop(asker, None)
             self._forget(key)
-        for key, waits in list(self.held.items()):
-            waits.pop(asker, None)
-            if not waits:
-                del self.held[key]
+        self.held.pop(asker, None)
 
     @property
     def waiting(self) -> int:
         """How many wait until somebody has room."""
-        return sum(map(len, self.held.values()))
+        return len(self.held)
 
     def told(self) -> Iterator[tuple[ModelRef, int, float]]:
         """How many wait for each model, and for how many seconds the first of them has."""
         first: dict[str, tuple[int, float]] = {}
-        for (model, _), waits in self.held.items():
-            count, since = first.get(model, (0, float("inf")))
-            first[model] = count + len(waits), min(since, *(a.since for a in waits))
+        for asker in self.held:
+            count, since = first.get(asker.wants[0], (0, asker.since))
+            first[asker.wants[0]] = count + 1, min(since, asker.since)
         for model, (count, since) in first.items():
             yield ModelRef(ELSEWHERE, ModelId(model)), count, self.clock() - since
 
@@ -175,7 +176,7 @@ class Fleet:
             self._again.cancel()
             self._again = None
         asked = [each.askers for each in self._asked.values()]
-        for askers in (*asked, *self.held.values()):
+        for askers in (*asked, self.held):
             for asker in list(askers):
                 self.leave(asker)
                 asker.stopped()
@@ -253,9 +254,9 @@ class Fleet:
 
     def _ask_again(self) -> None:
         self._again = None
-        for key, waits in list(self.held.items()):
-            for asker in list(waits):
-                self.ask(asker, *key)
+        for asker in list(self.held):
+            if asker in self.held:
+                self.ask(asker)
         if self.held:
             self._later()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.gateway.hosts import Town, fleet, housed, seen
 from tests.gateway.test_fleet import HELLO, sent
+from tests.gateway.test_fleet_lost import lost
 from tests.gateway.wires import whole
 from tests.scenarios.gate import story
 
@@ -149,6 +150,25 @@ async def test_where_it_is_ready_and_has_too_much_to_do_everywhere_the_least_bus
         town.agent.says(200, **seen(*hosts))
         assert sent(wire)[2]["model"] == "two/far"
         await guest.hangs_up()
+
+
+@story
+async def test_a_host_that_failed_is_asked_again_once_the_fleet_would_have_missed_it() -> None:
+    async with fleet() as town:
+        guest = town.at.asks(model="far", **HELLO)
+        await lost(town, "b")
+        town.agent.asked()
+        avoided = []
+        for _ in range(4):
+            queued(town)
+            await town.at.town.clock.advance(2.0)
+            avoided += [asked["avoid"] for asked in town.agent.asked()]
+        assert avoided == [["b"], ["b"], [], []]
+        line, wire = town.host("b")
+        town.agent.places("b")
+        assert wire.taken()
+        line.data_received(whole())
+        assert guest.answer()[0] == 200
 
 
 @story

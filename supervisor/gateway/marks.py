@@ -24,7 +24,6 @@ PLACED: Final = b"x-ullage-placed"  # by which host
 HOST: Final = b"x-ullage-host"  # of an answer: which host gave it
 REFUSED: Final = b"x-ullage-refused"  # of an answer: the other gateway's own word why not
 MODEL: Final = b"x-ullage-model"
-CALLER = "_fleet"  # other hosts, where callers are told of
 
 # What another host may refuse and a third may grant. What is wrong with the request itself is so
 # everywhere, and who has waited for as long as it may has done so.
@@ -43,7 +42,8 @@ class Marks:
         self._own = _plain(own.encode("ascii", "replace"))
         self._bearer = b"" if token is None else b"Bearer " + token.encode()
         self._digest = None if token is None else sha256(token.encode()).digest()
-        self.caller = Caller(TokenConfig(CALLER, self._digest or b"", priority=HIGHEST))
+        # Without a name: who asks is whoever the other host says, or nobody in particular.
+        self.caller = Caller(TokenConfig("", self._digest or b"", priority=HIGHEST))
 
     def believed(self, head: Head) -> bool:
         """Does it come from another host of the fleet, which has placed it here?"""

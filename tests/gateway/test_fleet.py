@@ -308,6 +308,23 @@ async def test_what_another_host_has_placed_here_is_never_placed_again() -> None
 
 
 @story
+async def test_who_asked_the_other_host_is_who_asks_and_nobody_in_particular_is_nobody() -> None:
+    async with fleet(max_held_per_client=1) as town:
+        asked: tuple[tuple[str, int], ...] = (
+            ("X-Ullage-Session: laptop/agent-1", 200),
+            ("X-Ullage-Session: laptop/agent-1", 429),
+            ("X-Ullage-Session: laptop/agent-2", 200),
+            ("X-Other: x", 200),
+            ("X-Other: x", 200),
+        )
+        for line, status in asked:
+            guest = town.at.asks("/v1/chat/completions", *PLACED, line, model="a", **HELLO)
+            assert bool(guest.heard()) == (status == 429)
+        clients = dict(town.at.gate.admission.holds.of_client)
+        assert clients == {"laptop/agent-1": 1, "laptop/agent-2": 1}
+
+
+@story
 async def test_and_where_it_cannot_be_served_the_other_host_is_told_why() -> None:
     async with fleet() as town:
         guest = town.at.asks("/v1/chat/completions", *PLACED, model="far", **HELLO)

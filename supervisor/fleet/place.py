@@ -181,7 +181,7 @@ class _Candidate:
 
 def _look(directory: Directory, wish: Wish, rules: Rules, index: Index | None) -> _Look:
     found = _Look()
-    candidates = _barred(directory, wish, index, found)
+    candidates = _barred(directory, wish, rules, index, found)
     _claims(directory, wish, found)
     size = max((h.size or 0 for c in candidates for h in c.housed), default=0)
     found.size = Bytes(-(-size // max(1, wish.span)))
@@ -192,7 +192,7 @@ def _look(directory: Directory, wish: Wish, rules: Rules, index: Index | None) -
 
 
 def _barred(
-    directory: Directory, wish: Wish, index: Index | None, found: _Look
+    directory: Directory, wish: Wish, rules: Rules, index: Index | None, found: _Look
 ) -> list[_Candidate]:
     """Notes for all hosts that cannot have it, whatever they would offer; and the others."""
     if index is None:
@@ -207,8 +207,8 @@ def _barred(
         found.called.update(plain(h) for h in housed)
         why = _ABSENT_IN.get(host.presence)
         if why is not None:
-            if why is Why.SILENT and any(_has(h) for h in housed):
-                why, found.wait = Why.UNSURE, LATER
+            if housed and (wait := _unsure(host, housed, directory.at, rules)):
+                why, found.wait = Why.UNSURE, max(wait, found.wait or wait)
             notes[id] = Note(id, why)
         elif not housed:
             notes[id] = Note(id, Why.NO_MODEL)
@@ -276,8 +276,14 @@ def _others(directory: Directory, wish: Wish) -> list[Promise]:
     return [p for p in directory.promises if p.id != wish.mine]
 
 
-def _has(housed: Housed) -> bool:
-    return housed.ready or housed.status in _COMING
+def _unsure(host: Host, housed: tuple[Housed, ...], at: Seconds, rules: Rules) -> Seconds | None:
+    """For how long it may yet turn out that one who is not heard of has it, or begins to load it.
+    Of one that is lost only what was about to be loaded matters, until its offer is over."""
+    if host.presence is Presence.SILENT and any(h.ready or h.status in _COMING for h in housed):
+        return LATER
+    if host.presence is Presence.LOST and any(h.status in _COMING for h in housed):
+        return Seconds(max(0.0, host.heard + rules.valid - at)) or None
+    return None
 
 
 def _sorted(notes: Mapping[HostId, Note]) -> tuple[Note, ...]:

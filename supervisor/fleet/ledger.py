@@ -18,15 +18,29 @@ bars until the time of every offer has run out, for it may begin until then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from collectors.reading import NONE, RAM, Bytes, Seconds
 from supervisor.core.snapshot import Share
 
-from .hosts import HostId, Promise, Word
+from .hosts import HostId, Promise, PromiseId, Word
 
 MIB = 1024**2
+
+
+def promise_id(host: HostId, nonce: str) -> PromiseId:
+    """It says whose it is, so that whoever made it can tell it from others'."""
+    return PromiseId(f"{host}:{nonce}")
+
+
+def strays(
+    promises: Iterable[Promise], host: HostId, held: Collection[PromiseId]
+) -> list[PromiseId]:
+    """Promises that `host` made and does not hold: the answer to its claim never came, it gave up,
+    and the claim was made after all. They are to be taken back, or nobody ever would."""
+    ids = (p.id for p in promises if p.id.startswith(f"{host}:") and p.id not in held)
+    return sorted(set(ids))
 
 
 class Settling(NamedTuple):

@@ -214,6 +214,8 @@ def _barred(
             notes[id] = Note(id, Why.NO_MODEL)
         elif id in avoid:
             notes[id] = Note(id, Why.AVOIDED)
+            if any(h.status in _COMING for h in housed):  # nobody else loads it beside that
+                notes[id], found.wait = Note(id, Why.UNSURE), max(LATER, found.wait or LATER)
         elif host.word.rests is not None:
             notes[id] = Note(id, Why.RESTS, detail=host.word.rests)
         elif host.word.address is None and id != own:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from collectors.reading import NONE, Bytes, Seconds
 from supervisor.core.status import Status
@@ -204,14 +205,16 @@ def _barred(
     notes, avoid, own = found.notes, wish.avoid, wish.own
     for id, host in directory.hosts.items():
         housed = who.get(id, ())
+        here = host.presence is Presence.HERE
+        if here and not housed:  # of a thousand hosts nearly all
+            notes[id] = _without(id)
+            continue
         found.called.update(plain(h) for h in housed)
-        why = _ABSENT_IN.get(host.presence)
-        if why is not None:
+        if not here:
+            why = _ABSENT_IN[host.presence]
             if housed and (wait := _unsure(host, housed, directory.at, rules)):
                 why, found.wait = Why.UNSURE, max(wait, found.wait or wait)
             notes[id] = Note(id, why)
-        elif not housed:
-            notes[id] = Note(id, Why.NO_MODEL)
         elif id in avoid:
             notes[id] = Note(id, Why.AVOIDED)
             if any(h.status in _COMING for h in housed):  # nobody else loads it beside that
@@ -273,6 +276,11 @@ def _load(requests: int, slots: int | None, host: HostId, wish: Wish, rules: Rul
     return (requests + wish.sent.get(host, 0)) / max(1, rules.slots if slots is None else slots)
 
 
+@lru_cache(maxsize=4096)
+def _without(id: HostId) -> Note:
+    return Note(id, Why.NO_MODEL)
+
+
 def _others(directory: Directory, wish: Wish) -> list[Promise]:
     """What was promised to anybody else."""
     return [p for p in directory.promises if p.id != wish.mine]
@@ -289,4 +297,4 @@ def _unsure(host: Host, housed: tuple[Housed, ...], at: Seconds, rules: Rules) -
 
 
 def _sorted(notes: Mapping[HostId, Note]) -> tuple[Note, ...]:
-    return tuple(notes[host] for host in sorted(notes))
+    return tuple(map(notes.__getitem__, sorted(notes)))

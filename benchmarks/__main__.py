@@ -14,6 +14,7 @@ from rich.table import Table
 from . import (
     at_rest,
     crowd,
+    fleet,
     fleet_gateway,
     gateway,
     owning,
@@ -42,6 +43,7 @@ OWN = {
     "fleet-gateway": fleet_gateway.main,
     "crowd": crowd.main,
     "swap": swap.main,
+    "fleet": fleet.main,
 }
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from supervisor.printable import printable
 from supervisor.units import format_bytes, format_seconds
 
 from .asking import said
 from .bars import Row, Screen
-from .client import printable
 from .show import COLOURS, drawn, labels, table_of
 
 JOIN = "this host alone: no agent of a fleet answers here; `ullage fleet join` joins one"

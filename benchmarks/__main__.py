@@ -11,7 +11,19 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from . import at_rest, crowd, gateway, owning, planning, policy, sampling, scraping, status, swap
+from . import (
+    at_rest,
+    crowd,
+    fleet,
+    gateway,
+    owning,
+    planning,
+    policy,
+    sampling,
+    scraping,
+    status,
+    swap,
+)
 
 Rows = list[tuple[str, str, str]]
 
@@ -24,7 +36,13 @@ MEASURES: dict[str, tuple[Callable[[], Rows], str]] = {
     "at_rest": (at_rest.rows, "a bare poller of the same engine"),
 }
 
-OWN = {"policy": policy.main, "gateway": gateway.main, "crowd": crowd.main, "swap": swap.main}
+OWN = {
+    "policy": policy.main,
+    "gateway": gateway.main,
+    "crowd": crowd.main,
+    "swap": swap.main,
+    "fleet": fleet.main,
+}
 
 
 def main(names: list[str]) -> int:

@@ -42,7 +42,8 @@ class Roll:
     """Whose word was heard when. Times are the monotonic clock of whoever keeps it.
 
     Of one epoch an older word is not believed after a newer; of an epoch that another has taken the
-    place of, none is. If such words go on to come, two daemons share a name.
+    place of, none is while that other speaks. If both go on, two daemons share a name. (If the
+    other does not, a word of before a restart had come late, and was taken for the newer.)
     """
 
     def __init__(self, delays: Delays = USUAL) -> None:
@@ -57,10 +58,12 @@ class Roll:
         """Was it believed?"""
         before = self._heard.get(word.host)
         ended = self._ended.setdefault(word.host, {})
-        if word.epoch in ended:
-            if now - ended[word.epoch] >= self._delays.lost:
-                self._twice[word.host] = now
-            return False
+        if before is not None and word.epoch in ended:
+            if now - before.heard < self._delays.lost:
+                if now - ended[word.epoch] >= self._delays.lost:
+                    self._twice[word.host] = now
+                return False
+            del ended[word.epoch]
         if before is not None and before.word.epoch == word.epoch:
             if word.number <= before.word.number:
                 return False

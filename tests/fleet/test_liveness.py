@@ -64,6 +64,19 @@ def test_after_a_restart_words_count_from_the_start_and_the_old_daemon_s_are_not
     assert roll.trouble(Seconds(1.1)) == [], "one late word is no second daemon"
 
 
+def test_a_word_of_before_a_restart_that_came_late_does_not_make_deaf_to_the_daemon() -> None:
+    roll = Roll()
+    roll.hear(word("a", epoch="two", number=1), Seconds(0))
+    assert roll.hear(word("a", epoch="one", number=500), Seconds(0.5)), "who can tell?"
+    believed = [
+        second
+        for second in range(1, 9)
+        if roll.hear(word("a", epoch="two", number=1 + second), Seconds(second))
+    ]
+    assert believed == [5, 6, 7, 8]
+    assert roll.trouble(Seconds(8)) == []
+
+
 def test_two_daemons_of_one_name_are_told_when_both_go_on_speaking() -> None:
     roll = Roll()
     roll.hear(word("a", epoch="one", number=1), Seconds(0))

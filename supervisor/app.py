@@ -54,6 +54,8 @@ from .jobs import Jobs
 from .journal.journal import Journal
 from .lock import Lock, Taken
 from .loop import Loop
+from .neighbours import EVERY as NEIGHBOURS_EVERY
+from .neighbours import Neighbours
 from .notify import Notifier
 from .overrides import Overrides
 from .reloading import EVERY as LOOK_EVERY
@@ -127,6 +129,7 @@ def build(
     api = Certificate.of("API", config.tls_cert, config.tls_key)
     both = (api, None if gateway is None else gateway.certificate)
     served = [c for c in both if c is not None]
+    neighbours = Neighbours(config.fleet) if config.fleet.said else None
     site = Site(
         door=door,
         version=__version__,
@@ -142,6 +145,7 @@ def build(
         timeline=watcher.timeline,
         certificates=tuple(served),
         fleet=config.fleet,
+        neighbours=neighbours,
     )
     server = Server(
         site,
@@ -172,6 +176,8 @@ def build(
         jobs.every[f"certificate of the {each.listener}"] = (RENEW_EVERY, each.look)
     if gateway is not None:
         jobs.every["listen"] = (LISTEN_EVERY, gateway.start)
+    if neighbours is not None:
+        jobs.every["ask the fleet's agent"] = (NEIGHBOURS_EVERY, neighbours.look)
     lock = Lock(config.state_dir)
     stalls = Stalls(loop.post, pressure_files())
     parts = (server, journal, client, scout, lock, stalls, overrides, reloading, watcher)

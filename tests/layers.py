@@ -73,6 +73,7 @@ LAYERS = [
         "supervisor.loop",
         "supervisor.door",
         "supervisor.offers",
+        "supervisor.neighbours",
         "supervisor.sleeping",
         "supervisor.alerting",
     ),

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 import pytest
@@ -18,6 +14,8 @@ from click.testing import CliRunner, Result
 from supervisor.cli import show_fleet
 from supervisor.cli.bars import Screen
 from supervisor.cli.main import cli
+
+from .desk import Answers, Desk, serving
 
 GIB = 1024**3
 
@@ -62,54 +60,6 @@ PLACED = {
     "placement": "p1", "sentences": ["qwen3:8b goes to gpu2"],
     "notes": [{"host": "gpu1", "why": "overloaded"}],
 }  # fmt: skip
-Answers = dict[tuple[str, str], tuple[int, Any]]
-
-
-class _Server(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
-
-
-class Desk:
-    """Whoever answers at a Unix socket, and what was asked there."""
-
-    def __init__(self, path: Path, answers: Answers) -> None:
-        self.path, self.answers = path, answers
-        self.asked: list[tuple[str, str, Any]] = []
-
-
-@contextmanager
-def serving(path: Path, answers: Answers) -> Iterator[Desk]:
-    desk = Desk(path, answers)
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("content-length") or 0))
-            where = self.path.partition("?")[0]
-            desk.asked.append((self.command, self.path, json.loads(raw) if raw else None))
-            status, body = desk.answers.get((self.command, where), (404, {"detail": "no route"}))
-            text = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = do_POST = do_DELETE = _answer
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def address_string(self) -> str:
-            return "unix"
-
-    with _Server(str(path), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield desk
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture

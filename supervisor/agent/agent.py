@@ -155,6 +155,7 @@ class Agent:
             "backend": self.backend.name,
             "connected": connected,
             "trouble": self.trouble(),
+            "placements": dict(self.told.counts),
             "directory": directory_row(self.view.directory(now, connected)),
         }
 

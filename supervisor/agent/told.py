@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 from uuid import uuid4
 
-from supervisor.fleet.decided import Note
+from supervisor.fleet.decided import CHOSEN, Note, Why
 from supervisor.fleet.explain import of_note
 
 Row = dict[str, Any]
@@ -25,14 +25,18 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Told:
-    """`wall` gives Unix time, for people."""
+    """`wall` gives Unix time, for people. `counts`: how many there were, by what came of them."""
 
     wall: Callable[[], float]
+    counts: Counter[str] = field(default_factory=Counter)
     _rows: deque[Row] = field(default_factory=lambda: deque(maxlen=KEPT))
 
-    def note(self, model: str, host: str | None, said: list[str], notes: Iterable[Note]) -> str:
-        """Keep it. Its id."""
-        id = uuid4().hex[:12]
+    def note(
+        self, model: str, host: str | None, said: list[str], notes: Iterable[Note], code: str = ""
+    ) -> str:
+        """Keep it. Its id. `code`: why it was refused, where it was."""
+        notes, id = tuple(notes), uuid4().hex[:12]
+        self.counts[code or _result(host, notes)] += 1
         row = {"id": id, "at": self.wall(), "model": model, "host": host, "sentences": said}
         self._rows.appendleft({**row, "notes": rows(notes)})
         return id
@@ -51,9 +55,15 @@ class Told:
         notes: Sequence[Note],
         **more: Any,
     ) -> NoReturn:
-        self.note(model, None, said, notes)
+        self.note(model, None, said, notes, code)
         body = {"code": code, "detail": said[0], "sentences": said, "notes": rows(notes), **more}
         raise Refused(status, body)
+
+
+def _result(host: str | None, notes: Iterable[Note]) -> str:
+    """How it was placed: "ready", "coming", "load", or "alone" where there was no choice."""
+    why = next((n.why for n in notes if n.host == host and n.why in CHOSEN), None)
+    return "alone" if why is None else "load" if why is Why.LEAST_LOSS else why.value
 
 
 def rows(notes: Iterable[Note]) -> list[Row]:

@@ -262,6 +262,7 @@ class Admin:
             **keeping.state(loop),
             **pausing.state(loop),
             "config": None if self._site.reloading is None else self._site.reloading.state,
+            "fleet": None if self._site.neighbours is None else self._site.neighbours.state(),
             "gateway": None if self._site.gateway is None else self._site.gateway.state(),
             "alerts": self._site.alerting.state,
             "callers": self._site.callers.state,

@@ -10,6 +10,7 @@ from supervisor.core.record import Mode
 
 from .alert_rows import AlertState
 from .decided import Decision, Departure, Leaving, Planned
+from .fleet_rows import Fleet
 from .rows import (
     Callers,
     Count,
@@ -141,6 +142,7 @@ class State(Row):
     paused: Paused | None
     drained: list[Drained]
     config: Config | None
+    fleet: Annotated[Fleet | None, Field(description="null: this host is in none")]
 
 
 class Models(Row):

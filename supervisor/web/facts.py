@@ -51,6 +51,8 @@ def facts(site: Site) -> tuple[list[Fact], Moment | None]:
             label = (each.listener.lower(),)
             found.append(("tls_certificate_expiry_timestamp_seconds", label, each.ends))
     found += alerts(site.alerting)
+    if site.neighbours is not None:
+        found += site.neighbours.facts()
     engines = set() if snapshot is None else {str(e.id) for e in snapshot.engines}
     gateway = [] if site.gateway is None else list(site.gateway.facts(sorted(engines)))
     found += gateway

@@ -4,13 +4,10 @@ load of what it offered."""
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
 
-from pydantic import Field
 from starlette.responses import Response
 
 from supervisor.config.entrusted import OPERATE, READ
-from supervisor.core.status import Status
 from supervisor.door import Carried, Door
 from supervisor.fleet.hosts import HostId
 from supervisor.fleet.speak import speak
@@ -20,12 +17,11 @@ from supervisor.offers import Offers
 from . import answers
 from .background import Errands
 from .bodies import Body, Name
+from .fleet_rows import FleetOffer, FleetWord
 from .operations import API, Call, Operation
 from .problems import Json
 from .queries import Query
-from .rows import Count, ModelName, PoolName, Row, Share, Signed, Size, Span, Unix
 from .site import Site
-from .values import Word
 from .wishes import row_of
 
 OFFERS = f"{API}/fleet/offers"
@@ -37,60 +33,6 @@ class AskOffer(Body):
 
 class Accept(Body):
     pass
-
-
-class FleetSpace(Row):
-    pool: PoolName
-    total: Size
-    free: Size
-    headroom: Signed
-
-
-class FleetModel(Row):
-    """One that this host has or could have."""
-
-    name: Annotated[str, Field(description="as its engine calls it")]
-    engine: str
-    status: Annotated[str, Word(Status)]
-    ready: Annotated[bool, Field(description="it would answer a request now")]
-    size: Size | None
-    in_flight: Count
-    waiting: Annotated[Count, Field(description="requests that are held for it")]
-    slots: Annotated[int | None, Field(description="requests at once; null: not told")]
-
-
-class FleetWord(Row):
-    """What this host says of itself. `epoch` is another after each start of the daemon; `number` is
-    0: who carries its words counts them."""
-
-    host: str
-    epoch: str
-    number: Count
-    version: str
-    wall: Unix
-    address: Annotated[str | None, Field(description="of its gateway, for other hosts")]
-    spaces: list[FleetSpace]
-    models: list[FleetModel]
-    rests: Annotated[str | None, Field(description="why nothing is placed here; null: it may be")]
-
-
-class FleetOffer(Row):
-    """What it would cost this host to serve the model now. It stands for `valid` seconds."""
-
-    id: str
-    host: str
-    model: ModelName
-    valid: Span
-    ready: bool
-    fits: bool
-    loss: Annotated[float, Field(description="seconds that those who would leave cost")]
-    wait: Annotated[float, Field(description="seconds until it would answer")]
-    takes: list[Share]
-    leaves: list[ModelName]
-    in_flight: Count
-    waiting: Count
-    slots: int | None
-    why: Annotated[str, Field(description='what is in its way; "": nothing')]
 
 
 def operations(site: Site, errands: Errands) -> list[Operation]:

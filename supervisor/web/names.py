@@ -214,6 +214,24 @@ NAMES: tuple[Name, ...] = (
     Name("traces_sent_total", "counter", (), "Traces of requests that their collector has taken."),
     Name("traces_lost_total", "counter", (),
          "Traces that came to nothing: their collector did not take them, or they were too many."),
+    # the fleet, as the agent of this host knows it; absent where this host is in none
+    Name("fleet_agent_up", "gauge", (), "1 if the fleet's agent on this host answers."),
+    Name("fleet_connected", "gauge", (),
+         "1 while that agent is connected to what holds the fleet together."),
+    Name("fleet_troubles", "gauge", (), "What the agent says is wrong; `ullage fleet status`."),
+    Name("fleet_hosts", "gauge", ("presence",),
+         "Hosts as this one knows them: here, silent, lost or drained."),
+    Name("fleet_word_age_seconds", "gauge", ("host",),
+         "Since a host was last heard; of more than 64 hosts the others are one, _other, with the"
+         " oldest."),
+    Name("fleet_headroom_bytes", "gauge", ("host",),
+         "Headroom of a host's accelerators by its own word; of RAM where it has none."),
+    Name("fleet_promises", "gauge", (), "Loads that the fleet's ledger keeps bytes for."),
+    Name("fleet_promised_bytes", "gauge", ("host",),
+         "What the ledger keeps of a host for loads to come; its headroom is as it was told."),
+    Name("fleet_placements_total", "counter", ("result",),
+         "Times that this host's agent was asked for a place, by what came of it: ready, coming,"
+         " load, alone (without a choice), queued or unknown."),
     # the daemon itself
     Name("samples_total", "counter", (), "Snapshots taken."),
     Name("sample_failures_total", "counter", (), "Snapshots that could not be taken."),

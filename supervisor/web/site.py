@@ -14,6 +14,7 @@ from supervisor.doctor import Advice
 from supervisor.door import Door
 from supervisor.feed import Feed
 from supervisor.loop import Loop
+from supervisor.neighbours import Neighbours
 from supervisor.overrides import Overrides
 from supervisor.reloading import Reloading
 from supervisor.tally import Durations
@@ -43,7 +44,7 @@ class Site:
 
     `allowed_hosts` are names by which clients may call this machine, besides loopback's and
     `bound_host`. `callers` knows who may ask for what. `gateway` None: there is none.
-    `certificates` are those of the listeners that speak TLS.
+    `certificates` are those of the listeners that speak TLS. `neighbours` None: there is no fleet.
     """
 
     door: Door
@@ -60,6 +61,7 @@ class Site:
     timeline: Timeline = field(default_factory=Timeline)
     certificates: Sequence[Certificate] = ()
     fleet: FleetConfig = FleetConfig()
+    neighbours: Neighbours | None = None
 
     @property
     def loop(self) -> Loop:

@@ -11,12 +11,16 @@ from supervisor.alerting import Alerting
 from supervisor.certificates import Certificate, Files
 from supervisor.config.alerted import ActionConfig, AlertsConfig, Kind
 from supervisor.config.config import load as read
+from supervisor.config.fleet import FleetConfig
 from supervisor.core.plan import Evict, Load, Trigger, Why
 from supervisor.core.policy import ModelPolicy, Watchdog
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import Installed, Reservation
 from supervisor.core.verdict import Judgement, Verdict
 from supervisor.core.watch import watch
+from supervisor.fleet.glance import Glance
+from supervisor.fleet.hosts import HostId, Presence
+from supervisor.neighbours import Neighbours, Seen
 from supervisor.overrides import Overrides
 from supervisor.reloading import Reloading
 from supervisor.tally import ERROR_BUCKETS, Durations
@@ -25,7 +29,7 @@ from supervisor.web.metrics import Page
 from supervisor.web.server import Site
 from tests.builders import engine, ref, resident, share
 
-from .fakes import EPOCH, GPU, World, gateway, site
+from .fakes import EPOCH, GPU, NOW, World, gateway, site
 
 
 class Held(Alerting):
@@ -36,9 +40,30 @@ class Held(Alerting):
         return [{"kind": "pin"}, {"kind": "pin"}]
 
 
+def glance(name: str, presence: Presence = Presence.HERE, age: float = 0.5, **of: Any) -> Glance:
+    told = {"total": gib(24), "headroom": gib(8), "promised": gib(0), "ready": 1, "in_flight": 2,
+            "waiting": 0, "address": f"http://{name}:8553", "rests": None} | of  # fmt: skip
+    return Glance(HostId(name), presence, Seconds(age), "1.2.3", **told)
+
+
+def neighbours(*hosts: Glance, **of: Any) -> Neighbours:
+    """What the agent said two seconds ago."""
+    found = hosts or (
+        glance("gpu1", promised=gib(3)),
+        glance("gpu2", Presence.SILENT, 3.0, headroom=-gib(1)),
+        glance("gpu3", Presence.DRAINED, rests="it is drained", address=None),
+    )
+    counts = {"ready": 7, "load": 2, "queued": 1}
+    last = Seen(
+        Seconds(NOW - 2), HostId("gpu1"), "ray", True, ("gpu2 is silent",), found, 1, counts
+    )
+    config = FleetConfig(name="gpu1", said=True)
+    return Neighbours(config, lambda: NOW, replace(last, **of), None)
+
+
 def seen(world: World) -> Site:
     """A site whose loop has seen `world`, and done a little."""
-    of = site(world, gateway=gateway())
+    of = site(world, gateway=gateway(), neighbours=neighbours())
     loop = of.loop
     config = read(None, {}, {}, kinds=frozenset(), places=[])
     overrides = Overrides(config, loop, loop.journal.shelves["overrides"])

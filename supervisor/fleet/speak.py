@@ -15,6 +15,8 @@ from .hosts import HostId, Housed, Space, Word
 
 Waiting = Mapping[ModelRef, int]  # requests that are held, by model
 
+DRAINED = "it is drained"  # why a host rests whose daemon was told to, whoever told it
+
 
 def speak(
     snapshot: Snapshot,
@@ -46,7 +48,7 @@ def speak(
 def rests(snapshot: Snapshot, policy: Policy) -> str | None:
     """Why nothing is to be placed here now, not even what is ready. None: it takes part."""
     if policy.drain_of(EVERY_ENGINE) is not None:
-        return "it is drained"
+        return DRAINED
     if not snapshot.pools:
         return "it has no pool that can be read"
     return None

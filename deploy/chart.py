@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 OLDEST = "1.30"  # of Kubernetes, as Chart.yaml asks for it
-OPERATOR = "monitoring.coreos.com/v1"  # of which no schema is at hand: looked at here
+# Of operators no schema is at hand: their objects are looked at here.
+OPERATORS = frozenset({"monitoring.coreos.com/v1", "ray.io/v1"})
 NAME, NAMESPACE = "ullage", "gpu"
 
 Values = Mapping[str, Any]
@@ -25,6 +26,15 @@ WRONG_VALUES: tuple[tuple[Values, str], ...] = (
     ({"podMonitor": {"interval": "often"}}, "interval"),
     ({"state": {"hostPath": "var/lib"}}, "hostPath"),
     ({"seeOwners": True}, "needs hostPID"),
+    ({"fleet": {"enabled": True, "head": {"create": False}}}, "needs fleet.head.address"),
+    ({"fleet": {"enabled": True, "head": {"address": "ray:6379"}}}, "has to be false"),
+    (
+        {"fleet": {"enabled": True, "head": {"create": False, "address": "ray:6379"}}},
+        "fleet.token.existingSecret is missing",
+    ),
+    ({"fleet": {"enabled": True, "gateway": {"enabled": True}}}, "fleet.gateway.existingSecret"),
+    ({"fleet": {"enabled": True}, "hostPID": True, "seeOwners": True}, "does not go with"),
+    ({"fleet": {"rayVersion": "2.40.0"}}, "rayVersion"),
     (
         {"prometheusRule": {"enabled": True, "without": ["UllageHungry"]}},
         "there is no alert UllageHungry",
@@ -42,7 +52,7 @@ class Missing(Exception):
 
 @contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """The chart without links, as it would be packed: Helm follows them, and tells of each."""
+    """A copy of the chart, to which something may be added."""
     with tempfile.TemporaryDirectory() as place:
         yield Path(shutil.copytree(folder, Path(place, folder.name)))
 
@@ -96,9 +106,11 @@ def valid(folder: Path) -> str:
     for values in ({}, *(_load(p.read_text())[0] for p in _ci(folder))):
         for found in rendered(folder, values):
             count += 1
-            if found["apiVersion"] == OPERATOR:
+            if found["apiVersion"] in OPERATORS:
                 _operated(found)
-                continue
+                if found["kind"] != "RayCluster":
+                    continue
+                found = _pod(found)
             for version in (OLDEST, newest):
                 try:
                     kubernetes.validate(found, version, strict=True)
@@ -120,7 +132,9 @@ def rules(objects: list[Object]) -> str:
 _KEYS = {
     "PodMonitor": {"jobLabel", "selector", "podMetricsEndpoints"},
     "PrometheusRule": {"groups"},
+    "RayCluster": {"rayVersion", "authOptions", "headGroupSpec"},
 }
+_HEAD = {"serviceType", "rayStartParams", "template"}
 
 
 def _operated(found: Object) -> None:
@@ -128,6 +142,19 @@ def _operated(found: Object) -> None:
     kind, spec = found["kind"], found["spec"]
     if kind not in _KEYS or set(spec) != _KEYS[kind]:
         raise Wrong(f"{kind}: its spec has {', '.join(sorted(spec))}")
+    if kind == "RayCluster":
+        head = spec["headGroupSpec"]
+        if set(head) != _HEAD or not spec["authOptions"].keys() <= {"mode", "secretName"}:
+            raise Wrong(f"{kind}: its head has {', '.join(sorted(head))}")
+        if not all(isinstance(value, str) for value in head["rayStartParams"].values()):
+            raise Wrong(f"{kind}: rayStartParams are texts, all of them")
+
+
+def _pod(found: Object) -> Object:
+    """The pod that the operator would make of a RayCluster's head."""
+    template = found["spec"]["headGroupSpec"]["template"]
+    metadata = {**template["metadata"], "name": found["metadata"]["name"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
 def _ci(folder: Path) -> Iterator[Path]:

@@ -172,7 +172,8 @@ def operator_rules(root: Path) -> str:
 
 def prometheus(root: Path) -> str:
     folder = root / "deploy/prometheus"
-    return _found(call("promtool", "check", "config", "prometheus.yml", cwd=folder))
+    names = ("prometheus.yml", "federation.yml")
+    return _found(call("promtool", "check", "config", *names, cwd=folder))
 
 
 def rule_tests(root: Path) -> str:

@@ -1,5 +1,5 @@
 """Writes the tables of the README and of reference.md, and the JSON Schema of the configuration
-file, from the code that they describe.
+file, from the code that they describe; and what the chart has of the project's other files.
 
 `python -m deploy.tables` brings them up to date; with `--check` it changes nothing and ends with 1
 if they are not what the code says.
@@ -8,12 +8,15 @@ if they are not what the code says.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
+from grafana.build import BOARDS
+from grafana.classic import dashboard
 from supervisor.alerting import Alerting
 from supervisor.config.entrusted import FREE
 from supervisor.config.file_schema import text as schema
@@ -35,6 +38,8 @@ AS_INNER = "as what answers inside"
 README = Path(__file__).parent.parent / "README.md"
 REFERENCE = Path(__file__).with_name("reference.md")
 SCHEMA = Path(__file__).with_name("ullage.schema.json")
+PROMETHEUS = Path(__file__).with_name("prometheus")
+CHART = Path(__file__).with_name("helm") / "ullage/files"
 
 
 def settings() -> str:
@@ -137,6 +142,19 @@ def written(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
     return text
 
 
+def charted() -> dict[Path, str]:
+    """The rules and the dashboards, inside the chart: Helm takes nothing from elsewhere, and a link
+    does not survive every way that files are copied."""
+    rules = {
+        CHART / name: (PROMETHEUS / name).read_text() for name in ("recording.yml", "alerts.yml")
+    }
+    boards = {
+        CHART / f"dashboards/{b.name}.json": json.dumps(dashboard(b), separators=(",", ":")) + "\n"
+        for b in BOARDS
+    }
+    return rules | boards
+
+
 def _names(setting: Setting) -> str:
     variable = "" if setting.env is None else f"<br>{_code(setting.env)}"
     return _code(setting.key) + variable
@@ -175,6 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
         README: written(README.read_text()),
         REFERENCE: written(REFERENCE.read_text(), REFERENCE_TABLES),
         SCHEMA: schema(ENGINES),
+        **charted(),
     }
     stale = {p: text for p, text in documents.items() if not p.exists() or p.read_text() != text}
     for path, text in stale.items():

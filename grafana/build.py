@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from .classic import dashboard
+from .fleet import BOARD as FLEET
 from .gateway import BOARD as GATEWAY
 from .hardware import BOARD as HARDWARE
 from .host import BOARD as HOST
@@ -20,7 +21,7 @@ from .overview import BOARD as OVERVIEW
 from .panels import Board
 
 FOLDER = Path(__file__).parent
-BOARDS = (OVERVIEW, HOST, MODELS, GATEWAY, HARDWARE)
+BOARDS = (OVERVIEW, HOST, MODELS, GATEWAY, HARDWARE, FLEET)
 
 
 def written(board: Board) -> str:

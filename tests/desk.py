@@ -19,7 +19,8 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
 
 class Desk:
-    """`answers` are statuses and documents by method and path; bytes go as they are."""
+    """`answers` are statuses and documents by method and path; bytes go as they are, and what can
+    be called is called anew each time."""
 
     def __init__(self, path: Path, answers: Answers) -> None:
         self.path, self.answers = path, answers
@@ -36,6 +37,7 @@ def serving(path: Path, answers: Answers) -> Iterator[Desk]:
             where = self.path.partition("?")[0]
             desk.asked.append((self.command, self.path, json.loads(raw) if raw else None))
             status, body = desk.answers.get((self.command, where), (404, {"detail": "no route"}))
+            body = body() if callable(body) else body
             text = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")

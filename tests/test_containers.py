@@ -14,7 +14,7 @@ from typing import Any
 import click
 import pytest
 
-from deploy import chart
+from deploy import chart, tables
 from supervisor import __version__, daemon
 from supervisor.cli.main import cli
 from supervisor.config.config import load
@@ -276,6 +276,13 @@ def test_the_operator_has_the_rules_of_the_project_but_those_left_out(render):
     rules = [r for g in groups for r in g["rules"] if r.get("alert") != "UllageAbsent"]
     left = [r for g in without["PrometheusRule"]["spec"]["groups"] for r in g["rules"]]
     assert left == rules
+
+
+def test_the_chart_s_copies_are_what_the_project_has():
+    copies = tables.charted()
+    assert [p.name for p, text in copies.items() if p.read_text() != text] == [], "run `make docs`"
+    assert set(copies) == {p for p in (CHART / "files").rglob("*") if p.is_file()}
+    assert not any(p.is_symlink() for p in CHART.rglob("*"))
 
 
 def test_the_chart_has_every_dashboard(folder):

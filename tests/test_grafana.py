@@ -35,6 +35,7 @@ EXCEPTIONS = {
         "a model that is not there now and was at another time has a line all the same"
     ),
     ("target-rate-interval", "gateway", "Why they were refused"): WHOLE_TIME,
+    ("target-rate-interval", "fleet", "Placements in all"): WHOLE_TIME,
     ("target-rate-interval", "hardware", "Energy"): WHOLE_TIME,
     ("target-rate-interval", "hardware", "Errors in all"): WHOLE_TIME,
     ("target-counter-agg", "hardware", "Errors in all"): (

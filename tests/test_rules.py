@@ -125,6 +125,34 @@ def test_prometheus_reads_its_configuration_and_every_rule() -> None:
 
 
 @prometheus
+def test_prometheus_reads_the_configuration_of_one_over_many_hosts() -> None:
+    code, text = said(["promtool", "check", "config", PROMETHEUS / "federation.yml"])
+    assert code == 0, text
+
+
+def test_what_the_page_of_the_fleet_asks_for_is_taken_from_the_hosts() -> None:
+    whole = yaml.safe_load((PROMETHEUS / "federation.yml").read_text())
+    (job,) = whole["scrape_configs"]
+    assert job["honor_labels"] is True  # or every series is of one instance
+    taken = [selectors(match)[0] for match in job["params"]["match[]"]]
+
+    def comes(metric: str) -> bool:
+        by_name = (m.value for _, ms in taken for m in ms if m.name == "__name__")
+        named = {name for name, _ in taken}
+        return metric in named or any(re.fullmatch(pattern, metric) for pattern in by_name)
+
+    board = (DEPLOY.parent / "grafana/fleet.json").read_text()
+    rows = board[board.index('"panels"') :]
+    asked = set(re.findall(rf"\b(?:instance\w*:)?{PREFIX}\w+(?::\w+)?", rows))
+    assert len(asked) > 15
+    assert [metric for metric in sorted(asked) if not comes(metric)] == []
+    mine = {name for name in RECORDED if name.startswith("instance")}
+    assert [name for name in mine if not comes(name)] == []
+    assert not comes("ullage_model_memory_bytes")
+    assert not comes("engine:ullage_request_hold_seconds:p95_rate10m")
+
+
+@prometheus
 @pytest.mark.slow
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.stem)
 def test_every_case_of_the_rules_comes_out_as_it_says(file: Path) -> None:
@@ -232,8 +260,9 @@ def test_every_alert_says_how_bad_it_is_and_what_it_means_and_where_to_read_on(
 def test_one_name_means_one_thing_and_what_is_recorded_is_asked_for() -> None:
     assert len({(r["alert"], r["labels"]["severity"]) for r in ALERTS}) == len(ALERTS)
     asked = "".join(r["expr"] for r in ALERTS) + RUNBOOK.read_text()
+    asked += "".join(f.read_text() for f in (DEPLOY.parent / "grafana").glob("*.json"))
     for name in RECORDED:
-        assert re.fullmatch(rf"(pool|engine):{PREFIX}[a-z_]+:[a-z0-9_]+", name)
+        assert re.fullmatch(rf"(pool|engine|instance(_[a-z]+)?):{PREFIX}[a-z_]+:[a-z0-9_]+", name)
         assert "_total" not in name
         assert name in asked, f"nobody asks for {name}"
 
@@ -287,7 +316,8 @@ def test_every_alert_has_cases_in_which_it_fires_and_in_which_it_must_not(name: 
 
 
 def test_every_case_belongs_to_an_alert_and_every_silent_one_has_its_fault() -> None:
-    assert {case.split(": ")[0] for case in cases()} == set(NAMED)
+    recorded = {"hosts"}  # a case of these is of no alert
+    assert {case.split(": ")[0] for case in cases()} == {*NAMED, *recorded}
     silent = {case for case in cases() if ": not " in case}
     assert set(FAULTS) == silent, "each of these must be seen to fail: see rule_faults.py"
 

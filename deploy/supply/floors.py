@@ -57,6 +57,7 @@ FLOORS = (
         "CVE-2026-42561",
     ),
     Floor("pyyaml", "5.4", "a document may run code by its full loader", "CVE-2020-14343"),
+    Floor("ray", "2.54.0", "its dashboard deletes jobs for anybody", "CVE-2026-27482"),
     Floor(
         "requests",
         "2.33.0",

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = Path(__file__).with_name("packages.json")
 
 CORE = "ullage"  # what every installation has; the others are extras of the project
-EXTRAS = ("systemd", "kubernetes", "otel")
+EXTRAS = ("systemd", "kubernetes", "otel", "fleet")
 BUILD = "build"  # what makes the wheel
 PARTS = (CORE, *EXTRAS, BUILD)
 

@@ -82,6 +82,7 @@ def page(state: dict[str, Any]) -> str:
 {_table("Leases", ("Model", "Client", "Left"), leases, 1)}
 {_table("Reservations", ("Client", "Pool", "Left", "Size", "Kept free"), jobs, 2)}
 {_table("Held by alerts", ("What",), holds, 0)}
+{_fleet(state["fleet"])}
 {_table("Engines", ("Engine", "Kind", "Address", "State"), engines, 0)}
 {_table("Findings", ("Severity", "Where", "What", "For"), findings, 1)}
 <p><a href="/metrics">Metrics</a> · <a href="/api/v1/state">State</a> ·
@@ -102,6 +103,21 @@ def _gateway(gateway: Mapping[str, Any] | None) -> str:
     if gateway["fault"] is not None:
         return f"<p>Gateway: does not listen, {escape(gateway['fault'])}.</p>"
     return f"<p>Gateway: {escape(', '.join(gateway['addresses']))}.</p>"
+
+
+def _fleet(fleet: Mapping[str, Any] | None) -> str:
+    if fleet is None:
+        return ""
+    if fleet["fault"] is not None:
+        return f"<p>Fleet: {escape(fleet['fault'])}.</p>"
+    rows = [
+        (h["host"], h["presence"], format_seconds(h["age"]), _size(h["headroom"]),
+         _size(h["promised"]), str(h["ready"]), str(h["in_flight"]), str(h["waiting"]))
+        for h in fleet["hosts"]
+    ]  # fmt: skip
+    wrong = "".join(f"<p>{escape(line)}.</p>" for line in fleet["trouble"])
+    heads = ("Host", "State", "Heard", "Headroom", "Promised", "Ready", "In flight", "Waiting")
+    return _table("Fleet", heads, rows, 6) + wrong
 
 
 def _requests(gateway: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -50,6 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.agent", description=__doc__)
     parser.add_argument("--only", help="stories with this in their name")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path, help="a folder for what the processes leave")
     asked = parser.parse_args()
     if INSIDE not in os.environ:
         if why := needs.missing():
@@ -57,8 +58,10 @@ def main() -> int:
             return 2
         return needs.inside("tests.agent", sys.argv[1:], {INSIDE: "1"})
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    with tempfile.TemporaryDirectory(prefix="ufl", ignore_cleanup_errors=True) as folder:
-        rows = asyncio.run(play(Path(folder), asked.only))
+    with tempfile.TemporaryDirectory(prefix="ufl", ignore_cleanup_errors=True) as own:
+        folder = asked.keep or Path(own)
+        folder.mkdir(exist_ok=True)
+        rows = asyncio.run(play(folder, asked.only))
     if asked.json:
         asked.json.write_text(json.dumps(rows))
     return 0 if all(row["ok"] for row in rows) else 1

@@ -33,6 +33,12 @@ HEALTH = {
     "RAY_health_check_failure_threshold": "5",
     "RAY_health_check_timeout_ms": "5000",
 }
+# What Ray starts may take its time on a busy machine: a node gives up without.
+PATIENT = {
+    "RAY_agent_register_timeout_ms": "120000",
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_worker_register_timeout_seconds": "120",
+}
 Row = dict[str, Any]
 
 
@@ -66,14 +72,15 @@ class Host:
             self.processes[each] = await getattr(self, f"_start_{each}")()
 
     async def _start_node(self) -> Process:
+        (self.folder / "ray.log").unlink(missing_ok=True)
         resources = {f"ullage_mib:{self.name}": self.mib, **self.machine.get("more", {})}
         where = [f"--address=127.0.0.1:{PORT}"]
         if self.head:
             where = ["--head", f"--port={PORT}", "--include-dashboard=false",
-                     f"--temp-dir={self.cluster.folder}/ray"]  # fmt: skip
+                     "--no-monitor", f"--temp-dir={self.cluster.folder}/ray"]  # fmt: skip
         return await self.cluster.spawn(
             "ray", "start", "--block", *where, f"--node-ip-address={self.ip}", "--num-cpus=1",
-            "--object-store-memory=80000000", f"--resources={json.dumps(resources)}",
+            "--include-log-monitor=false", "--object-store-memory=80000000", f"--resources={json.dumps(resources)}",
             out=self.folder / "ray.log",
         )  # fmt: skip
 
@@ -109,6 +116,11 @@ class Host:
     def kill(self, *what: str) -> None:
         for each in what or ("node", "daemon", "agent"):
             send(self.tree(each), signal.SIGKILL)
+
+    async def has_node(self) -> bool:
+        """Has Ray said that its node is there, since it was started last?"""
+        log = self.folder / "ray.log"
+        return log.exists() and "Ray runtime started" in log.read_text()
 
     async def ask(self, method: str, path: str, body: Row | None = None) -> tuple[int, Row]:
         reply = await self.client.request(method, path, json=body)
@@ -148,6 +160,7 @@ class Cluster:
         self.env = {
             **own,
             **HEALTH,
+            **PATIENT,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -170,7 +183,7 @@ class Cluster:
         """Until every agent sees every host."""
         head, *others = self.hosts.values()
         await head.start()
-        await until(lambda: listens("127.0.0.1", PORT))
+        await until(head.has_node, self.told)
         await asyncio.gather(*(host.start() for host in others))
         await self.whole()
 
@@ -189,18 +202,13 @@ class Cluster:
 
     def told(self) -> str:
         """What their agents wrote last."""
+        files = ("agent.log", "ray.log", "daemon.log")
         return "\n".join(
-            f"{n}: {(h.folder / 'agent.log').read_text()[-1500:]}" for n, h in self.hosts.items()
+            f"{host.name}/{file}: {(host.folder / file).read_text()[-1500:]}"
+            for host in self.hosts.values()
+            for file in files
+            if (host.folder / file).exists()
         )
-
-
-async def listens(ip: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(ip, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def until(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from collectors.reading import RAM, PoolId, Seconds, gib
+from collectors.reading import RAM, Bytes, PoolId, Seconds, gib
 from supervisor import __version__
 from supervisor.alerting import Alerting
 from supervisor.config.fleet import FleetConfig
@@ -62,7 +62,11 @@ async def main(name: str, folder: Path) -> None:
     clock = Clock(epoch=time.time() - asyncio.get_running_loop().time())
     machine = DemoMachine(clock, {RAM: gib(64), GPU0: gib(given["gib"])})
     models = [
-        DemoModel(ModelId(m["name"]), {PoolId(GPU0): gib(m["gib"])}, load=m.get("load", 1.0))
+        DemoModel(
+            ModelId(m["name"]),
+            {PoolId(GPU0): Bytes(int(m["gib"] * 2**30))},
+            load=m.get("load", 1.0),
+        )
         for m in given["models"]
     ]
     engine = Recorded(EngineId("cellar"), machine, clock.sleep, *models)

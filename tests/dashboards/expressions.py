@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import promql_parser as promql
+import yaml
 
 from supervisor.web.names import NAMES, PREFIX
 
@@ -25,6 +27,13 @@ for row in NAMES:
         LABELS[f"{PREFIX}{row.name}_bucket"] = of | {"le"}
         LABELS |= {f"{PREFIX}{row.name}_{end}": of for end in ("sum", "count")}
 LABELS["up"] = set(ALWAYS)
+# What is recorded by host, and says by its name what it is by.
+_RULES = Path(__file__).parents[2] / "deploy/prometheus/recording.yml"
+for group in yaml.safe_load(_RULES.read_text())["groups"]:
+    for recorded in group["rules"]:
+        level, _, _ = recorded["record"].partition(":")
+        if level.startswith("instance"):
+            LABELS[recorded["record"]] = {*ALWAYS, *level.split("_")[1:]}
 LABELS["ALERTS"] = {*ALWAYS, "alertname", "alertstate", "severity", "pool", "engine", "model"}
 HISTOGRAMS = {m for m in LABELS if m.endswith("_bucket")}
 COUNTERS = {PREFIX + row.name for row in NAMES if row.type == "counter"} | HISTOGRAMS

@@ -329,6 +329,10 @@ def _unit(expr: str, metric: str) -> str:
         return "percentunit"
     if re.search(r"> bool|== bool|^(sum\()?count", bare):
         return "none"
+    if metric.count(":") == 2:  # recorded: level:metric:operation
+        _, metric, operation = metric.split(":")
+        if operation.startswith("rate"):
+            return "reqps" if metric.endswith("requests") else "ops"
     rated = re.search(r"(?<!histogram_quantile)\brate\(", bare) and "quantile" not in bare
     if rated:
         ends = {"_bytes_total": "Bps", "requests_total": "reqps", "_seconds_total": "percentunit"}

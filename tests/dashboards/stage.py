@@ -10,17 +10,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from collectors.nvml_health import MEMORY_TEMPERATURE, RECOVERY_ACTION
+from supervisor.fleet.hosts import Presence
 from tests.daemon import PATIENCE, ROOT, Card, Daemon, config
 from tests.dashboards.prometheus import Prometheus
+from tests.desk import serving
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 from tests.nvml.fake_nvml import GIB
 from tests.readers import GPU, readable
+from tests.test_neighbours import answer, host
 
 SPEED = 6
+RECORDING = (ROOT / "deploy/prometheus/recording.yml").read_text()
 TOKEN = "the-laptops-own-token-0123456789"
 TABLES = f"""\
 [pools."{GPU}"]
@@ -40,13 +45,13 @@ memory = "12GiB"
 watchdog.idle_timeout = "5m"
 """
 # An alert that always fires, by one of the names that the rules have.
-RULES = """\
-groups:
-- name: quick
-  rules:
-  - alert: UllageHeadroomLow
-    expr: ullage_memory_capacity_bytes > 0
-    labels: {severity: warning}
+RULES = f"""\
+{RECORDING}
+  - name: quick
+    rules:
+      - alert: UllageHeadroomLow
+        expr: ullage_memory_capacity_bytes > 0
+        labels: {{severity: warning}}
 """
 
 
@@ -76,6 +81,22 @@ async def demo() -> AsyncIterator[str]:
             await silent
 
 
+class Fleet:
+    """What an agent says: of three hosts, and of one more placement each time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> dict[str, Any]:
+        self.asked += 1
+        hosts = [
+            host("gpu1"),
+            host("gpu2", 96.0, Presence.SILENT),
+            host("gpu3", presence=Presence.DRAINED),
+        ]
+        return answer(*hosts, placements={"ready": self.asked, "load": 1, "queued": 2})
+
+
 class Machine:
     """A daemon with a gateway, an Ollama and a llama-server, and one of two GPUs that they use."""
 
@@ -92,6 +113,7 @@ class Machine:
         ) as http:
             await self._is_waited_for(http, prometheus)
             await self._is_asked(http, prometheus)
+        await prometheus.until('increase(ullage_fleet_placements_total{result="ready"}[15s]) > 0')
         await self._is_pinned(prometheus)
         await self._is_full(prometheus)
         await self._is_alarmed(prometheus)
@@ -188,7 +210,9 @@ async def machine(folder: Path, library: Path) -> AsyncIterator[Machine]:
     ):
         card.holds(llama)
         card.holds(ollama)
-        text = config({"llama": llama, "ollama": ollama}, tables=TABLES)
-        async with Daemon(folder / "state", text, card.env) as daemon:
-            await readable(daemon, GPU, "GPU-bbbb")
-            yield Machine(daemon, card, llama, ollama)
+        with serving(folder / "fleet.sock", {("GET", "/fleet"): (200, Fleet())}) as agent:
+            tables = f'{TABLES}[fleet]\nname = "gpu1"\nsocket = "{agent.path}"\n'
+            text = config({"llama": llama, "ollama": ollama}, tables=tables)
+            async with Daemon(folder / "state", text, card.env) as daemon:
+                await readable(daemon, GPU, "GPU-bbbb")
+                yield Machine(daemon, card, llama, ollama)

@@ -40,6 +40,7 @@ NOT_IN_THE_DEMO = {
     ("host", "Who has $pool"): "none of its pools has a budget",
     ("host", "Configuration and journal"): "it has no file that could be read again",
     ("gateway", ALL): "it has no gateway",
+    ("fleet", ALL): "it is in no fleet",
     ("hardware", ALL): "no driver tells of its GPUs",
 }
 # What the demo shows or does not, as it comes.

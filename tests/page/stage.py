@@ -14,6 +14,7 @@ from supervisor.config.config import load
 from supervisor.config.entrusted import Entrusted
 from supervisor.events import Tick
 from supervisor.feed import Feed
+from supervisor.neighbours import Neighbours
 from supervisor.overrides import Overrides
 from supervisor.timeline import FINE, Timeline
 from supervisor.watcher import Watcher
@@ -34,7 +35,9 @@ class Stage:
         token: str | None = None,
         alerts: AlertsConfig | None = None,
         entrusted: tuple[Entrusted, ...] = (),
+        neighbours: Neighbours | None = None,
     ) -> None:
+        self.neighbours = neighbours
         self.world, self.token, self.port = world or World(), token, 0
         self.alerts, self.entrusted = alerts or AlertsConfig(), entrusted
         self.passed = 0.0  # seconds: each look is a step of the time line later
@@ -86,6 +89,7 @@ class Stage:
         own = Overrides(config, made.loop, made.loop.journal.shelves["overrides"])
         self.alerting = Alerting(self.alerts, made.door, made.feed)
         self.site = replace(made, overrides=own, timeline=Timeline(), alerting=self.alerting)
+        self.site = replace(self.site, neighbours=self.neighbours)
         self.watcher = Watcher(self.site.loop, self.site.feed, self.site.timeline)
         self.site.loop.journal.open()
         self.alerting.start()

@@ -12,11 +12,13 @@ from collectors.reading import RAM, gib
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import Installed, State
 from supervisor.fleet.words import read_offer, read_word
+from supervisor.neighbours import Neighbours
 from supervisor.web.server import Site
 from tests.builders import engine, ref, resident
 
 from .fakes import API, GPU, World, early, gateway
 from .fleeting import FLEET, GEMMA, OFFERS, offer, play
+from .measured import neighbours
 
 # -- its word
 
@@ -192,3 +194,22 @@ def test_what_its_engine_cannot_load_now_is_not_offered(
     world.installed = [Installed(ref("gemma3:4b", "llamacpp"), gib(3))]
     found = read_offer(play(lambda http, _: offer(http), world))
     assert (found.fits, found.why) == (False, said)
+
+
+# -- the others, on the plain page and in the state
+
+
+def test_the_plain_page_has_the_fleet_where_there_is_one() -> None:
+    async def story(http: httpx.AsyncClient, made: Site) -> tuple[str, Any]:
+        return (await http.get("/plain")).text, (await http.get(f"{API}/state")).json()["fleet"]
+
+    page, state = play(story, neighbours=neighbours(trouble=("<b>gpu2</b> is silent",)))
+    assert "<caption>Fleet</caption>" in page
+    assert "&lt;b&gt;gpu2&lt;/b&gt; is silent." in page
+    assert [host["host"] for host in state["hosts"]] == ["gpu1", "gpu2", "gpu3"]
+    lost = Neighbours(FLEET, fault="the agent at /x: no answer within 2 s")
+    page, state = play(story, neighbours=lost)
+    assert "<p>Fleet: the agent at /x: no answer within 2 s.</p>" in page
+    assert state["hosts"] == []
+    page, state = play(story)
+    assert ("Fleet" in page, state) == (False, None)

@@ -8,6 +8,7 @@ import { decisions } from "./decisions.js";
 import { tokenDialog } from "./dialogs.js";
 import { engines } from "./engines.js";
 import { findings } from "./findings.js";
+import { fleet } from "./fleet.js";
 import { header, standing } from "./header.js";
 import { keys } from "./keys.js";
 import { Live } from "./live.js";
@@ -37,7 +38,7 @@ refuse((why) => say(why, { bad: true }));
 const live = new Live(heard, (is, more) => banner.show(is, more));
 const banner = standing(store, live);
 const table = models(store);
-const parts = [header(store), findings(store), pools(store), timeline(store), table, queue(store), alerts(store), decisions(store), engines(store), claims(store), settings(store)];
+const parts = [header(store), findings(store), pools(store), timeline(store), table, fleet(store), queue(store), alerts(store), decisions(store), engines(store), claims(store), settings(store)];
 keys(table);
 
 let due = null;

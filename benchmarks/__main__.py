@@ -14,6 +14,7 @@ from rich.table import Table
 from . import (
     at_rest,
     crowd,
+    fleet,
     fleet_gateway,
     gateway,
     owning,
@@ -39,9 +40,10 @@ MEASURES: dict[str, tuple[Callable[[], Rows], str]] = {
 OWN = {
     "policy": policy.main,
     "gateway": gateway.main,
-    "fleet-gateway": fleet_gateway.main,
     "crowd": crowd.main,
     "swap": swap.main,
+    "fleet": fleet.main,
+    "fleet-gateway": fleet_gateway.main,
 }
 
 

@@ -110,6 +110,11 @@ class Agent:
             return
         self._word, self._silent = {**row, "host": self.terms.host}, None
 
+    async def beat(self) -> None:
+        """Hear the daemon, and tell the fleet, once."""
+        await self._listen()
+        await self._tell()
+
     async def _tell(self) -> None:
         try:
             await self._refresh()

@@ -30,7 +30,7 @@ ASK: Final = Seconds(2.0)  # for what takes the other daemon milliseconds
 LAG: Final = Seconds(2.0)  # after which a host's word tells of a request that was sent there
 AGAIN: Final = Seconds(0.25)  # at least that long it takes until all is looked at anew
 AT_MOST: Final = Seconds(1.0)
-TRIES: Final = 4  # loads begun for one wish: each time the world was another than it looked
+TRIES: Final = 3  # loads that are tried before it is waited for news
 
 
 @dataclass(slots=True)
@@ -80,14 +80,15 @@ class Placing:
                     tries += 1
                     if begun := await self._load(now, choice, decided, answers, spoiled):
                         return self._placed(begun)
-                    choice = Queued(wish.model, decided.notes, wait=AGAIN)
+                    continue  # the world was another than it looked
                 else:
-                    choice = Queued(wish.model, decided.notes)
+                    choice = Queued(wish.model, decided.notes, wait=AGAIN)
             if isinstance(choice, Placement):
                 return self._placed(choice, dry)
             if dry or self.clock() >= end or (isinstance(choice, Queued) and choice.unknown):
                 self._refuse(choice)
             await self._pause(choice, end)
+            tries = 0
 
     async def _pause(self, choice: Choice, end: Seconds) -> None:
         """For news of the fleet; and not so short that nothing can have changed."""

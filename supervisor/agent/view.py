@@ -10,6 +10,7 @@ from collectors.reading import Bytes, Seconds
 from supervisor.fleet.hosts import Directory, Host, HostId, Presence, Promise, PromiseId, Word
 from supervisor.fleet.index import Index
 from supervisor.fleet.liveness import Delays, Roll, troubles
+from supervisor.fleet.speak import DRAINED
 from supervisor.fleet.words import read_word
 
 from .backend import Heard, Row
@@ -56,10 +57,9 @@ class View:
         """What was heard at `now` of a question that was `asked` then: ages count from there."""
         same = heard.version.partition(":")[0] == self.since.partition(":")[0]
         self.since, self.began = heard.version, Seconds(now - heard.up)
-        for row in heard.words:
-            self._read(row, now, heard.ages)
+        new = {self._read(row, now, heard.ages) for row in heard.words}
         for name, age in heard.ages.items():
-            self._hear(HostId(name), Seconds(asked - age))
+            self._hear(HostId(name), Seconds(asked - age), name in new)
         for host in heard.dead:
             self._roll.dead(HostId(host))
         gone = self._told.keys() - heard.ages.keys() if same else set()
@@ -67,20 +67,26 @@ class View:
             self._forget(host)
         self._promises = tuple(p for row in heard.kept for p in _promises(row, now))
 
-    def _read(self, row: Row, now: Seconds, ages: Mapping[str, Seconds]) -> None:
+    def _read(self, row: Row, now: Seconds, ages: Mapping[str, Seconds]) -> str:
+        """Whose word it is."""
         host = str(row.get("host"))
         try:
             word = read_word(row)
         except ValueError as error:  # of a version that we do not know
             self._garbled[host] = f"{host} is not understood: {error}"
-            return
+            return host
         self._garbled.pop(host, None)
         if word.host != self.own:  # of ourselves we know more
             self._told[word.host] = _Told(word, Seconds(now - ages.get(host, Seconds(0.0))))
+        return host
 
-    def _hear(self, host: HostId, at: Seconds) -> None:
-        told = self._told.get(host)
-        if told is None or at <= self._heard.get(host, Seconds(float("-inf"))):
+    def _hear(self, host: HostId, at: Seconds, new: bool) -> None:
+        """A new word is taken whenever it came: how long answers take is not always the same."""
+        told, before = self._told.get(host), self._heard.get(host)
+        if before is not None:
+            new = new or at > before
+            at = max(at, before)
+        if told is None or not (new or before is None):
             return
         self._heard[host] = at
         self._number += 1
@@ -98,6 +104,8 @@ class View:
 
     def directory(self, now: Seconds, connected: bool) -> Directory:
         """As it is now. Who cannot hear anybody cannot tell that others are lost."""
+        words = ((h.id, h.word) for h in self._roll.directory(now).hosts.values())
+        self._roll.drain(id for id, word in words if word.rests == DRAINED)
         found = self._roll.directory(now, self._promises)
         if connected:
             return found

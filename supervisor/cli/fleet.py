@@ -32,6 +32,7 @@ from .commands import Named
 from .fleet_join import join, resources
 
 VARIABLE = "ULLAGE_FLEET_SOCKET"
+DRAINED = "it is drained"  # fleet.hosts.DRAINED, which would import half of the daemon's nouns
 SOON = 0.3  # seconds, for names that are completed
 _CODES = {404: UNKNOWN, 409: REFUSED, 422: WRONG, 400: WRONG}
 
@@ -85,7 +86,7 @@ def _known(client: Client, agent: Client) -> Answer:
     except NoDaemon:
         word = client.get("/api/v1/fleet/word").document
         host = {"word": word, "heard": 0.0, "presence": "here"}
-        if word["rests"] == "it is drained":
+        if word["rests"] == DRAINED:
             host["presence"] = "drained"
         directory = {"at": 0.0, "hosts": [host], "promises": []}
         found = {"self": word["host"], "backend": "single", "connected": False, "trouble": [],

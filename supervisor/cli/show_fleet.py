@@ -21,6 +21,7 @@ from .client import printable
 from .show import COLOURS, drawn, labels, table_of
 
 JOIN = "this host alone: no agent of a fleet answers here; `ullage fleet join` joins one"
+ALONE = "this host alone: its agent was started without a fleet"
 SOME = 4  # promises, and hosts of a model, that are named
 _WORDS = {"here": "green", "silent": "yellow", "lost": "bold red", "drained": "yellow"}
 
@@ -33,7 +34,7 @@ def status(answer: Row, on: Screen) -> str:
     parts += [Text(line) for line in _promises(directory)]
     parts += [Text(said(line), COLOURS["warning"]) for line in answer["trouble"]]
     if answer["backend"] == "single":
-        parts.append(Text(JOIN))
+        parts.append(Text(ALONE if answer["connected"] else JOIN))
     return drawn(parts, on)
 
 

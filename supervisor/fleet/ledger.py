@@ -4,25 +4,55 @@ A promise is made before its load begins, and ends when the model is there or it
 By this order of steps no model is placed twice at a time, whatever networks and clocks do:
 
 1. Whoever places asks for offers, and takes the model's claim: the promise under its one name.
-2. It looks at the directory *again*, and goes on only if nobody has the model or is getting it.
-3. A host that is told to accept writes into the directory that the model is coming, and *then*
-   looks whether the claim still stands. If not, or if it cannot tell, it refuses.
+2. It looks at the directory *again*, and goes on only if nobody has the model or is getting it,
+   and the directory is complete: `Settling` says when that is so after it began anew.
+3. A host that is told to accept first tells the directory, by a word, that the model is loading,
+   and *then* looks whether the claim still stands. If not, or if it cannot tell, it refuses.
+4. It begins while the offer stands, and never later. A claim is given up once the model is there,
+   or nothing was begun and the offer is over.
 
-One of two that place at once takes the claim first. Either the other's host finds its claim gone
-(3), or it had written before the claim was taken, and is seen (2). What is written at (3) bars
-until the offer's time has run out, also where the host is lost meanwhile: it may begin until then.
+Of two that place at once one takes the claim later. Either the other's host finds its claim gone
+(3), or it had told before that claim was taken, and is seen (2). A lost host that said "loading"
+bars until the time of every offer has run out, for it may begin until then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 from collectors.reading import NONE, RAM, Bytes, Seconds
 from supervisor.core.snapshot import Share
 
-from .hosts import HostId, Promise, Word
+from .hosts import HostId, Promise, PromiseId, Word
 
 MIB = 1024**2
+
+
+def promise_id(host: HostId, nonce: str) -> PromiseId:
+    """It says whose it is, so that whoever made it can tell it from others'."""
+    return PromiseId(f"{host}:{nonce}")
+
+
+def strays(
+    promises: Iterable[Promise], host: HostId, held: Collection[PromiseId]
+) -> list[PromiseId]:
+    """Promises that `host` made and does not hold: the answer to its claim never came, it gave up,
+    and the claim was made after all. They are to be taken back, or nobody ever would."""
+    ids = (p.id for p in promises if p.id.startswith(f"{host}:") and p.id not in held)
+    return sorted(set(ids))
+
+
+class Settling(NamedTuple):
+    """A directory that began anew knows nobody at first. Whoever may be loading has told it so, or
+    is lost and has no offer left, after `valid` + `lost` seconds: before, nothing is placed."""
+
+    valid: Seconds
+    lost: Seconds
+
+    def wait(self, age: Seconds) -> Seconds:
+        """How much longer, of a directory that is `age` seconds old; 0: it is complete."""
+        return Seconds(max(0.0, self.valid + self.lost - age))
 
 
 def counted(word: Word) -> frozenset[str]:

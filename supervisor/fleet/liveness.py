@@ -10,7 +10,7 @@ from collectors.reading import Seconds
 from supervisor.core.wording import duration
 from supervisor.printable import printable
 
-from .hosts import Directory, Host, HostId, Presence, Promise, Word
+from .hosts import DRAINED, Directory, Host, HostId, Presence, Promise, Word
 
 CLOCKS_OFF = Seconds(300.0)  # two wall clocks that are further apart are worth telling
 ENDED = 8  # of each host so many epochs are remembered that another has taken the place of
@@ -42,7 +42,8 @@ class Roll:
     """Whose word was heard when. Times are the monotonic clock of whoever keeps it.
 
     Of one epoch an older word is not believed after a newer; of an epoch that another has taken the
-    place of, none is. If such words go on to come, two daemons share a name.
+    place of, none is while that other speaks. If both go on, two daemons share a name. (If the
+    other does not, a word of before a restart had come late, and was taken for the newer.)
     """
 
     def __init__(self, delays: Delays = USUAL) -> None:
@@ -57,10 +58,12 @@ class Roll:
         """Was it believed?"""
         before = self._heard.get(word.host)
         ended = self._ended.setdefault(word.host, {})
-        if word.epoch in ended:
-            if now - ended[word.epoch] >= self._delays.lost:
-                self._twice[word.host] = now
-            return False
+        if before is not None and word.epoch in ended:
+            if now - before.heard < self._delays.lost:
+                if now - ended[word.epoch] >= self._delays.lost:
+                    self._twice[word.host] = now
+                return False
+            del ended[word.epoch]
         if before is not None and before.word.epoch == word.epoch:
             if word.number <= before.word.number:
                 return False
@@ -102,7 +105,8 @@ class Roll:
         host = self._heard[id]
         if id in self._dead:
             return host if host.presence is Presence.LOST else replace(host, presence=Presence.LOST)
-        found = presence(host.heard, now, self._delays, drained=id in self._drained)
+        drained = id in self._drained or host.word.rests == DRAINED
+        found = presence(host.heard, now, self._delays, drained=drained)
         return host if found is host.presence else replace(host, presence=found)
 
 

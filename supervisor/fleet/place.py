@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from collectors.reading import NONE, Bytes, Seconds
 from supervisor.core.status import Status
@@ -181,7 +182,7 @@ class _Candidate:
 
 def _look(directory: Directory, wish: Wish, rules: Rules, index: Index | None) -> _Look:
     found = _Look()
-    candidates = _barred(directory, wish, index, found)
+    candidates = _barred(directory, wish, rules, index, found)
     _claims(directory, wish, found)
     size = max((h.size or 0 for c in candidates for h in c.housed), default=0)
     found.size = Bytes(-(-size // max(1, wish.span)))
@@ -192,7 +193,7 @@ def _look(directory: Directory, wish: Wish, rules: Rules, index: Index | None) -
 
 
 def _barred(
-    directory: Directory, wish: Wish, index: Index | None, found: _Look
+    directory: Directory, wish: Wish, rules: Rules, index: Index | None, found: _Look
 ) -> list[_Candidate]:
     """Notes for all hosts that cannot have it, whatever they would offer; and the others."""
     if index is None:
@@ -204,16 +205,20 @@ def _barred(
     notes, avoid, own = found.notes, wish.avoid, wish.own
     for id, host in directory.hosts.items():
         housed = who.get(id, ())
+        here = host.presence is Presence.HERE
+        if here and not housed:  # of a thousand hosts nearly all
+            notes[id] = _without(id)
+            continue
         found.called.update(plain(h) for h in housed)
-        why = _ABSENT_IN.get(host.presence)
-        if why is not None:
-            if why is Why.SILENT and any(_has(h) for h in housed):
-                why, found.wait = Why.UNSURE, LATER
+        if not here:
+            why = _ABSENT_IN[host.presence]
+            if housed and (wait := _unsure(host, housed, directory.at, rules)):
+                why, found.wait = Why.UNSURE, max(wait, found.wait or wait)
             notes[id] = Note(id, why)
-        elif not housed:
-            notes[id] = Note(id, Why.NO_MODEL)
         elif id in avoid:
             notes[id] = Note(id, Why.AVOIDED)
+            if any(h.status in _COMING for h in housed):  # nobody else loads it beside that
+                notes[id], found.wait = Note(id, Why.UNSURE), max(LATER, found.wait or LATER)
         elif host.word.rests is not None:
             notes[id] = Note(id, Why.RESTS, detail=host.word.rests)
         elif host.word.address is None and id != own:
@@ -271,14 +276,25 @@ def _load(requests: int, slots: int | None, host: HostId, wish: Wish, rules: Rul
     return (requests + wish.sent.get(host, 0)) / max(1, rules.slots if slots is None else slots)
 
 
+@lru_cache(maxsize=4096)
+def _without(id: HostId) -> Note:
+    return Note(id, Why.NO_MODEL)
+
+
 def _others(directory: Directory, wish: Wish) -> list[Promise]:
     """What was promised to anybody else."""
     return [p for p in directory.promises if p.id != wish.mine]
 
 
-def _has(housed: Housed) -> bool:
-    return housed.ready or housed.status in _COMING
+def _unsure(host: Host, housed: tuple[Housed, ...], at: Seconds, rules: Rules) -> Seconds | None:
+    """For how long it may yet turn out that one who is not heard of has it, or begins to load it.
+    Of one that is lost only what was about to be loaded matters, until its offer is over."""
+    if host.presence is Presence.SILENT and any(h.ready or h.status in _COMING for h in housed):
+        return LATER
+    if host.presence is Presence.LOST and any(h.status in _COMING for h in housed):
+        return Seconds(max(0.0, host.heard + rules.valid - at)) or None
+    return None
 
 
 def _sorted(notes: Mapping[HostId, Note]) -> tuple[Note, ...]:
-    return tuple(notes[host] for host in sorted(notes))
+    return tuple(map(notes.__getitem__, sorted(notes)))

@@ -11,9 +11,11 @@ from supervisor.core.snapshot import Installed, ModelRef, Resident, Snapshot
 from supervisor.core.status import Standings, Status
 
 from .checked import LONGEST
-from .hosts import HostId, Housed, Space, Word
+from .hosts import DRAINED, HostId, Housed, Space, Word
 
 Waiting = Mapping[ModelRef, int]  # requests that are held, by model
+
+DRAINED = "it is drained"
 
 
 def speak(
@@ -46,7 +48,7 @@ def speak(
 def rests(snapshot: Snapshot, policy: Policy) -> str | None:
     """Why nothing is to be placed here now, not even what is ready. None: it takes part."""
     if policy.drain_of(EVERY_ENGINE) is not None:
-        return "it is drained"
+        return DRAINED
     if not snapshot.pools:
         return "it has no pool that can be read"
     return None

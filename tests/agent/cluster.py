@@ -47,11 +47,12 @@ class Host:
 
     def __init__(self, cluster: Cluster, name: str, number: int, machine: Row) -> None:
         self.cluster, self.name, self.ip = cluster, name, f"127.0.0.{number}"
-        self.head = number == 1
+        self.head, self.number = number == 1, number
         self.folder = cluster.folder / name
         self.folder.mkdir()
         self.machine = machine
         self.processes: dict[str, Process] = {}
+        self.kept = set[str]()  # what is to be there
         told = {"log": str(cluster.log), "address": f"http://{self.ip}:8553", "valid": 2.0}
         (self.folder / "machine.json").write_text(json.dumps({**told, **machine}))
         (self.folder / "ullage.toml").write_text(
@@ -70,6 +71,7 @@ class Host:
         """All of it, or "node", "daemon" and "agent"."""
         for each in what or ("node", "daemon", "agent"):
             self.processes[each] = await getattr(self, f"_start_{each}")()
+            self.kept.add(each)
 
     async def _start_node(self) -> Process:
         (self.folder / "ray.log").unlink(missing_ok=True)
@@ -80,9 +82,16 @@ class Host:
                      "--no-monitor", f"--temp-dir={self.cluster.folder}/ray"]  # fmt: skip
         return await self.cluster.spawn(
             "ray", "start", "--block", *where, f"--node-ip-address={self.ip}", "--num-cpus=1",
-            "--include-log-monitor=false", "--object-store-memory=80000000", f"--resources={json.dumps(resources)}",
-            out=self.folder / "ray.log",
+            "--include-log-monitor=false", "--object-store-memory=80000000",
+            f"--resources={json.dumps(resources)}", *self.ports(), out=self.folder / "ray.log",
         )  # fmt: skip
+
+    def ports(self) -> list[str]:
+        """Of those that it is to find by itself, Ray's node waits 15 s to hear, and ends."""
+        names = ("dashboard-agent-grpc", "dashboard-agent-listen", "metrics-export",
+                 "runtime-env-agent")  # fmt: skip
+        first = 20000 + 10 * self.number
+        return [f"--{name}-port={first + i}" for i, name in enumerate(names)]
 
     async def _start_daemon(self) -> Process:
         program = ("-m", "tests.agent.host", self.name, str(self.folder))
@@ -115,7 +124,27 @@ class Host:
 
     def kill(self, *what: str) -> None:
         for each in what or ("node", "daemon", "agent"):
+            self.kept.discard(each)
             send(self.tree(each), signal.SIGKILL)
+
+    async def keep(self) -> None:
+        """As a service manager does it: a node that has ended by itself is started again."""
+        while True:
+            await asyncio.sleep(1.0)
+            if "node" in self.kept and self.processes["node"].returncode is not None:
+                send(self.left(), signal.SIGKILL)
+                self.processes["node"] = await self._start_node()
+
+    def left(self) -> list[psutil.Process]:
+        """What a node that ended has left behind."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.name() in ("raylet", "gcs_server") and process.ppid() == 1:
+                    words = " ".join(process.cmdline())
+                    if f"node_ip_address={self.ip} " in words or f"-ip-address={self.ip} " in words:
+                        found.append(process)
+        return found
 
     async def has_node(self) -> bool:
         """Has Ray said that its node is there, since it was started last?"""
@@ -168,6 +197,7 @@ class Cluster:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         self.hosts: dict[str, Host] = {}
+        self.tasks: list[asyncio.Task[None]] = []
 
     def host(self, name: str, machine: Row) -> Host:
         self.hosts[name] = Host(self, name, len(self.hosts) + 1, machine)
@@ -181,10 +211,12 @@ class Cluster:
 
     async def start(self) -> None:
         """Until every agent sees every host."""
-        head, *others = self.hosts.values()
-        await head.start()
-        await until(head.has_node, self.told)
-        await asyncio.gather(*(host.start() for host in others))
+        for host in self.hosts.values():
+            await host.start("node")
+            self.tasks.append(asyncio.create_task(host.keep(), name=f"keep {host.name}"))
+            await until(host.has_node, self.told)
+        for host in self.hosts.values():
+            await host.start("daemon", "agent")
         await self.whole()
 
     async def whole(self) -> None:

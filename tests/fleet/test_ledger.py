@@ -37,6 +37,13 @@ def test_what_is_left_is_of_the_hardware_and_the_room_is_of_the_moment() -> None
     assert ledger.room(host, gib(20)) == gib(-15)
 
 
+def test_a_directory_that_began_anew_is_complete_when_no_offer_can_stand_that_it_missed() -> None:
+    settling = ledger.Settling(Seconds(10.0), Seconds(4.5))
+    assert settling.wait(Seconds(0)) == 14.5
+    assert settling.wait(Seconds(14)) == 0.5
+    assert settling.wait(Seconds(99)) == 0
+
+
 @given(st.integers(0, 2**60))
 def test_whole_mebibytes_are_never_less_than_the_bytes(size: int) -> None:
     assert 0 <= ledger.in_mib(size) * 2**20 - size < 2**20

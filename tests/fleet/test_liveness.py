@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.reading import Seconds
-from supervisor.fleet.hosts import HostId, Presence
+from supervisor.fleet.hosts import DRAINED, HostId, Presence
 from supervisor.fleet.liveness import Delays, Roll, presence, troubles
 from tests.fleet.builders import NOW, WALL, directory, housed, word
 
@@ -62,6 +64,19 @@ def test_after_a_restart_words_count_from_the_start_and_the_old_daemon_s_are_not
     assert not roll.hear(word("a", epoch="one", number=501), Seconds(1.1))
     assert roll.directory(Seconds(1)).hosts[A].word.epoch == "two"
     assert roll.trouble(Seconds(1.1)) == [], "one late word is no second daemon"
+
+
+def test_a_word_of_before_a_restart_that_came_late_does_not_make_deaf_to_the_daemon() -> None:
+    roll = Roll()
+    roll.hear(word("a", epoch="two", number=1), Seconds(0))
+    assert roll.hear(word("a", epoch="one", number=500), Seconds(0.5)), "who can tell?"
+    believed = [
+        second
+        for second in range(1, 9)
+        if roll.hear(word("a", epoch="two", number=1 + second), Seconds(second))
+    ]
+    assert believed == [5, 6, 7, 8]
+    assert roll.trouble(Seconds(8)) == []
 
 
 def test_two_daemons_of_one_name_are_told_when_both_go_on_speaking() -> None:
@@ -162,3 +177,11 @@ def test_a_host_without_pools_is_told_and_what_two_hosts_cannot_share() -> None:
 def test_nothing_is_said_of_hosts_that_are_lost_nor_of_addresses_that_none_has() -> None:
     fleet = directory(word("a", spaces=(), address=None), word("b", address=None), lost=["a"])
     assert troubles(fleet, WALL) == []
+
+
+def test_a_host_that_says_that_it_is_drained_is_drained_for_all() -> None:
+    roll = Roll()
+    roll.hear(replace(word("a"), rests=DRAINED), Seconds(0))
+    assert how(roll, 1) is Presence.DRAINED
+    roll.hear(replace(word("a", number=2), rests="it has no pool that can be read"), Seconds(2))
+    assert how(roll, 2) is Presence.HERE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from collectors.reading import RAM, Seconds, gib
@@ -170,6 +172,26 @@ def test_a_model_on_a_silent_host_is_not_loaded_elsewhere_before_that_is_lost() 
     assert isinstance(found, Queued)
     assert whys(found) == {"a": Why.UNSURE, "b": Why.WAITS}
     assert found.wait == 1.0
+
+
+def test_a_second_copy_is_loaded_beside_one_that_is_avoided_but_not_beside_a_load_there() -> None:
+    avoid = Wish("m", avoid=frozenset({HostId("a")}))
+    there = choose_hosts(directory(ready("a"), word("b", housed("m"))), avoid)
+    assert whys(there) == {"a": Why.AVOIDED, "b": Why.ASKED}
+    coming = choose_hosts(
+        directory(word("a", housed("m", "loading")), word("b", housed("m"))), avoid
+    )
+    assert whys(coming) == {"a": Why.UNSURE, "b": Why.WAITS}
+
+
+def test_what_a_lost_host_was_about_to_load_is_waited_for_while_an_offer_may_stand() -> None:
+    """Its load may begin until then, however long nobody has heard of it."""
+    before = directory(word("a", housed("m", "loading")), word("b", housed("m")), lost=["a"])
+    found = choose_hosts(before, M)
+    assert isinstance(found, Queued)
+    assert (whys(found)["a"], found.wait) == (Why.UNSURE, 10.0)
+    over = replace(before, at=Seconds(NOW + 10))
+    assert whys(choose_hosts(over, M)) == {"a": Why.LOST, "b": Why.ASKED}
 
 
 # -- names

@@ -1,0 +1,176 @@
+"""Nothing is placed twice, promised twice or forgotten, over random faults; and it is noticed when
+a rule is broken. See tests/fleet/model/."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from collectors.reading import Seconds
+from supervisor.fleet.decided import Rules
+from tests.fleet.model.agent import Agent, Steps
+from tests.fleet.model.schedule import run
+from tests.fleet.model.world import HOSTS, World
+
+SCHEDULES = 120
+
+
+def test_a_few_random_fault_schedules_leave_every_rule_true() -> None:
+    for seed in range(6):
+        assert run(1000 + seed).wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(6))
+def test_random_fault_schedules_leave_every_rule_true(part: int) -> None:
+    how: Counter[str] = Counter()
+    begun = 0
+    for seed in range(part * SCHEDULES // 6, (part + 1) * SCHEDULES // 6):
+        world = run(seed)
+        assert world.wrong == [], f"seed {seed}"
+        how += world.how
+        begun += world.begun
+    assert begun > 100, "the schedules place something"
+    assert how["served"] > 500
+    assert how["served by its own host"] > 100, "hosts go on without a fleet"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ({"unique": False}, "two claims of one model at once"),
+        ({"atomic": False}, "has promised"),
+        ({"steps": Steps(release=False)}, "claims never ended"),
+    ],
+    ids=["names are not unique", "bundles are not atomic", "claims are not given up"],
+)
+def test_a_ledger_that_does_not_keep_its_word_is_noticed(
+    broken: dict[str, object], told: str
+) -> None:
+    wrong = [w for seed in range(12) for w in run(seed, **broken).wrong]  # type: ignore[arg-type]
+    assert any(told in w for w in wrong)
+
+
+# -- what each step of the order is for: without it a model is placed twice
+
+
+def story(
+    steps: Steps, mishap: Callable[[World, Agent, str], float], *, fenced: bool = True
+) -> World:
+    """alpha wants "c" at 20 s, and gamma offers best; beta wants it later, and delta does."""
+    world = World(1, steps, fenced)
+    worst = dict.fromkeys(HOSTS, 9.0)
+    losses = worst | {"gamma": 0.0}
+    for name, agent in world.agents.items():
+        agent.daemon.loss = lambda n=name: losses[n]  # type: ignore[misc]
+        agent.rules = Rules(offers=len(HOSTS))
+        agent.mishap = lambda a, before: mishap(world, a, before)
+    world.kernel.at(20.0, lambda: world.request("alpha", "c"))
+    world.kernel.at(21.0, lambda: losses.update(worst | {"delta": 0.0}))
+    return world
+
+
+def told(world: World) -> str:
+    world.kernel.run(80.0)
+    assert world.begun, "something was placed"
+    return "\n".join(world.wrong)
+
+
+def asked_by_beta(world: World, at: float) -> World:
+    world.kernel.at(at, lambda: world.request("beta", "c"))
+    return world
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_claim_that_was_taken_back_is_not_accepted_by_a_host_that_looks(kept: bool) -> None:
+    """alpha's process stands still with its claim; that is taken back, and beta places."""
+
+    def paused_before_sending(world: World, agent: Agent, before: str) -> float:
+        if (agent.name, before) == ("alpha", "send"):
+            world.pause("alpha", 8.0)
+            return 0.1
+        return 0.0
+
+    world = asked_by_beta(story(Steps(verify=kept), paused_before_sending), 23.0)
+    assert ("c placed on gamma by alpha" in told(world)) is not kept
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_load_that_is_about_to_begin_is_seen_because_its_host_said_so_first(kept: bool) -> None:
+    """gamma is slow to begin what alpha asked for, and alpha ends meanwhile."""
+
+    def slow_to_begin(world: World, agent: Agent, before: str) -> float:
+        if (agent.name, before) == ("gamma", "begin"):
+            world.restart_agent("alpha")
+            return 6.0
+        return 0.0
+
+    world = asked_by_beta(story(Steps(tell=kept), slow_to_begin), 22.0)
+    assert ("c placed on gamma by alpha" in told(world)) is not kept
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_others_placed_meanwhile_is_seen_by_whoever_looks_again(kept: bool) -> None:
+    """alpha has its offers, and is slow to claim; beta has placed it by then."""
+
+    def slow_to_claim(world: World, agent: Agent, before: str) -> float:
+        return 9.6 if (agent.name, before) == ("alpha", "claim") else 0.0
+
+    world = asked_by_beta(story(Steps(look=kept), slow_to_claim), 21.5)
+    world.kernel.at(28.0, lambda: world.request("beta", "c"))  # or it would be idle, and go
+    found = told(world)
+    assert ("c placed on gamma by alpha" in found) is not kept
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_directory_that_began_anew_is_not_believed_before_it_can_be_complete(kept: bool) -> None:
+    """gamma is about to begin and stands still; who is told so is gone, and beta knows nobody."""
+
+    def head_goes(world: World, agent: Agent, before: str) -> float:
+        if (agent.name, before) == ("gamma", "begin"):
+            world.pause("gamma", 6.0)
+            world.kill_head()
+            world.restart_head()
+            world.restart_agent("beta")
+            return 0.1
+        return 0.0
+
+    world = asked_by_beta(story(Steps(settle=kept), head_goes), 22.0)
+    assert ("c placed on gamma by alpha" in told(world)) is not kept
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_offer_whose_time_is_over_begins_nothing(kept: bool) -> None:
+    """gamma stands still until it has been given up for good; beta has placed it by then."""
+
+    def stands_still(world: World, agent: Agent, before: str) -> float:
+        if (agent.name, before) == ("gamma", "begin"):
+            world.pause("gamma", 14.0)
+            world.restart_agent("alpha")
+            return 0.1
+        return 0.0
+
+    found = told(asked_by_beta(story(Steps(), stands_still, fenced=kept), 22.0))
+    assert ("after its offer was made" in found) is not kept
+    assert ("c placed on gamma by alpha" in found) is not kept
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_a_lost_host_was_about_to_load_bars_as_long_as_its_offer_may_stand(kept: bool) -> None:
+    """gamma is called dead after 2 s, and begins after 7 s, which its offer allows."""
+
+    def stands_still(world: World, agent: Agent, before: str) -> float:
+        if (agent.name, before) == ("gamma", "begin"):
+            world.pause("gamma", 7.0)
+            world.restart_agent("alpha")
+            return 0.1
+        return 0.0
+
+    world = asked_by_beta(story(Steps(), stands_still), 23.5)
+    if not kept:
+        for agent in world.agents.values():
+            agent.rules = agent.rules._replace(valid=Seconds(0.0))
+    assert ("c placed on gamma by alpha" in told(world)) is not kept

@@ -15,8 +15,6 @@ from .hosts import DRAINED, HostId, Housed, Space, Word
 
 Waiting = Mapping[ModelRef, int]  # requests that are held, by model
 
-DRAINED = "it is drained"
-
 
 def speak(
     snapshot: Snapshot,

@@ -11,6 +11,7 @@
 # make stories   any order of whatever may happen, another one every time: 50,000 steps, a quarter of an hour
 # make fuzz   parsers of what engines, clients and files say, fed with nonsense: FUZZ=300 seconds
 # make faults   breaks one thing after the other, two hundred kills among them, and prints the scorecard
+# make fleet-faults   ten random schedules of faults on three nodes of real Ray: no model is placed twice; needs root
 # make pictures   takes the README's pictures anew: the page and the dashboard
 # make deploy-check   has every file in deploy/ read by its own linter, and prints a table
 # make docs   writes the README's tables and the dashboards from the code; ARGS=--check compares
@@ -34,7 +35,7 @@ CLIENTS_NPM = openai@7.57.0 ollama@0.6.4
 # the processes they start imports, takes longer than the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check fast lint format demo demo-real bench bench-policy bench-gateway bench-fleet bench-fleet-gateway bench-swap soak load stories fuzz faults docs pictures deploy-check supply clean
+.PHONY: run test check fast lint format demo demo-real bench bench-policy bench-gateway bench-fleet bench-fleet-gateway bench-swap soak load stories fuzz faults fleet-faults docs pictures deploy-check supply clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
@@ -47,9 +48,9 @@ test:
 	@$(MAKE) --no-print-directory -j3 lint .venv/.real .venv/.other .venv/.clients
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -n auto --dist worksteal -m "not slow and not real" $(ARGS)
 	$(PYTEST) -m clients $(ARGS) >.venv/clients.out 2>&1 & clients=$$!; \
-	$(PYTEST) -n 3 --dist worksteal -m "slow and not (real or gpu or clients)" $(ARGS); slow=$$?; \
+	$(PYTEST) -n 3 --dist worksteal -m "slow and not (real or gpu or clients or fleet)" $(ARGS); slow=$$?; \
 	wait $$clients; clients=$$?; cat .venv/clients.out; exit $$((slow + clients))
-	$(PYTEST) -m "real or gpu" $(ARGS)
+	$(PYTEST) -m "real or gpu or fleet" $(ARGS)
 
 # The types of a tree that is new take one core for half a minute: the tests do not wait for them.
 check: .venv/.dev
@@ -108,6 +109,9 @@ fuzz: .venv/.dev
 
 faults: .venv/.dev
 	.venv/bin/python -m tests.faults $(ARGS)
+
+fleet-faults: .venv/.dev
+	.venv/bin/python -m tests.agent.faults $(ARGS)
 
 docs: .venv/.run
 	.venv/bin/python -m deploy.tables $(ARGS)

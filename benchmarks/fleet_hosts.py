@@ -21,10 +21,11 @@ import uvloop
 
 from collectors.reading import Bytes, Seconds
 from supervisor.agent.agent import Agent
-from supervisor.agent.backend import BackendError, Heard, Row
+from supervisor.agent.backend import Backend, BackendError, Heard, Row
 from supervisor.agent.bridge import Bridge
 from supervisor.agent.running import terms_of
 from supervisor.agent.serving import Server
+from supervisor.agent.single import Single
 from supervisor.app import build, settle_in
 from supervisor.config.config import Config, load
 from supervisor.engines import ENGINES
@@ -129,7 +130,9 @@ async def agent(folder: Path, peers: Mapping[str, Path]) -> None:
     bridges = {name: Bridge(f"unix:{there}/ullage.sock") for name, there in peers.items()}
     own = Bridge(f"unix:{folder}/ullage.sock")
     # As if it had been there for long: a young directory places nothing.
-    made = Agent(terms_of(config), own, Beside(bridges, time.monotonic() - 3600.0))
+    beside = Beside(bridges, time.monotonic() - 3600.0)
+    backend: Backend = beside if bridges else Single(config.fleet.name, own)
+    made = Agent(terms_of(config), own, backend)
     server = Server(made, config.fleet.socket, config.socket_mode, None)
     await server.start()
     await made.start()

@@ -62,7 +62,7 @@ class Agent:
         self.told = Told(wall)
         self._placing = Placing(
             terms.host, self.view, backend, self._claims, self.told, terms.rules, terms.valid,
-            self._refresh, self._clock,
+            terms.delays.lost, self._refresh, self._clock,
         )  # fmt: skip
         self._word: Row | None = None
         self._said: Row | None = None  # what others know of us

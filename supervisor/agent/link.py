@@ -161,8 +161,6 @@ class Link:
                 await self._once()
                 pauses = iter(self._pauses)
             except BackendError as error:
-                if error.code == "absent":  # to look again costs little
-                    pauses = iter(self._pauses)
                 self._complain(error)
             except Exception as error:  # our bug: it costs us this attempt, and no other
                 log.exception("Ray's driver")
@@ -178,13 +176,13 @@ class Link:
 
     async def _once(self) -> None:
         """One driver, from its start to its end. Raises BackendError where it did not join."""
-        await self._examine()
         process = await asyncio.create_subprocess_exec(
             *self._program, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LINE
         )
         self._last.clear()
         words = asyncio.create_task(self._read_words(process), name="ray's words")
         try:
+            await self._node(process)
             async with asyncio.timeout(JOIN):
                 await self._join(process)
             self._process, self._failures, self._trouble = process, 0, self._warnings
@@ -207,6 +205,18 @@ class Link:
             _kill(process)
             await process.wait()
             await asyncio.gather(words, return_exceptions=True)
+
+    async def _node(self, process: Process) -> None:
+        """Until there is something to join; the driver has been started meanwhile."""
+        while process.returncode is None:
+            try:
+                return await self._examine()
+            except BackendError as error:
+                if error.code != "absent":
+                    raise
+                self._complain(error)
+            await asyncio.sleep(self._pauses[0])
+        return None
 
     async def _join(self, process: Process) -> None:
         assert process.stdin is not None

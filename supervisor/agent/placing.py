@@ -45,6 +45,7 @@ class Placing:
     told: Told
     rules: Rules
     valid: Seconds  # how long an offer stands at most
+    lost: Seconds  # after how long without a word a host is given up
     refresh: Callable[[], Awaitable[None]]
     clock: Callable[[], Seconds]
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -118,7 +119,8 @@ class Placing:
     def _whole(self, found: Choice) -> Choice:
         """A directory that has just begun may not know who has the model, or is getting it: until
         every offer from before it is over, nothing is begun by it."""
-        young = Seconds(self.view.began + self.valid - self.clock())
+        settling = ledger.Settling(self.valid, self.lost)
+        young = settling.wait(Seconds(self.clock() - self.view.began))
         begins = isinstance(found, Asking) or (isinstance(found, Placement) and found.offers)
         if young <= 0 or not begins or len(self.view.others) == 0:
             return found

@@ -7,11 +7,13 @@ Here every call to Ray runs in a thread, and is given up when its time is over.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from uuid import uuid4
@@ -25,6 +27,7 @@ from .safety import Facts, Rules, findings, refusals
 
 THREADS: Final = 32  # calls to Ray at once
 ROOM: Final = 1.0  # seconds in which room in the ledger is there, or is not
+STRAY: Final = 5.0  # seconds after which a claim that the agent does not know of is nobody's
 
 
 class Driver:
@@ -37,7 +40,7 @@ class Driver:
         self._nodes: dict[str, str] = {}
         self._engines: dict[str, Row] = {}
         self._directory: Any = None
-        self._lock = threading.Lock()
+        self._claims: dict[str, float] = {}  # of this driver, and when they were made
 
     def join(self, address: str, node_ip: str | None, patience: float, require_token: bool) -> Row:
         """Connect, and take this host's name. Raises BackendError."""
@@ -74,8 +77,6 @@ class Driver:
 
     def _take_name(self, patience: float) -> None:
         """The name is the host's own as long as its actor is there."""
-        import time
-
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -144,6 +145,7 @@ class Driver:
     def tell(self, word: Row | None, kept: list[Row], since: str, late: float) -> Row:
         import ray
 
+        self._take_back({row["id"] for row in kept})
         told = self._directory.tell.remote(
             self.host, self.agent, word, tuple(kept), self._engine, since
         )
@@ -156,6 +158,12 @@ class Driver:
             quiet = {h for h in quiet if self._engines.get(h, {}).get("node") in dead}
         versions = {h: e["version"] for h, e in self._engines.items() if "version" in e}
         return {**found, "dead": sorted(quiet), "versions": versions}
+
+    def _take_back(self, held: Collection[str]) -> None:
+        """Claims that were made when the agent had stopped waiting for them: nobody else would."""
+        for id, made in list(self._claims.items()):
+            if id not in held and time.monotonic() - made > STRAY:
+                self.release(id)
 
     def claim(self, model: str, shares: Mapping[str, int]) -> str:
         """Its name is the claim: Ray gives it once. Its bundles are the bytes: all or nothing.
@@ -170,7 +178,9 @@ class Driver:
                 raise BackendError("taken", f"{model} is being placed already", 409) from None
             raise BackendError("away", f"Ray keeps no promise: {_first(error)}") from None
         if group.wait(ROOM):
-            return str(group.id.hex())
+            id = str(group.id.hex())
+            self._claims[id] = time.monotonic()
+            return id
         remove_placement_group(group)
         raise BackendError("full", f"the ledger of {', '.join(shares)} has no room for it", 409)
 
@@ -179,6 +189,7 @@ class Driver:
         import ray
         from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+        self._claims.pop(claim, None)
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(claim))))
 
     def ask(self, host: str, what: str, within: float, words: Row) -> Row:
@@ -234,6 +245,8 @@ def main() -> int:
         with lock:
             replies.write(json.dumps(row) + "\n")
 
+    # Loaded before it is needed: whoever waits for a node to come back joins it the sooner.
+    importlib.import_module("ray")
     given = json.loads(sys.stdin.readline())
     driver = Driver(given["host"], given["daemon"], given["token_file"])
     try:

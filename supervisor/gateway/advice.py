@@ -17,6 +17,12 @@ from supervisor.units import format_seconds
 from .tokens import names_alias
 
 GATEWAY = "the gateway"
+WITHOUT_TOKEN = Advice(
+    GATEWAY,
+    "fleet.gateway is true, and without fleet.token_file no other host would believe this one: it"
+    " serves alone what is asked here",
+    "give all hosts one token, each in a file of its own that fleet.token_file names",
+)
 SOON = 7 * 86400.0  # seconds before its end at which a token is worth a word
 
 

@@ -84,7 +84,8 @@ def assemble(
         clock=clock,
         wall=wall,
     )
-    if fleet.gateway and fleet.token is None:
+    gate.unbelieved = fleet.gateway and fleet.token is None
+    if gate.unbelieved:
         log.warning(
             "fleet.gateway is true, and without fleet.token_file no other host would believe this"
             " one: it serves alone what is asked here"
@@ -98,4 +99,7 @@ def assemble(
 def shown(gateway: Gateway) -> Shown:
     """What the page, the command line and Prometheus are told of it."""
     gate = gateway.gate
-    return Shown(gate.config, gate.counts, gate.tokens, gateway, gate.clock, gate.wall, gate.fleet)
+    return Shown(
+        gate.config, gate.counts, gate.tokens, gateway, gate.clock, gate.wall, gate.fleet,
+        gate.unbelieved,
+    )  # fmt: skip

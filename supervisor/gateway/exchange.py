@@ -7,7 +7,7 @@ is counted as under way after that.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from supervisor.core.snapshot import ModelId, ModelRef, Snapshot
 from supervisor.engines.base import Engine, EngineDown
@@ -32,6 +32,9 @@ from .upstream import Origin
 from .wishes import STILL, Flies, Grant, Refusal, Wish
 from .wrong import UnknownModel, WrongModel
 
+if TYPE_CHECKING:
+    from .elsewhere import Way
+
 REVOKED = "the token of this request is not known here any more"
 LEFT = 499  # as nginx counts it: the client did not wait for an answer
 # An attribute of an enumeration costs seven times what a name does, and this is done a lot.
@@ -43,7 +46,8 @@ _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 class Exchange:
     __slots__ = (
         "_asked", "_began", "_client", "_entry", "_first", "_flight", "_gate", "_grant", "_over",
-        "_pass", "_ref", "_relay", "_request", "_spoke", "_telling", "_ticket", "_trace", "_waited",
+        "_pass", "_ref", "_relay", "_request", "_spoke", "_telling", "_ticket", "_trace",
+        "_unknown", "_waited", "_way",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, client: Client, request: Request, entry: Entry) -> None:
@@ -62,6 +66,8 @@ class Exchange:
         self._waited: float | None = None
         self._over = False
         self._trace: Trace | None = None
+        self._unknown: UnknownModel | None = None  # these two where other hosts may serve it
+        self._way: Way | None = None
 
     # -- what is asked
 
@@ -102,9 +108,7 @@ class Exchange:
     def _wrong(self, wrong: WrongModel) -> None:
         self._gate.counts.refused(wrong.why)
         told = dict(wrong.told) or None
-        return self._refuse(
-            wrong.status, wrong.message, wrong.code, told, wrong.wait, param="model"
-        )
+        return self._refuse(wrong.status, wrong.message, wrong.code, told, wrong.wait, "model")
 
     def _infer(self, snapshot: Snapshot, asked: Asked) -> None:
         gate, entry, head = self._gate, self._entry, self._request.head

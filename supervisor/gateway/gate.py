@@ -78,6 +78,7 @@ class Gate:
     keys: Keys
     marks: Marks = field(default_factory=lambda: Marks(None))
     fleet: Fleet | None = None
+    unbelieved: bool = False  # it should be in a fleet, and has no token for that
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     tracing: Tracing | None = None

@@ -167,7 +167,9 @@ def read(said: Said | str) -> Answer:
             found = _there.decode(said.body)
             if not found.host or not found.model:
                 return Silent("its answer names no host, or no model")
-            return There(found.host, found.address, found.model, found.placement, found.ready)
+            return There(
+                _line(found.host), found.address, found.model, found.placement, found.ready
+            )
         told = _else.decode(said.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Silent(f"its answer cannot be read: {_line(str(error))}")

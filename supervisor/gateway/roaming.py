@@ -11,18 +11,15 @@ from . import placing
 from .elsewhere import Way
 from .exchange import Exchange
 from .fleet_counts import ELSEWHERE
-from .gate import Entry, Gate
 from .heads import Headers
 from .placing import There
 from .relay import End, Relay
 from .surfaces import Does
-from .wishes import Refusal, Wish
+from .wishes import STILL, Flies, Grant, Refusal, Wish
 from .wrong import UnknownModel, WrongModel
 
 if TYPE_CHECKING:
-    from .client import Client
     from .fleet import Fleet
-    from .stages import Request
 
 LISTS: Final = frozenset({Does.MODELS, Does.MODEL, Does.TAGS, Does.PS})
 
@@ -30,15 +27,13 @@ LISTS: Final = frozenset({Does.MODELS, Does.MODEL, Does.TAGS, Does.PS})
 class Roaming(Exchange):
     """`way` is there from when the agent is asked; it is over once the request is this host's."""
 
-    __slots__ = ("_fleet", "_unknown", "_way")
+    __slots__ = ()  # most are this host's own: they are to cost no more than any exchange
 
-    def __init__(
-        self, gate: Gate, fleet: Fleet, client: Client, request: Request, entry: Entry
-    ) -> None:
-        super().__init__(gate, client, request, entry)
-        self._fleet = fleet
-        self._unknown: UnknownModel | None = None
-        self._way: Way | None = None
+    @property
+    def _fleet(self) -> Fleet:
+        fleet = self._gate.fleet
+        assert fleet is not None
+        return fleet
 
     # -- what needs no model
 
@@ -105,9 +100,10 @@ class Roaming(Exchange):
         return any(self._entry.caller.may_use(ref, name) for ref in refs)
 
     def _enter(self, wish: Wish) -> None:
-        asked, fleet = self._asked, self._fleet
-        if asked is None or asked.unload or fleet.is_here(wish.candidates):
-            return super()._enter(wish)
+        asked, fleet = self._asked, self._gate.fleet
+        if fleet is None or asked is None or asked.unload or fleet.is_here(wish.candidates):
+            found = self._gate.admission.enter(wish, self._ready)
+            return self._go(found) if type(found) is Grant else self._take(found)
         names = self._gate.names.elsewhere(self._name, wish.candidates)
         self._way = Way(fleet, self, self._gate.config, wish, names, self._unknown)
         self._client.on_gone = self._left
@@ -129,7 +125,7 @@ class Roaming(Exchange):
         origin, to = way.sends(self._request, self._entry.surface, asked, self._trace is not None)
         if self._trace is not None:
             to = self._trace.sent(to, f"host {there.host}", there.ref, origin)
-        self._relay = Relay(self._client, gate.links, origin, to, self)
+        self._relay = Relay(self._client, gate.links, origin, to, _Abroad(self))
         return None
 
     def waits(self) -> None:
@@ -150,15 +146,11 @@ class Roaming(Exchange):
 
     # -- what the relay tells
 
-    @property
-    def _roams(self) -> bool:
-        """Another host has it."""
-        return self._way is not None and self._way.there is not None
-
-    def answered(self, status: int, headers: Headers) -> Headers:
+    def heard(self, status: int, headers: Headers) -> Headers:
+        """Another host answers."""
         way, relay = self._way, self._relay
-        if way is None or way.there is None or relay is None:
-            return super().answered(status, headers)
+        assert way is not None
+        assert relay is not None
         told = way.told(status, headers)
         if told is None:
             relay.cancel()
@@ -168,10 +160,11 @@ class Roaming(Exchange):
             told = (*told, (b"x-ullage-waited", b"%.3f" % self._waited))
         return (*told, *self._entry.cors)
 
-    def ended(self, end: End, status: int) -> None:
+    def came_back(self, end: End, status: int) -> None:
+        """Another host is done with it, or gone."""
         if self._way is not None:
             self._way.back()
-        super().ended(end, status)
+        self.ended(end, status)
 
     def _again(self) -> bool:
         way = self._way
@@ -199,5 +192,35 @@ class Roaming(Exchange):
 
     @property
     def _counted(self) -> ModelRef | None:
-        ref = self._ref
-        return ModelRef(ELSEWHERE, ref.model) if ref is not None and self._roams else ref
+        ref, way = self._ref, self._way
+        if ref is None or way is None or way.there is None:
+            return ref
+        return ModelRef(ELSEWHERE, ref.model)
+
+
+class _Abroad:
+    """Hears of the relay to another host."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Roaming) -> None:
+        self._exchange = exchange
+
+    @property
+    def flight(self) -> Flies:
+        return STILL
+
+    def answered(self, status: int, headers: Headers) -> Headers:
+        return self._exchange.heard(status, headers)
+
+    def spoke(self) -> None:
+        self._exchange.spoke()
+
+    def ended(self, end: End, status: int) -> None:
+        self._exchange.came_back(end, status)
+
+    def last_words(self, content_type: bytes) -> bytes | None:
+        return self._exchange.last_words(content_type)
+
+    def event_of(self, status: int, content_type: bytes, body: bytes) -> bytes:
+        return self._exchange.event_of(status, content_type, body)

@@ -173,11 +173,7 @@ class Gateway:
         if not isinstance(entry, Entry):
             client.answer(entry)
             return
-        fleet = gate.fleet
-        if fleet is not None and entry.roams:
-            exchange: Exchange = Roaming(gate, fleet, client, request, entry)
-        else:
-            exchange = Exchange(gate, client, request, entry)
+        exchange = (Roaming if entry.roams else Exchange)(gate, client, request, entry)
         gate.under_way.add(exchange)
         exchange.begin()
 

@@ -60,6 +60,7 @@ class Shown:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     fleet: Across | None = None
+    unbelieved: bool = False
 
     def state(self) -> dict[str, Any]:
         """Its part of `GET /api/v1/state`. Seconds are rounded to milliseconds."""
@@ -127,7 +128,8 @@ class Shown:
         known = tuple(c.token for c in self.tokens.callers if c.token is not None)
         config = replace(self.config, tokens=known, guests=())
         trouble = None if self.fleet is None else self.fleet.trouble
-        return advice.examine(config, snapshot, self.live.fault, self.wall(), trouble)
+        found = advice.examine(config, snapshot, self.live.fault, self.wall(), trouble)
+        return (*found, advice.WITHOUT_TOKEN) if self.unbelieved else found
 
     def _idle(self, used_at: float | None) -> float | None:
         return None if used_at is None else round(max(0.0, self.clock() - used_at), 3)

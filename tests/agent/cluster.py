@@ -24,6 +24,7 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 PORT = 6379
+AGAIN = 1.0  # seconds after which a node that has ended is started again
 POLL = 0.05  # seconds between two looks at other processes; every wait is bounded
 PATIENCE = 150.0  # seconds; a node of Ray takes ten to start on a busy machine
 # How soon Ray knows that a node is dead: as deploy/fleet.md has it. Much tighter, and a node that
@@ -130,7 +131,7 @@ class Host:
     async def keep(self) -> None:
         """As a service manager does it: a node that has ended by itself is started again."""
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(AGAIN)
             if "node" in self.kept and self.processes["node"].returncode is not None:
                 send(self.left(), signal.SIGKILL)
                 self.processes["node"] = await self._start_node()

@@ -6,6 +6,8 @@ Each gives back the figures that it measured, in seconds.
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 
@@ -13,7 +15,7 @@ from collectors.reading import mib
 from supervisor.agent.backend import BackendError
 from supervisor.agent.link import Link
 
-from .cluster import PORT, Cluster, Host, Row, until
+from .cluster import PORT, Cluster, Row, until
 
 Figures = dict[str, float]
 Story = Callable[[Cluster], Awaitable[Figures]]
@@ -270,7 +272,6 @@ async def ready(cluster: Cluster, model: str) -> None:
 
 async def spare(cluster: Cluster) -> Link:
     """A driver on the node of c, by a name of its own."""
-    import os
 
     async def nothing() -> None:
         return
@@ -304,16 +305,13 @@ async def joins(
     """`ullage fleet join` by that name: its exit code, and what it said."""
     folder = cluster.folder / f"{name}-{port}"
     folder.mkdir(exist_ok=True)
+    head = "127.0.0.1" if port == PORT else ip
     (folder / "ullage.toml").write_text(
-        f'state_dir = "{folder}"\n[fleet]\nname = "{name}"\nray = "127.0.0.{ip[-1]}:{port}"\n'
-        if port != PORT
-        else f'state_dir = "{folder}"\n[fleet]\nname = "{name}"\nray = "127.0.0.1:{port}"\n'
+        f'state_dir = "{folder}"\n[fleet]\nname = "{name}"\nray = "{head}:{port}"\n'
     )
     out = folder / "out"
     out.write_text("")
     words = ("-m", "supervisor", "fleet", "join", "--node-ip", ip)
-    import sys
-
     process = await cluster.spawn(
         sys.executable, *words, "--config", str(folder / "ullage.toml"), out=out
     )
@@ -323,14 +321,9 @@ async def joins(
 
 
 async def restarted(cluster: Cluster) -> None:
-    """As a service manager does it: nodes that have ended are started again, the head first."""
-    head, *others = cluster.hosts.values()
-    head.kill("node")
-    await head.start("node")
-    for host in others:
-        await again(host)
-
-
-async def again(host: Host) -> None:
-    host.kill("node")
-    await host.start("node")
+    """As a service manager does it: nodes are started again, the head first."""
+    for host in cluster.hosts.values():
+        host.kill("node")
+    for host in cluster.hosts.values():
+        await host.start("node")
+        await until(host.has_node, cluster.told)

@@ -14,7 +14,7 @@ from supervisor.fleet.words import read_directory
 
 from .fakes import MODEL, VALID, Daemon, Fleet
 
-OLD = 12  # beats after which a directory is whole
+OLD = 16  # beats after which a directory is whole
 
 
 def play(story: Callable[[Fleet], Awaitable[None]], **daemons: Daemon) -> None:
@@ -132,12 +132,12 @@ def test_a_directory_that_has_just_begun_is_not_enough_to_begin_a_load():
         await fleet.beat(count=2)
         with pytest.raises(Refused) as young:
             await fleet.place("a")
-        assert 0 < young.value.body["wait"] <= VALID
+        assert VALID < young.value.body["wait"] < VALID + 4.5
         fleet.engine.daemons["b"].ready, fleet.engine.daemons["b"].status = True, "loaded"
         await fleet.beat()
         assert (await fleet.place("a"))["host"] == "b"  # what is there is served
         fleet.engine.daemons["b"].ready, fleet.engine.daemons["b"].status = False, "local"
-        await fleet.beat(count=int(VALID))
+        await fleet.beat(count=OLD)
         assert (await fleet.place("a"))["host"] == "c"
 
     play(story)

@@ -17,6 +17,7 @@ from supervisor.agent import link as links
 from supervisor.agent.backend import BackendError
 from supervisor.agent.link import Link
 
+POLL = 0.01  # seconds between two looks at another process; every wait is bounded
 HEARD = {"version": "d:1", "up": 9.0, "ages": {"a": 0.0}, "told": [{"word": {"host": "a"}}],
          "kept": [], "versions": {}, "dead": [], "again": False}  # fmt: skip
 AWAY = {"code": "away", "detail": "the directory did not answer", "status": 503, "unsure": True}
@@ -44,7 +45,7 @@ class Stand:
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
             while not true():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(POLL)
 
 
 async def nothing() -> None:

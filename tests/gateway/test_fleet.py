@@ -373,6 +373,7 @@ async def test_a_host_that_places_nothing_itself_serves_what_others_place_here()
 async def test_without_a_token_nothing_is_placed_for_no_mark_would_be_believed() -> None:
     async with fleet(own=other(token=None)) as town:
         assert town.at.gate.fleet is None
+        assert town.at.gate.unbelieved
         guest = town.at.asks(model="far", **HELLO)
         assert guest.answer()[0] == 404
 

@@ -157,3 +157,14 @@ def test_without_its_agent_a_host_serves_what_it_has_and_misses_what_it_has_not(
     agent.send_signal(signal.SIGCONT)
     # It is left alone for a moment.
     fleet.until(lambda: fleet.answer("a", model="engine-b/llama3")[0] == 200)
+
+
+def test_a_fleet_of_one_serves_what_it_has_and_says_what_it_has_not(fleet: Fleet) -> None:
+    fleet.host("a", fleet.engine("engine"))
+    fleet.agents()
+    status, _, body = fleet.answer("a", model="llama")
+    assert status == 404
+    assert b"did you mean" in body
+    assert fleet.counted("a", 'ullage_gateway_placements_total{where="nobody"}') == 1
+    assert fleet.answer("a")[0] == 200
+    assert fleet.counted("a", "ullage_gateway_placements_total") == 1

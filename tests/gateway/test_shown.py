@@ -228,3 +228,8 @@ def test_an_agent_that_does_not_answer_is_advised_about():
     assert told[0] == "the gateway"
     assert "no answer within 1 s" in told[1]
     assert advice(replace(shown(), fleet=Fleet())) == []
+
+
+def test_a_gateway_that_no_other_host_would_believe_is_advised_about():
+    (told,) = advice(replace(shown(), unbelieved=True))
+    assert "fleet.token_file" in told[1]

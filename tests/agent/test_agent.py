@@ -159,6 +159,7 @@ def test_a_host_of_which_nobody_knows_whether_it_began_bars_all_others():
         with pytest.raises(Refused):
             await fleet.place("a")
         assert all(d.loads == [] for d in fleet.engine.daemons.values())
+        assert len(fleet.engine.claims) == 1
         await fleet.beat(count=int(VALID) + 1)
         assert (await fleet.place("a", avoid=["c"]))["host"] == "b"
 

@@ -9,7 +9,7 @@ import pytest
 
 from collectors.reading import Seconds
 from supervisor.events import ClockStepped, Event, Tick
-from supervisor.jobs import Jobs
+from supervisor.jobs import Jobs, Steady
 
 
 @dataclass
@@ -163,3 +163,21 @@ def test_a_job_that_is_under_way_at_the_end_is_no_failure(caplog: pytest.LogCapt
     asyncio.run(play())
     assert begun.is_set()
     assert caplog.records == []
+
+
+def test_of_ten_years_that_a_clock_is_set_on_one_run_is_made_up_for() -> None:
+    """As the scheduler counts them: until one is due that lies ahead."""
+    began, step = datetime(2016, 11, 21, tzinfo=UTC), Steady(seconds=5.0)
+    now, at, overdue = began + timedelta(days=3653), began, 0
+    while at <= now:
+        overdue += 1
+        assert overdue == 1
+        found = step.get_next_fire_time(at, now)
+        assert found is not None
+        at = found
+    assert at == now + timedelta(seconds=5)
+
+
+def test_a_run_is_due_an_interval_after_the_one_before() -> None:
+    at, step = datetime(2026, 11, 21, tzinfo=UTC), Steady(seconds=5.0)
+    assert step.get_next_fire_time(at, at + timedelta(seconds=2)) == at + timedelta(seconds=5)

@@ -39,7 +39,7 @@ class Probe:
 
 
 def main(address: str) -> int:
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined,unused-ignore]
     from ray.exceptions import AuthenticationError
 
     try:

@@ -4,6 +4,7 @@
 # make demo   a machine made of values; make demo-real: a real engine and a real model
 # make bench-policy  is the right model kept? Traces replayed, against the best that could be done
 # make bench-gateway, bench-swap   what the gateway costs, beside nginx; one model for another
+# make bench-fleet-gateway   and what it costs that a model is on another host
 # make bench-fleet   up to 1,000 simulated hosts: what a placement costs, what hosts tell one another
 # make soak    thirty clients, three models, room for two, five minutes; a picture in soak.svg
 # make load    a thousand streams, twenty engines, two hundred models, eight GPUs, half an hour; plots in load/
@@ -34,7 +35,7 @@ CLIENTS_NPM = openai@7.57.0 ollama@0.6.4
 # the processes they start imports, takes longer than the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check fast lint format demo demo-real bench bench-policy bench-gateway bench-swap bench-fleet soak load stories fuzz faults fleet-faults docs pictures deploy-check supply clean
+.PHONY: run test check fast lint format demo demo-real bench bench-policy bench-gateway bench-fleet-gateway bench-swap bench-fleet soak load stories fuzz faults fleet-faults docs pictures deploy-check supply clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
@@ -81,6 +82,9 @@ bench-policy: .venv/.dev
 
 bench-gateway: .venv/.dev
 	.venv/bin/python -m benchmarks gateway $(ARGS)
+
+bench-fleet-gateway: .venv/.dev
+	.venv/bin/python -m benchmarks fleet-gateway $(ARGS)
 
 bench-swap: .venv/.dev .venv/.real
 	.venv/bin/python -m benchmarks swap $(ARGS)

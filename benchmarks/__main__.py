@@ -15,6 +15,7 @@ from . import (
     at_rest,
     crowd,
     fleet,
+    fleet_gateway,
     gateway,
     owning,
     planning,
@@ -42,6 +43,7 @@ OWN = {
     "crowd": crowd.main,
     "swap": swap.main,
     "fleet": fleet.main,
+    "fleet-gateway": fleet_gateway.main,
 }
 
 

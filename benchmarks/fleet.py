@@ -170,13 +170,14 @@ def gains(rows: Sequence[Row]) -> Table:
 def limits(row: Row) -> list[str]:
     """What breaks first, from what one host costs at this size, by the laws that it grows by."""
     t, hosts = row.traffic, row.hosts
-    fanned = t.to_all / hosts**2
+    whole, changed = t.whole / hosts, t.to_all / hosts**2  # what one host costs one that hears it
     return [
+        f"whole words, to all agents: 1 Gbit/s is full at {(GIGABIT / whole) ** 0.5:,.0f} hosts",
+        f"what changed, to all agents: 1 Gbit/s is full at {(GIGABIT / changed) ** 0.5:,.0f} hosts",
         f"whole words: one core of the directory is full at {1 / t.read_word:,.0f} hosts",
         f"what changed: one core of the directory is full at {1 / t.read_change:,.0f} hosts,"
         " and one of every agent that reads all of it",
-        f"what changed, to all agents: 1 Gbit/s is full at {(GIGABIT / fanned) ** 0.5:,.0f} hosts",
-        f"deciding: one core decides {1 / (sum(row.decision[:1])):,.0f} times a second"
+        f"deciding: one core decides {1 / row.decision[0]:,.0f} times a second"
         f" at {hosts:,} hosts",
     ]
 

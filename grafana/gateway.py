@@ -30,6 +30,7 @@ ASKING = Variable("engine", "Engine", f"label_values(ullage_requests_total{{{HER
 TTFT = "ullage_time_to_first_token_seconds"
 ALL = f"sum(rate(ullage_requests_total{{{MODEL}}}[$__rate_interval]))"
 FAILED = f'sum(rate(ullage_requests_total{{{MODEL}, code=~"5.."}}[$__rate_interval]))'
+PLACING = "ullage_gateway_placement_seconds"
 NONE = f"0 * sum(ullage_gateway_up{{{HERE}}})"  # of what is absent while nobody asks
 
 NOW = (
@@ -179,6 +180,38 @@ WAITS = (
     ),
 )  # fmt: skip
 
+ACROSS = (
+    Panel(
+        "Where requests were placed",
+        "Requests that the fleet's agent was asked about, by what it said; each bar is a minute.",
+        (Query(increase("ullage_gateway_placements_total", "where"), "{{where}}"),),
+        width=6, stacked=True, bars=True, least=0,
+    ),
+    Panel(
+        "Until it was known where",
+        "How long the agent took to say it: half of its answers, and 19 of 20, came within this "
+        "time.",
+        (
+            Query(at_most(0.5, PLACING, HERE, "le"), "half"),
+            Query(at_most(0.95, PLACING, HERE, "le"), "19 of 20", dashed=True),
+        ),
+        "s", width=6, least=0,
+    ),
+    Panel(
+        "Other hosts at work for us",
+        "Requests that other hosts of the fleet work on.",
+        (Query(f"sum by (instance) (ullage_gateway_elsewhere_in_flight{{{HERE}}})",
+               "{{instance}}"),),
+        width=6, stacked=True, least=0,
+    ),
+    Panel(
+        "Other hosts that failed",
+        "Requests that another host was to serve, and was lost or refused; each bar is a minute.",
+        (Query(increase("ullage_gateway_elsewhere_failures_total", "why"), "{{why}}"),),
+        width=6, stacked=True, bars=True, least=0,
+    ),
+)  # fmt: skip
+
 REFUSED = (
     Panel(
         "Refused and lost",
@@ -235,6 +268,7 @@ BOARD = Board(
         Row("Traffic", TRAFFIC),
         Row("Times", TIMES),
         Row("While models come and go", WAITS),
+        Row("Across the fleet", ACROSS),
         Row("Refusals and callers", REFUSED),
         Row("Traces", TRACES),
     ),

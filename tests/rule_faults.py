@@ -146,6 +146,11 @@ FAULTS: dict[str, list[Fault]] = {
         ("UllageDeviceHot", ">= 95", ">= 80"),
         ("UllageDeviceHot", ">= 105", ">= 90"),
     ],
+    # the fleet
+    "UllageFleetAgentDown: not while it is started anew, nor where there is no fleet": [
+        ("UllageFleetAgentDown", "for", NONE),
+    ],
+    "UllageFleetAlone: not while the head is moved": [("UllageFleetAlone", "for", NONE)],
     # alerts that Ullage receives
     "UllageAlertNotActed: not of what was done, disagreed with, said twice, or before": [
         ("UllageAlertNotActed", "failed|limited|unknown_target", "done"),

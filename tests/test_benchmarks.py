@@ -58,6 +58,6 @@ def test_a_look_at_eight_gpus_is_measured_with_all_that_is_on_them(
 
 def test_a_scrape_is_measured_on_the_loop_and_in_its_thread() -> None:
     found = scraping.rows(pages=2, idle=0.02)
-    assert found[0][0].startswith("a scrape, 200 models on 20 engines, 6,0")
+    assert found[0][0].startswith("a scrape, 200 models on 20 engines, 6,")
     assert [figure.partition(" ")[2] for _, figure, _ in found] == ["ms of CPU", "ms", "ms"]
     assert all(float(figure.split()[0]) > 0 for _, figure, _ in found)

@@ -17,18 +17,30 @@ from supervisor.units import format_seconds
 from .tokens import names_alias
 
 GATEWAY = "the gateway"
+WITHOUT_TOKEN = Advice(
+    GATEWAY,
+    "fleet.gateway is true, and without fleet.token_file no other host would believe this one: it"
+    " serves alone what is asked here",
+    "give all hosts one token, each in a file of its own that fleet.token_file names",
+)
 SOON = 7 * 86400.0  # seconds before its end at which a token is worth a word
 
 
 def examine(
-    config: GatewayConfig, snapshot: Snapshot, fault: str | None, now: float
+    config: GatewayConfig,
+    snapshot: Snapshot,
+    fault: str | None,
+    now: float,
+    alone: str | None = None,
 ) -> tuple[Advice, ...]:
-    """`fault`: why it does not listen. `now` is Unix time."""
+    """`fault`: why it does not listen; `alone`: why the fleet's agent does not answer, where it
+    should. `now` is Unix time."""
     if not config.enabled:
         return ()
     refs = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
     return (
         *_address(config, snapshot, fault),
+        *_fleet(alone),
         *(a for token in config.tokens for a in _token(token, config, snapshot, refs, now)),
         *_aliases(config, snapshot, refs),
     )
@@ -49,6 +61,13 @@ def _address(config: GatewayConfig, snapshot: Snapshot, fault: str | None) -> It
         yield Advice(GATEWAY, f"{what} may use its models", remedy)
     elif config.exposed and config.tls_cert is None:
         yield Advice(GATEWAY, *plain(config.host, "gateway"))
+
+
+def _fleet(alone: str | None) -> Iterator[Advice]:
+    if alone is not None:
+        what = f"the fleet's agent does not answer ({alone}): this host serves alone what it has"
+        remedy = "see whether it runs (`ullage fleet status`), or set fleet.gateway to false"
+        yield Advice(GATEWAY, what, remedy)
 
 
 def _on_port(engine: EngineState, port: int) -> bool:

@@ -7,7 +7,7 @@ is counted as under way after that.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from supervisor.core.snapshot import ModelId, ModelRef, Snapshot
 from supervisor.engines.base import Engine, EngineDown
@@ -20,16 +20,20 @@ from .faults import event, fault
 from .gate import Entry, Gate, after, of_refused
 from .heads import Headers, forward
 from .holding import Ticket
+from .marks import REFUSED
 from .relay import End, Relay
 from .reply import Reply
 from .stages import Request
 from .surfaces import Does, target
-from .telling import Telling, code_of, event_of, last_words, status_of, told_of
+from .telling import Standing, Telling, code_of, event_of, last_words, status_of, told_of
 from .tokens import Pass, Refused
 from .traced import ADDED, Trace
 from .upstream import Origin
-from .wishes import Grant, Refusal, Wish
-from .wrong import WrongModel
+from .wishes import STILL, Flies, Grant, Refusal, Wish
+from .wrong import UnknownModel, WrongModel
+
+if TYPE_CHECKING:
+    from .elsewhere import Way
 
 REVOKED = "the token of this request is not known here any more"
 LEFT = 499  # as nginx counts it: the client did not wait for an answer
@@ -39,26 +43,11 @@ _WORK: Final = frozenset({Does.PASS, Does.MANAGE})  # of an engine; the others a
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
-class Flies(Protocol):
-    def moved(self) -> None: ...
-    def end(self) -> None: ...
-
-
-class _Still:
-    """In place of a flight, for what no model works on."""
-
-    def moved(self) -> None: ...
-
-    def end(self) -> None: ...
-
-
-_STILL: Final = _Still()
-
-
 class Exchange:
     __slots__ = (
         "_asked", "_began", "_client", "_entry", "_first", "_flight", "_gate", "_grant", "_over",
-        "_pass", "_ref", "_relay", "_request", "_spoke", "_telling", "_ticket", "_trace", "_waited",
+        "_pass", "_ref", "_relay", "_request", "_spoke", "_telling", "_ticket", "_trace",
+        "_unknown", "_waited", "_way",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, client: Client, request: Request, entry: Entry) -> None:
@@ -71,12 +60,14 @@ class Exchange:
         self._ticket: Ticket | None = None
         self._telling: Telling | None = None
         self._grant: Grant | None = None
-        self._flight: Flies = _STILL
+        self._flight: Flies = STILL
         self._relay: Relay | None = None
         self._ref: ModelRef | None = None
         self._waited: float | None = None
         self._over = False
         self._trace: Trace | None = None
+        self._unknown: UnknownModel | None = None  # these two where other hosts may serve it
+        self._way: Way | None = None
 
     # -- what is asked
 
@@ -91,7 +82,7 @@ class Exchange:
             return self._refuse(503, "the first sample is not in yet", "starting", wait=1.0)
         try:
             if entry.ours:
-                return self._say(gate.own(entry, snapshot))
+                return self._own(snapshot)
             asked = self._asked = look(surface, request.head, request.body)
             if entry.infers or (
                 surface.does is Does.PASS
@@ -109,25 +100,30 @@ class Exchange:
             gate.counts.refused("bad_request")
             return self._refuse(wrong.status, wrong.message, "bad_request", param=wrong.param)
         except WrongModel as wrong:
-            gate.counts.refused(wrong.why)
-            told = dict(wrong.told) or None
-            return self._refuse(
-                wrong.status, wrong.message, wrong.code, told, wrong.wait, param="model"
-            )
+            return self._wrong(wrong)
+
+    def _own(self, snapshot: Snapshot) -> None:
+        self._say(self._gate.own(self._entry, snapshot))
+
+    def _wrong(self, wrong: WrongModel) -> None:
+        self._gate.counts.refused(wrong.why)
+        told = dict(wrong.told) or None
+        return self._refuse(wrong.status, wrong.message, wrong.code, told, wrong.wait, "model")
 
     def _infer(self, snapshot: Snapshot, asked: Asked) -> None:
         gate, entry, head = self._gate, self._entry, self._request.head
         caller, name = entry.caller, asked.model or ""
-        if caller.token is None:
-            candidates = gate.names.candidates(name, snapshot, entry.surface)
-        else:
-            visible = caller.may_use
-            candidates = gate.names.candidates(name, snapshot, entry.surface, visible)
-            candidates = tuple(ref for ref in candidates if caller.may_use(ref, name))
-            if not candidates:
-                gate.counts.refused("not_allowed")
-                text = f"token {caller.name} may not use {name!r}"
-                return self._refuse(403, text, "not_allowed", param="model")
+        try:
+            if caller.token is None:
+                candidates = gate.names.candidates(name, snapshot, entry.surface)
+            else:
+                visible = caller.may_use
+                candidates = gate.names.candidates(name, snapshot, entry.surface, visible)
+                candidates = tuple(ref for ref in candidates if caller.may_use(ref, name))
+                if not candidates:
+                    return self._not_allowed()
+        except UnknownModel as wrong:
+            candidates = self._not_here(wrong)
         if asked.unload and not any(snapshot.resident(ref) for ref in candidates):
             return self._say(lists.unloaded(entry.surface, name))
         if caller.token is not None:  # of nobody in particular nothing is counted
@@ -138,7 +134,20 @@ class Exchange:
             self._pass = passed
         client = gate.sessions.who(head, asked.user, caller)
         wish = Wish(candidates, client, entry.priority, entry.lease, caller.name)
-        found = gate.admission.enter(wish, self._ready)
+        return self._enter(wish)
+
+    def _not_here(self, wrong: UnknownModel) -> tuple[ModelRef, ...]:
+        """No model of this host is called that."""
+        raise wrong
+
+    def _not_allowed(self) -> None:
+        self._gate.counts.refused("not_allowed")
+        name = "" if self._asked is None else self._asked.model
+        text = f"token {self._entry.caller.name} may not use {name!r}"
+        return self._refuse(403, text, "not_allowed", param="model")
+
+    def _enter(self, wish: Wish) -> None:
+        found = self._gate.admission.enter(wish, self._ready)
         return self._go(found) if type(found) is Grant else self._take(found)
 
     # -- let through, held, or refused
@@ -151,13 +160,16 @@ class Exchange:
         elif isinstance(found, Ticket):
             self._ticket, self._ref = found, found.ref
             self._client.on_gone = self._left
-            entry, asked = self._entry, self._asked
-            headers = (*self._gate.told(found.ref), *entry.cors)
-            self._telling = Telling(self._client, self._request.head, found, headers)
-            stream = asked is not None and asked.stream
-            self._telling.begin(entry.surface, stream, self._gate.config.comments_after)
+            self._tell(found, (*self._gate.told(found.ref), *self._entry.cors))
         else:
             self._turned_away(found)
+
+    def _tell(self, standing: Standing, headers: Headers) -> None:
+        """The client, for as long as it waits."""
+        asked = self._asked
+        self._telling = Telling(self._client, self._request.head, standing, headers)
+        stream = asked is not None and asked.stream
+        self._telling.begin(self._entry.surface, stream, self._gate.config.comments_after)
 
     def _ready(self, found: Grant | Refusal) -> None:
         """The wait is over, in the turn of the loop in which that was decided."""
@@ -264,7 +276,7 @@ class Exchange:
         self._spoke = self._gate.clock() - self._began
 
     def ended(self, end: End, status: int) -> None:
-        relay, grant = self._relay, self._grant
+        relay = self._relay
         begun = relay is not None and relay.begun
         sent = 0 if relay is None else relay.sent
         self._relay = None
@@ -280,9 +292,8 @@ class Exchange:
             return self._end(status, sent)
         if self._entry.caller.gone:
             return self._refuse(401, REVOKED, "token")
-        if end is _NOT_BEGUN and grant is not None and not self._stopping:
-            self._grant, self._flight = None, _STILL
-            return self._take(self._gate.admission.again(grant, self._ready))
+        if end is _NOT_BEGUN and not self._stopping and self._again():
+            return None
         whose = str(self._ref or "the engine")
         if end is End.SILENT:
             waited = self._gate.config.engine_timeout
@@ -292,6 +303,15 @@ class Exchange:
             return self._refuse(503, "the daemon is stopping", "stopping")
         what = "answered with something that is not HTTP" if end is End.BAD else "did not answer"
         return self._refuse(502, f"{whose} {what}", "engine_failed")
+
+    def _again(self) -> bool:
+        """Nobody has begun to answer: is somebody else to?"""
+        grant = self._grant
+        if grant is None:
+            return False
+        self._grant, self._flight = None, STILL
+        self._take(self._gate.admission.again(grant, self._ready))
+        return True
 
     def last_words(self, content_type: bytes) -> bytes | None:
         text = f"{self._ref or 'the engine'} ended in the middle of its answer"
@@ -320,9 +340,12 @@ class Exchange:
             self._quiet()
             self._client.on_gone = None
             ticket.leave()
-            self._gate.counts.refused("token")
-            return self._refuse(401, REVOKED, "token")
+            return self._revoked()
         return self.abandon()
+
+    def _revoked(self) -> None:
+        self._gate.counts.refused("token")
+        return self._refuse(401, REVOKED, "token")
 
     def abandon(self) -> None:
         """It ends now, however far it is: an answer that has begun, with an error."""
@@ -346,11 +369,18 @@ class Exchange:
         headers = (*after(wait), *entry.cors)
         if self._ref is not None:
             headers = (*headers, *self._gate.told(self._ref))
+        if entry.placed:
+            headers = (*headers, (REFUSED, code.encode()))
         return self._say(fault(entry.api, status, text, code, ullage, headers, param))
 
     def _say(self, reply: Reply) -> None:
         self._client.answer(reply)
         self._end(reply.status, len(reply.body))
+
+    @property
+    def _counted(self) -> ModelRef | None:
+        """By what name its model is told of in metrics."""
+        return self._ref
 
     def _end(self, status: int, sent: int = 0) -> None:
         if self._over:
@@ -361,7 +391,7 @@ class Exchange:
             self._pass.end()
         gate = self._gate
         gate.counts.answered(
-            self._ref, self._entry.label, status, self._first,
+            self._counted, self._entry.label, status, self._first,
             gate.clock() - self._began, sent, self._spoke,
         )  # fmt: skip
         if self._trace is not None:

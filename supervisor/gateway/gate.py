@@ -17,14 +17,16 @@ from supervisor.engines.serves import Api
 from supervisor.loop import Loop
 from supervisor.telemetry.tracing import Tracing
 
-from . import lists
+from . import lists, placing
 from .admission import Admission
 from .client import Client
 from .counts import Counts
 from .faults import fault
+from .fleet import Fleet
 from .guard import Guard
 from .heads import Head, Headers
 from .keys import Keys
+from .marks import Marks
 from .names import Names
 from .reply import Reply
 from .sessions import Sessions, lease_of, priority_of
@@ -44,6 +46,7 @@ class Entry:
     """What follows from a request's head alone: it may pass, and asks in this way. `cors` is for
     the answer; from `expires` on, in Unix time, and at another `turn` of the tokens, who asks has
     to be looked up again. `ours`: we answer it ourselves, `infers`: a model is to work on it.
+    `placed`: another host of the fleet has placed it here; `roams`: it may be placed by us.
     `label` is the API's in metrics."""
 
     caller: Caller
@@ -57,6 +60,8 @@ class Entry:
     infers: bool
     label: str
     turn: int
+    placed: bool = False
+    roams: bool = False
 
 
 @dataclass(slots=True)
@@ -71,6 +76,9 @@ class Gate:
     counts: Counts
     links: Links
     keys: Keys
+    marks: Marks = field(default_factory=lambda: Marks(None))
+    fleet: Fleet | None = None
+    unbelieved: bool = False  # it should be in a fleet, and has no token for that
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     tracing: Tracing | None = None
@@ -110,7 +118,8 @@ class Gate:
         surface = surface_of(head.method, head.path)
         if surface is not None:
             api = spoken(surface, head)
-        caller = self.tokens.identify(head, client.peer or None)
+        placed = self.marks.believed(head)
+        caller = self.marks.caller if placed else self.tokens.identify(head, client.peer or None)
         if isinstance(caller, Refused):
             return self._refused(client, head, api, caller, cors)
         if surface is None:
@@ -130,6 +139,8 @@ class Gate:
             surface.does is Does.INFER,
             named(api),
             self.tokens.turn,
+            placed,
+            self.fleet is not None and not placed and surface.engine is None,
         )
 
     def _refused(
@@ -151,20 +162,20 @@ class Gate:
         self.counts.answered(None, named(api), status, None, 0.0, 0)
         return fault(api, status, message, "bad_request" if status < 500 else "overloaded")
 
-    def own(self, entry: Entry, snapshot: Snapshot) -> Reply:
-        """What we answer ourselves. Raises WrongModel."""
+    def own(self, entry: Entry, snapshot: Snapshot, fleet: placing.Fleet | None = None) -> Reply:
+        """What we answer ourselves; lists tell of the `fleet`, too. Raises WrongModel."""
         surface, caller, names = entry.surface, entry.caller, self.names
         visible = caller.may_use
         match surface.does:
             case Does.MODELS:
-                reply = lists.models(snapshot, names, entry.api, visible)
+                reply = lists.models(snapshot, names, entry.api, visible, fleet)
             case Does.MODEL:
                 name = surface.model or ""
-                reply = lists.model(name, snapshot, names, surface, entry.api, visible)
+                reply = lists.model(name, snapshot, names, surface, entry.api, visible, fleet)
             case Does.TAGS:
-                reply = lists.tags(snapshot, names, visible)
+                reply = lists.tags(snapshot, names, visible, fleet)
             case Does.PS:
-                reply = lists.ps(snapshot, names, visible)
+                reply = lists.ps(snapshot, names, visible, fleet)
             case Does.VERSION:
                 reply = lists.version(snapshot)
             case Does.HELLO:

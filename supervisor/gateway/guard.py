@@ -28,7 +28,7 @@ CONTAINERS = frozenset(
 UNKNOWN = object()
 TAKEN_FOR = b"600"  # seconds for which a browser need not ask again
 METHODS = b"GET, POST, DELETE, HEAD, OPTIONS"
-TOLD = b"retry-after, x-request-id, x-ullage-model, x-ullage-waited"
+TOLD = b"retry-after, x-request-id, x-ullage-host, x-ullage-model, x-ullage-waited"
 _HEADER_LIST = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_, *")
 
 Headers = tuple[tuple[bytes, bytes], ...]

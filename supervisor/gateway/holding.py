@@ -54,6 +54,11 @@ class Ticket:
         self.decisions: list[str] = []  # those of its hold
 
     @property
+    def doing(self) -> str:
+        """What becomes of its model, when it is next."""
+        return "is being loaded"
+
+    @property
     def position(self) -> int:
         """Of its model among those that are loaded one after the other: 1 is next, or under way."""
         return self._desk.place(self.ref).position

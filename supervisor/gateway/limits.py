@@ -27,6 +27,7 @@ class Limits:
     last_new: float = 1.0  # at the daemon's end, for the request of who has only just connected
     last_kept: float = 0.1  # and of who had an answer before
     connect: float = 5.0
+    connect_far: float = 2.0  # to another host's gateway: there may be a third
     silence: float = 600.0  # an engine that sends no byte of its answer
     pooled: float = 30.0  # an engine's connection that nobody uses
     pool: int = 512  # connections of one engine that are kept

@@ -1,4 +1,5 @@
-"""Lists of models, of the whole host, as OpenAI's, Anthropic's and Ollama's clients read them.
+"""Lists of models, of the host or the fleet, as OpenAI's, Anthropic's and Ollama's clients read
+them.
 
 What is not known is null, or what the API itself says in its place. Only a digest is made up, of
 the model's name: Ollama's command line cuts it short, and fails without one.
@@ -18,9 +19,12 @@ from supervisor import __version__
 from supervisor.core.snapshot import ModelRef, Resident, Snapshot, State
 from supervisor.engines.serves import Api
 
+from .fleet_lists import Others, about, ref_of, remote
 from .names import Names, Visible, everyone
+from .placing import Fleet
 from .reply import Reply
 from .surfaces import Surface
+from .wrong import UnknownModel
 
 HELLO: Final = Reply(200, b"Ollama is running", b"text/plain; charset=utf-8")
 HEALTHY: Final = Reply(200, b'{"status":"ok"}')
@@ -35,10 +39,21 @@ def _reply(content: Any) -> Reply:
     return Reply(200, _encode(content))
 
 
-def models(snapshot: Snapshot, names: Names, api: Api, visible: Visible = everyone) -> Reply:
+def models(
+    snapshot: Snapshot,
+    names: Names,
+    api: Api,
+    visible: Visible = everyone,
+    fleet: Fleet | None = None,
+) -> Reply:
     """All that can be asked by name, aliases among them: in OpenAI's form, or Anthropic's."""
     host = _Host(snapshot, names)
     entries = [host.entry(id, refs, api) for id, refs in host.ids(visible)]
+    if fleet is not None:
+        others = Others(fleet, visible)
+        others.mark(entries)
+        beside = others.beside(entries)
+        entries += [_entry(id, ref_of(found), about(found), api) for id, found in beside]
     if api is Api.OPENAI:
         return _reply({"object": "list", "data": entries})
     ends = {"first_id": entries[0]["id"], "last_id": entries[-1]["id"]} if entries else {}
@@ -53,25 +68,59 @@ def model(
     surface: Surface,
     api: Api,
     visible: Visible = everyone,
+    fleet: Fleet | None = None,
 ) -> Reply:
     """One of them, under the name that was asked for. Raises UnknownModel."""
-    refs = [ref for ref in names.candidates(name, snapshot, surface, visible) if visible(ref, name)]
-    if not refs:
-        raise names.unknown(name, snapshot, surface, visible)
-    return _reply(_Host(snapshot, names).entry(name, refs, api))
+    others = None if fleet is None else Others(fleet, visible)
+    try:
+        known = names.candidates(name, snapshot, surface, visible)
+        refs = [ref for ref in known if visible(ref, name)]
+        if not refs:
+            raise names.unknown(name, snapshot, surface, visible)
+    except UnknownModel:
+        if others is None or (found := others.models.get(name)) is None:
+            raise
+        return _reply(_entry(name, ref_of(found), about(found), api))
+    entry = _Host(snapshot, names).entry(name, refs, api)
+    if others is not None:
+        others.mark([entry])
+    return _reply(entry)
 
 
-def tags(snapshot: Snapshot, names: Names, visible: Visible = everyone) -> Reply:
+def tags(
+    snapshot: Snapshot, names: Names, visible: Visible = everyone, fleet: Fleet | None = None
+) -> Reply:
     """All that can be asked, as Ollama lists them, with the parts of APIs that each serves."""
     host = _Host(snapshot, names)
-    return _reply({"models": [host.tag(id, refs) for id, refs in host.ids(visible)]})
+    rows = [host.tag(id, refs) for id, refs in host.ids(visible)]
+    if fleet is not None:
+        others = Others(fleet, visible)
+        others.mark(rows)
+        rows += [
+            _listed(id, ref_of(found), about(found)) | _UNDATED | {"size": found[0][1].size}
+            | remote(found)
+            for id, found in others.beside(rows, "name")
+        ]  # fmt: skip
+    return _reply({"models": rows})
 
 
-def ps(snapshot: Snapshot, names: Names, visible: Visible = everyone) -> Reply:
+def ps(
+    snapshot: Snapshot, names: Names, visible: Visible = everyone, fleet: Fleet | None = None
+) -> Reply:
     """The loaded ones as Ollama lists them."""
     host = _Host(snapshot, names)
     known = [r for r in snapshot.residents if r.state is not State.UNKNOWN and visible(r.ref)]
-    return _reply({"models": [host.loaded(resident) for resident in known]})
+    rows = [host.loaded(resident) for resident in known]
+    if fleet is not None:
+        others = Others(fleet, visible)
+        others.mark(rows)
+        rows += [
+            _listed(id, ref_of(found), about(found)) | _UNTIMED | {"size": found[0][1].size}
+            | remote(found)
+            for id, found in others.beside(rows, "name")
+            if found[0][1].ready
+        ]  # fmt: skip
+    return _reply({"models": rows})
 
 
 def unloaded(surface: Surface, name: str, now: datetime | None = None) -> Reply:
@@ -116,15 +165,10 @@ class _Host:
                 yield self._names.id_of(ref), [ref]
 
     def entry(self, id: str, refs: list[ModelRef], api: Api) -> dict[str, Any]:
-        about = self._about(id, refs)
-        if api is Api.ANTHROPIC:
-            named = {"type": "model", "display_name": id, "created_at": EPOCH}
-            return {"id": id, **named, "ullage": about}
-        owner = refs[0].engine
-        return {"id": id, "object": "model", "created": 0, "owned_by": owner, "ullage": about}
+        return _entry(id, refs[0], self._about(id, refs), api)
 
     def tag(self, id: str, refs: list[ModelRef]) -> dict[str, Any]:
-        return self._ollama(id, refs) | {"modified_at": None, "size": self._sizes.get(refs[0])}
+        return self._ollama(id, refs) | _UNDATED | {"size": self._sizes.get(refs[0])}
 
     def loaded(self, resident: Resident) -> dict[str, Any]:
         ends = resident.expires_at
@@ -162,15 +206,31 @@ class _Host:
 
     def _ollama(self, id: str, refs: list[ModelRef]) -> dict[str, Any]:
         serves = sorted(self._names.serves(refs[0]))
-        return {
-            "name": id,
-            "model": id,
-            "digest": sha256(str(refs[0]).encode(errors="replace")).hexdigest(),
-            "details": _DETAILS,
-            "ullage": self._about(id, refs) | {"serves": serves},
-        }
+        return _listed(id, refs[0], self._about(id, refs) | {"serves": serves})
 
 
+def _entry(id: str, ref: ModelRef, about: dict[str, Any], api: Api) -> dict[str, Any]:
+    """As OpenAI's clients read it, or Anthropic's."""
+    if api is Api.ANTHROPIC:
+        named = {"type": "model", "display_name": id, "created_at": EPOCH}
+        return {"id": id, **named, "ullage": about}
+    owner = ref.engine
+    return {"id": id, "object": "model", "created": 0, "owned_by": owner, "ullage": about}
+
+
+def _listed(id: str, ref: ModelRef, about: dict[str, Any]) -> dict[str, Any]:
+    """As Ollama's clients read it."""
+    return {
+        "name": id,
+        "model": id,
+        "digest": sha256(str(ref).encode(errors="replace")).hexdigest(),
+        "details": _DETAILS,
+        "ullage": about,
+    }
+
+
+_UNDATED: Final = {"modified_at": None}
+_UNTIMED: Final = {"size_vram": None, "expires_at": NEVER, "context_length": None}
 _DETAILS: Final = dict.fromkeys(
     ("parent_model", "format", "family", "families", "parameter_size", "quantization_level")
 )

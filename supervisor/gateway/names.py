@@ -146,6 +146,16 @@ class Names:
         found = dict.fromkeys(ref for each in names for ref in self._called(each))
         return tuple(ref for ref in found if engine is None or ref.engine == engine)
 
+    def elsewhere(self, name: str, candidates: Sequence[ModelRef]) -> tuple[str, ...]:
+        """What other hosts may call the model that is meant, the likeliest first; `candidates` are
+        those of this host, if there are any."""
+        if candidates:
+            whole = any(name == str(ref) for ref in candidates)
+            return (name,) if whole else tuple(dict.fromkeys(ref.model for ref in candidates))
+        names = self.aliases.get(name, (name,))
+        ways = (way for each in names for way in (each, each.removesuffix(LATEST)))
+        return tuple(dict.fromkeys(ways))
+
     def _called(self, name: str) -> Sequence[ModelRef]:
         known = self._by_name
         if name in known:

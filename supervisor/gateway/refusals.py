@@ -107,6 +107,24 @@ def broke_off(ref: ModelRef) -> Refusal:
     return Refusal(RefusalKind.ENGINE_DOWN, message, SOON, ref, state="unknown")
 
 
+def nowhere(model: str, seconds: float, why: str) -> Refusal:
+    """No host of the fleet has had room for it; `why` begins with a colon, or is empty."""
+    took = format_seconds(Seconds(round(seconds)))
+    message = f"{model} was waited for for {took}, and no host of the fleet has room for it{why}"
+    return Refusal(RefusalKind.WAITED, message, SOON)
+
+
+def lost(model: str, whys: Sequence[str]) -> Refusal:
+    """Hosts that were to serve it did not; `whys` has one sentence for each of them."""
+    message = f"{model} is not to be had: {'; '.join(whys)}"
+    return Refusal(RefusalKind.HOST_LOST, message, SOON)
+
+
+def unheard(model: str, why: str) -> Refusal:
+    message = f"{model} is on another host, and the fleet's agent does not answer: {why}"
+    return Refusal(RefusalKind.HOST_LOST, message, SOON)
+
+
 def _of_memory(
     why: RefusalKind,
     message: str,

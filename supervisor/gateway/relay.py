@@ -42,7 +42,8 @@ class Listener(Protocol):
     @property
     def flight(self) -> Moves: ...
     def answered(self, status: int, headers: Headers) -> Headers:
-        """The engine answers. Gives what is added to its headers."""
+        """The engine answers. Gives what is added to its headers. May cancel the relay: then the
+        client hears nothing of this answer, and somebody else has to answer."""
         ...
 
     def spoke(self) -> None:
@@ -219,7 +220,8 @@ class Relay:
         self._request = b""
         self.answer, self._stage = answer, _BODY
         extra = self._listener.answered(answer.status, answer.headers)
-        self._pass(self._begin(answer, lines_of(extra)), rest)
+        if self._stage is _BODY:
+            self._pass(self._begin(answer, lines_of(extra)), rest)
 
     def _begin(self, answer: Answer, extra: bytes) -> bytes:
         """Chooses how the body goes on. Gives the head that goes before it."""

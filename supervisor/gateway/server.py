@@ -25,6 +25,7 @@ from .connections import Connections
 from .exchange import Exchange
 from .gate import Entry, Gate
 from .limits import Limits
+from .roaming import Roaming
 from .stages import Request
 
 log = logging.getLogger("ullage.gateway")
@@ -118,6 +119,8 @@ class Gateway:
         await self._close()
         self.clients.close()
         self.gate.admission.stop()
+        if self.gate.fleet is not None:
+            self.gate.fleet.stop()
         await self._emptied(within)
         for exchange in list(self.gate.under_way):
             exchange.abandon()
@@ -170,7 +173,7 @@ class Gateway:
         if not isinstance(entry, Entry):
             client.answer(entry)
             return
-        exchange = Exchange(gate, client, request, entry)
+        exchange = (Roaming if entry.roams else Exchange)(gate, client, request, entry)
         gate.under_way.add(exchange)
         exchange.begin()
 
@@ -180,7 +183,9 @@ class Gateway:
         return self.gate.loop.traffic.flying
 
     def held(self) -> Iterable[tuple[ModelRef, int, float]]:
-        return self.gate.admission.held()
+        yield from self.gate.admission.held()
+        if self.gate.fleet is not None:
+            yield from self.gate.fleet.told()
 
     def connections(self) -> Mapping[str, int]:
         links = self.gate.links

@@ -14,6 +14,7 @@ from supervisor.doctor import Advice
 
 from . import advice
 from .counts import Counts, Fact
+from .fleet_counts import FleetCounts
 from .tokens import Tokens
 
 SIDES = ("clients", "engines", "idle")  # idle: to engines, kept open for the next request
@@ -39,6 +40,15 @@ class Live(Protocol):
         """How many were sent, and lost. None: there are none."""
 
 
+class Across(Protocol):
+    """What it does across the fleet. `trouble` is why there is none now, where there should be."""
+
+    @property
+    def counts(self) -> FleetCounts: ...
+    @property
+    def trouble(self) -> str | None: ...
+
+
 @dataclass(slots=True)
 class Shown:
     """`clock` is that of the tokens."""
@@ -49,12 +59,19 @@ class Shown:
     live: Live
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    fleet: Across | None = None
+    unbelieved: bool = False
 
     def state(self) -> dict[str, Any]:
         """Its part of `GET /api/v1/state`. Seconds are rounded to milliseconds."""
         live = self.live
         held = sorted(live.held())
+        fleet = self.fleet
+        across = None
+        if fleet is not None:
+            across = {"in_flight": fleet.counts.under_way, "trouble": fleet.trouble}
         return {
+            "fleet": across,
             "addresses": list(live.addresses),
             "fault": live.fault,
             "in_flight": [
@@ -82,6 +99,8 @@ class Shown:
         """Its part of the metrics."""
         live = self.live
         yield "gateway_up", (), live.fault is None and bool(live.addresses)
+        if self.fleet is not None:
+            yield from self.fleet.counts.facts()
         yield from self.counts.facts(engines)
         for ref, n in self._labelled(live.in_flight().items()):
             yield "requests_in_flight", ref, n
@@ -108,7 +127,9 @@ class Shown:
         """What the doctor has to say of it."""
         known = tuple(c.token for c in self.tokens.callers if c.token is not None)
         config = replace(self.config, tokens=known, guests=())
-        return advice.examine(config, snapshot, self.live.fault, self.wall())
+        trouble = None if self.fleet is None else self.fleet.trouble
+        found = advice.examine(config, snapshot, self.live.fault, self.wall(), trouble)
+        return (*found, advice.WITHOUT_TOKEN) if self.unbelieved else found
 
     def _idle(self, used_at: float | None) -> float | None:
         return None if used_at is None else round(max(0.0, self.clock() - used_at), 3)

@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Final
+from typing import Final, Protocol
 
 from supervisor.engines.serves import Api
 from supervisor.printable import printable
@@ -20,7 +20,6 @@ from supervisor.units import format_seconds
 from .client import Client
 from .faults import event
 from .heads import Head, Headers
-from .holding import Ticket
 from .surfaces import Streams, Surface
 from .wishes import Refusal, RefusalKind
 
@@ -40,7 +39,22 @@ _CODES: Final = {
     RefusalKind.LIMIT: "rate_limit_exceeded",
     RefusalKind.PAUSED: "paused",
     RefusalKind.DRAINED: "engine_drained",
+    RefusalKind.HOST_LOST: "host_lost",
 }
+
+
+class Standing(Protocol):
+    """A request that waits, as it stands at the moment it is asked. `ref` is its model, `doing`
+    what becomes of that; `position` its place in line, `eta` in seconds."""
+
+    @property
+    def ref(self) -> object: ...
+    @property
+    def doing(self) -> str: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def eta(self) -> float | None: ...
 
 
 class Telling:
@@ -48,7 +62,7 @@ class Telling:
 
     __slots__ = ("_client", "_headers", "_hints", "_ticket", "_timer")
 
-    def __init__(self, client: Client, head: Head, ticket: Ticket, headers: Headers) -> None:
+    def __init__(self, client: Client, head: Head, ticket: Standing, headers: Headers) -> None:
         self._client, self._ticket, self._headers = client, ticket, headers
         self._hints = head.get(HINTS) == b"103"
         self._timer: asyncio.TimerHandle | None = None
@@ -84,10 +98,10 @@ class Telling:
         self._client.hint(tuple(place))
 
 
-def _line(ticket: Ticket) -> bytes:
+def _line(ticket: Standing) -> bytes:
     """One line for people, whatever is in a model's name."""
     position, eta = ticket.position, ticket.eta
-    text = f"ullage: {ticket.ref} {'is being loaded' if position <= 1 else 'waits'}"
+    text = f"ullage: {ticket.ref} {ticket.doing if position <= 1 else 'waits'}"
     if position > 1:
         text += f", number {position} in line"
     if eta is not None:

@@ -183,10 +183,10 @@ class Tokens:
             return self.anybody
         found: Caller | None = head.memo.get(self)
         if found is None or found.gone:
-            given = _given(head)
-            if given is None:
+            sent = given(head)
+            if sent is None:
                 return Refused(401, "token", f"this needs a token: {HOW}", headers=CHALLENGE)
-            digest = sha256(given).digest()
+            digest = sha256(sent).digest()
             if self.guesses and (wait := self.guesses.shut_out(peer, digest)):
                 return _too_many(wait)
             found = self._whose(digest)
@@ -216,7 +216,7 @@ def _too_many(wait: float) -> Refused:
     return Refused(429, "token", text, float(math.ceil(wait)))
 
 
-def _given(head: Head) -> bytes | None:
+def given(head: Head) -> bytes | None:
     """The token that is sent, in whichever header. None: there is none."""
     for name in HEADERS:
         value = head.get(name)
@@ -226,7 +226,7 @@ def _given(head: Head) -> bytes | None:
             scheme, _, value = value.partition(b" ")
             if scheme.lower() != b"bearer":
                 continue
-        given: bytes = value.strip()
-        if 0 < len(given) <= LONGEST:
-            return given
+        sent: bytes = value.strip()
+        if 0 < len(sent) <= LONGEST:
+            return sent
     return None

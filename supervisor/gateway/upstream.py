@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from typing import Protocol, cast
 from urllib.parse import unquote, urlsplit
@@ -18,7 +20,8 @@ from .sweep import Sweep
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an engine answers: by TCP, or by a unix socket; `base` stands before its paths."""
+    """Where an engine answers: by TCP, or by a unix socket; `base` stands before its paths. `far`:
+    it is another host's gateway, and the whole host may be gone without a word."""
 
     host: str
     port: int
@@ -26,6 +29,7 @@ class Origin:
     unix: str | None = None
     base: bytes = b""
     header: bytes = field(default=b"", compare=False)  # its Host
+    far: bool = False
     _hash: int = field(default=0, compare=False, repr=False)  # asked for with each request
 
     def __post_init__(self) -> None:
@@ -55,6 +59,16 @@ class Origin:
         port = parts.port or usual
         header = host if port == usual else f"{host}:{port}"
         return Origin(parts.hostname, port, tls, None, base, header.encode())
+
+
+def far(url: str) -> Origin:
+    """Another host's gateway. Raises ValueError."""
+    return _far(Origin.of(url))
+
+
+@lru_cache(maxsize=512)
+def _far(origin: Origin) -> Origin:
+    return replace(origin, far=True)
 
 
 class Receiver(Protocol):
@@ -180,7 +194,8 @@ class Links:
         loop = asyncio.get_running_loop()
         link = Link(self, self.idle.setdefault(origin, []))
         try:
-            async with asyncio.timeout(self.limits.connect):
+            within = self.limits.connect_far if origin.far else self.limits.connect
+            async with asyncio.timeout(within):
                 if origin.unix is not None:
                     await loop.create_unix_connection(lambda: link, origin.unix)
                 elif origin.tls:
@@ -194,6 +209,8 @@ class Links:
             user.refused(error)
             return
         self._connecting.pop(user, None)
+        if origin.far:
+            notice_end(link.transport)
         link.user = user
         user.connected(link)
 
@@ -205,6 +222,25 @@ class Links:
             while idle and now - idle[0].since > self.limits.pooled:  # the last used is the last
                 idle.pop(0).drop()
         return bool(self.users or self.open)
+
+
+# Of another host: it is asked whether it is still there after so many seconds without a byte, then
+# each second, and is taken for gone after three times; and so where what is sent reaches nobody.
+_QUIET = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 5000}
+
+
+def notice_end(transport: asyncio.BaseTransport) -> None:
+    """The kernel is to notice when who is at the other end has no power, or no network, any more:
+    that is told by nobody, and a request would wait for its answer for minutes."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is None or sock.family == socket.AF_UNIX:
+        return
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _QUIET.items():
+            option: int | None = getattr(socket, name, None)  # not every system has them
+            if option is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from collectors.reading import Bytes, Seconds
 from supervisor.core.snapshot import ModelRef
@@ -39,6 +39,22 @@ class Grant:
     again: bool = False
 
 
+class Flies(Protocol):
+    """A flight, or what stands in its place."""
+
+    def moved(self) -> None: ...
+    def end(self) -> None: ...
+
+
+class _Still:
+    def moved(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
+STILL: Final = _Still()  # in place of a flight, for what no model of ours works on
+
+
 class RefusalKind(Enum):
     """The values are how metrics and clients are told."""
 
@@ -52,6 +68,7 @@ class RefusalKind(Enum):
     LIMIT = "limit"  # of a token
     PAUSED = "paused"  # nothing is loaded of our own accord now
     DRAINED = "drained"  # its engine takes no requests
+    HOST_LOST = "host_lost"  # other hosts were to serve it, and did not
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
-"""A simulated fleet: hosts of several pools, each a simulated host of its own, and requests that come
-to any of them. Where they are sent is decided by the same functions as in earnest, over a directory
-that is a second old; or by a naive rule.
+"""A simulated fleet: hosts of several pools, each a simulated host of its own, and requests that
+come to any of them.
+
+Where they are sent is decided by the same functions as in earnest, over a directory that is a
+second old; or by a naive rule.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from supervisor.fleet.hosts import (
     Word,
 )
 from supervisor.fleet.index import Index
-from supervisor.fleet.place import choose_hosts, place
+from supervisor.fleet.place import USUAL, choose_hosts, place
 
 from .figures import Figures
 from .host import Host as Pool
@@ -169,7 +171,7 @@ class Site:
 class Fleet:
     def __init__(
         self, trace: Trace, has: Sequence[Sequence[ModelRef]], pools: Sequence[Bytes], rule: Rule,
-        way: Way = Way.PLACED, rules: Rules = Rules(), *, indexed: bool = True, seed: int = 1,
+        way: Way = Way.PLACED, rules: Rules = USUAL, *, indexed: bool = True, seed: int = 1,
     ) -> None:  # fmt: skip
         self.trace, self.way, self.rules, self.shown = trace, way, rules, Shown()
         self.dice = random.Random(seed)

@@ -1,5 +1,5 @@
-"""A trace of a few models made into one of thousands: each is a copy of one that was recorded, which
-begins at another hour of the day, and of whose requests only a part is kept."""
+"""A trace of a few models made into one of thousands: each is a copy of one that was recorded,
+which begins at another hour of the day, and of whose requests only a part is kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def copies(trace: Trace, models: int, keep: float, lasts: Seconds, seed: int = 1
 def _window(
     recorded: Sequence[Request], begins: float, lasts: float, length: float
 ) -> list[tuple[float, Seconds]]:
-    """Those within `lasts` seconds from `begins` on; after the end it goes on with the beginning."""
+    """Those within `lasts` seconds from `begins` on; at the end it begins again."""
     times = [r.at for r in recorded]
     found: list[tuple[float, Seconds]] = []
     offset, start = -begins, begins

@@ -96,6 +96,7 @@ class Gateway(Row):
     held: Annotated[list[Held], Field(description="requests that wait for a model")]
     refused: dict[str, int]
     tokens: list[Token]
+    fleet: Annotated[dict[str, int | str | None] | None, Field(description="in fleet mode alone")]
 
 
 class Paused(Row):

@@ -64,7 +64,7 @@ def facts(site: Site) -> tuple[list[Fact], Moment | None]:
         found.append(("engine_drained", (engine.id,), drained is not None))
     found += errors(loop, snapshot)
     asked = (labels for name, labels, value in gateway if name in UNDER_WAY and value)
-    refs = (ModelRef(EngineId(engine), ModelId(model)) for engine, model in asked)
+    refs = (ModelRef(EngineId(e), ModelId(model)) for e, model in asked if e in engines)
     return found, moment(loop, snapshot, refs)
 
 

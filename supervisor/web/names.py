@@ -181,7 +181,8 @@ NAMES: tuple[Name, ...] = (
     Name("gateway_up", "gauge", (), "1 if the gateway listens."),
     Name("requests_total", "counter", (*_MODEL, "api", "code"),
          "Requests that have ended, by the status they were answered with. model is _other for all"
-         " beyond a limit, and with the engine _none for what reached no model."),
+         " beyond a limit, and with the engine _none for what reached no model; the engine is"
+         " _elsewhere for what other hosts answered."),
     Name("requests_in_flight", "gauge", _MODEL, "Requests that an engine works on."),
     Name("requests_held", "gauge", _MODEL, "Requests that wait until their model is there."),
     Name("requests_held_longest_seconds", "gauge", _MODEL,
@@ -209,6 +210,16 @@ NAMES: tuple[Name, ...] = (
          "Loads that were made for requests that wait, by what became of them."),
     Name("gateway_drains_total", "counter", ("result",),
          "Models at work that got no new requests so that they could leave: done, or late."),
+    Name("gateway_placements_total", "counter", ("where",),
+         "Requests that the fleet's agent was asked about, by its answer: here, elsewhere, queued"
+         " (no host has room), nobody (no host has it), alone (it gave none). In fleet mode only,"
+         " as the next three."),
+    Name("gateway_placement_seconds", "histogram", (),
+         "How long the agent took to say where a request goes: what that adds to it."),
+    Name("gateway_elsewhere_failures_total", "counter", ("why",),
+         "Requests that another host was to serve and did not: lost before its answer began, or"
+         " refused."),
+    Name("gateway_elsewhere_in_flight", "gauge", (), "Requests that other hosts work on for us."),
     Name("gateway_connections", "gauge", ("side",),
          "Open connections: of clients, to engines, and idle to engines."),
     Name("traces_sent_total", "counter", (), "Traces of requests that their collector has taken."),

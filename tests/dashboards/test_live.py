@@ -49,6 +49,15 @@ SOMETIMES = {("models", "Wanted and there"): "who is wanted is soon there"}
 EMPTY = {
     "ullage_traces_sent_total": "no collector of traces is configured",
     "ullage_traces_lost_total": "no collector of traces is configured",
+    **dict.fromkeys(
+        (
+            "ullage_gateway_placements_total",
+            "ullage_gateway_placement_seconds",
+            "ullage_gateway_elsewhere_in_flight",
+            "ullage_gateway_elsewhere_failures_total",
+        ),
+        "neither is in a fleet",
+    ),
     "ullage_memory_device_limit_bytes": "a GPU that shares the RAM has it, and neither has one",
     "ullage_memory_device_used_bytes": "a GPU that shares the RAM has it, and neither has one",
 }

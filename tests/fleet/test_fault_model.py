@@ -1,5 +1,5 @@
-"""Nothing is placed twice, promised twice or forgotten, over random faults; and who breaks a rule is
-noticed. See tests/fleet/model/."""
+"""Nothing is placed twice, promised twice or forgotten, over random faults; and it is noticed when
+a rule is broken. See tests/fleet/model/."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_random_fault_schedules_leave_every_rule_true(part: int) -> None:
     ],
     ids=["names are not unique", "bundles are not atomic", "claims are not given up"],
 )
-def test_a_ledger_that_does_not_keep_its_word_is_noticed(broken: dict[str, object], told: str) -> None:
+def test_a_ledger_that_does_not_keep_its_word_is_noticed(
+    broken: dict[str, object], told: str
+) -> None:
     wrong = [w for seed in range(12) for w in run(seed, **broken).wrong]  # type: ignore[arg-type]
     assert any(told in w for w in wrong)
 

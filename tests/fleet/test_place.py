@@ -178,7 +178,9 @@ def test_a_second_copy_is_loaded_beside_one_that_is_avoided_but_not_beside_a_loa
     avoid = Wish("m", avoid=frozenset({HostId("a")}))
     there = choose_hosts(directory(ready("a"), word("b", housed("m"))), avoid)
     assert whys(there) == {"a": Why.AVOIDED, "b": Why.ASKED}
-    coming = choose_hosts(directory(word("a", housed("m", "loading")), word("b", housed("m"))), avoid)
+    coming = choose_hosts(
+        directory(word("a", housed("m", "loading")), word("b", housed("m"))), avoid
+    )
     assert whys(coming) == {"a": Why.UNSURE, "b": Why.WAITS}
 
 

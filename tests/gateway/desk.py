@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from supervisor.config.fleet import FleetConfig
 from supervisor.config.gated import GatewayConfig
 from supervisor.core.snapshot import ModelId
 from supervisor.demo.engines import DemoModel
@@ -15,7 +16,7 @@ from supervisor.engines.serves import OLLAMA, TEXT, Serves, at
 from supervisor.gateway.build import assemble
 from supervisor.gateway.client import Client
 from supervisor.gateway.server import Gateway
-from supervisor.gateway.upstream import Link
+from supervisor.gateway.upstream import Link, Origin
 from tests.gateway.wires import ENGINE, FakeTransport
 from tests.scenarios.gate import Gate, Watched, gate, models
 
@@ -80,11 +81,12 @@ class Desk:
         guest.says(post(path, body, *lines))
         return guest
 
-    def engine(self) -> tuple[Link, FakeTransport]:
+    def engine(self, origin: Origin = ENGINE) -> tuple[Link, FakeTransport]:
         """A connection that the next request to an engine takes."""
-        line = Link(self.gate.links, self.gate.links.idle.setdefault(ENGINE, []))
+        line = Link(self.gate.links, self.gate.links.idle.setdefault(origin, []))
         wire = FakeTransport(line)
         self.gate.links.give(line)
+        line.since = float("inf")  # it may be idle for as long as a story takes
         self.links.append((line, wire))
         return line, wire
 
@@ -108,6 +110,7 @@ async def desk(
     first: Sequence[DemoModel] | None = None,
     second: Sequence[DemoModel] = (),
     kinds: tuple[type[Watched], type[Watched]] = (Spoken, Spoken),
+    fleet: FleetConfig | None = None,
     **config: Any,
 ) -> AsyncIterator[Desk]:
     """Models "a" and "b" of an engine "one", unless told otherwise. In the end nothing is under
@@ -116,7 +119,7 @@ async def desk(
         await town.admission.close()
         wall = lambda: 1.8e9 + town.clock()  # noqa: E731
         own = replace(GatewayConfig(), **config)
-        gateway = assemble(own, (), town.world.loop, town.clock, wall)
+        gateway = assemble(own, (), town.world.loop, town.clock, wall, fleet)
         town.admission = gateway.gate.admission
         found = Desk(town, gateway)
         yield found

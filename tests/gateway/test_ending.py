@@ -32,6 +32,7 @@ async def gateway(limits: Limits) -> AsyncIterator[Gateway]:
         entry=lambda client, head: told,
         fault=lambda head, status, message: fault(SimpleNamespace(), status, message, "x"),
         admission=SimpleNamespace(stop=lambda: None),
+        fleet=None,
         links=SimpleNamespace(close=lambda: None),
         under_way=set(),
     )

@@ -14,6 +14,7 @@ import pytest
 from supervisor.config.gated import GatewayConfig, TokenConfig
 from supervisor.core.snapshot import EngineId, Installed, ModelId, ModelRef, Snapshot
 from supervisor.gateway.counts import Counts
+from supervisor.gateway.fleet_counts import FleetCounts
 from supervisor.gateway.shown import Shown
 from supervisor.gateway.tokens import Refused, Tokens
 from tests.builders import engine, machine
@@ -79,6 +80,7 @@ def test_the_state_says_where_it_listens_what_passes_and_what_waits():
     (caller,) = of.tokens.callers
     assert not isinstance(caller.begin(), Refused)
     assert of.state() == {
+        "fleet": None,
         "addresses": ["http://127.0.0.1:8553"],
         "fault": None,
         "in_flight": [{"model": "ollama/small", "count": 2}],
@@ -198,3 +200,36 @@ def test_aliases_that_hide_or_lead_nowhere_are_told():
         ("alias big", "it hides a model of that name and leads to small"),
         ("alias fast", "it leads to nothing, which no engine has"),
     ]
+
+
+@dataclass
+class Fleet:
+    trouble: str | None = None
+    counts: FleetCounts = field(default_factory=FleetCounts)
+
+
+def test_in_a_fleet_it_says_what_other_hosts_do_for_it():
+    of = replace(shown(), fleet=Fleet())
+    of.fleet.counts.under_way += 2
+    of.fleet.counts.placed("elsewhere")
+    of.fleet.counts.failed("lost")
+    assert of.state()["fleet"] == {"in_flight": 2, "trouble": None}
+    found = {(name, labels): value for name, labels, value in of.facts(())}
+    assert found["gateway_elsewhere_in_flight", ()] == 2
+    assert found["gateway_placements_total", ("elsewhere",)] == 1
+    assert found["gateway_placements_total", ("alone",)] == 0
+    assert found["gateway_elsewhere_failures_total", ("lost",)] == 1
+    assert not [n for n, _, _ in shown().facts(()) if "elsewhere" in n]
+
+
+def test_an_agent_that_does_not_answer_is_advised_about():
+    of = replace(shown(), fleet=Fleet("no answer within 1 s"))
+    (told,) = advice(of)
+    assert told[0] == "the gateway"
+    assert "no answer within 1 s" in told[1]
+    assert advice(replace(shown(), fleet=Fleet())) == []
+
+
+def test_a_gateway_that_no_other_host_would_believe_is_advised_about():
+    (told,) = advice(replace(shown(), unbelieved=True))
+    assert "fleet.token_file" in told[1]

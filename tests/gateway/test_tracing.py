@@ -15,6 +15,7 @@ from supervisor.core.snapshot import Ability
 from supervisor.gateway.build import trace
 from supervisor.telemetry.tracing import SLOT, Finished, Span, Tracing, write
 from tests.gateway.desk import Desk, Spoken, desk, get, post
+from tests.gateway.hosts import FLEET, Town
 from tests.gateway.wires import streamed, whole
 from tests.scenarios.gate import LOAD, models, story
 
@@ -370,3 +371,23 @@ async def test_of_those_who_do_not_say_so_many_are_traced_as_is_wished() -> None
             line.data_received(whole())
         assert len(seen.traces) == before + 5
         assert wire.sent
+
+
+# -- across the fleet
+
+
+@story
+async def test_what_another_host_does_is_a_part_of_the_same_trace() -> None:
+    async with traced(fleet=FLEET) as (at, seen):
+        town = Town(at)
+        line, wire = town.host("b")
+        guest = at.asks("/v1/chat/completions", ASKED, model="far", **HELLO)
+        town.agent.places("b")
+        sent = wire.taken()
+        line.data_received(whole())
+        assert guest.answer()[0] == 200
+        there = seen.one("host b")
+        assert f"traceparent: {write(seen.only().trace, there.id).decode()}\r\n".encode() in sent
+        assert there.attributes["ullage.model"] == "one/far"
+        assert there.attributes["server.address"] == "b.lan"
+        assert f"{seen.only().trace:032x}" == TRACE

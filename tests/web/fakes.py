@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +49,7 @@ from supervisor.events import Tick
 from supervisor.executor import Executor
 from supervisor.feed import Feed
 from supervisor.gateway.counts import Counts
+from supervisor.gateway.fleet_counts import FleetCounts
 from supervisor.gateway.shown import Shown
 from supervisor.gateway.tokens import Tokens
 from supervisor.journal.journal import Journal
@@ -233,6 +234,12 @@ class FakeLive:
         return 12, 3
 
 
+@dataclass
+class FakeAcross:
+    counts: FleetCounts = field(default_factory=FleetCounts)
+    trouble: str | None = None
+
+
 def gateway(live: FakeLive | None = None) -> Shown:
     """One that has answered a request, and refused one."""
     config = GatewayConfig(tokens=(TokenConfig("laptop", b"", models=("nothing",)),))
@@ -241,7 +248,11 @@ def gateway(live: FakeLive | None = None) -> Shown:
     counts.answered(ref("qwen3:8b"), "openai", 200, 0.2, 3.5, 4096, 0.4)
     counts.refused("full")
     counts.held(ref("qwen3:8b"), 4.0)
-    return Shown(config, counts, tokens, live or FakeLive(), lambda: NOW, lambda: EPOCH)
+    across = FakeAcross()
+    across.counts.placed("elsewhere")
+    across.counts.took(0.004)
+    live = live or FakeLive()
+    return Shown(config, counts, tokens, live, lambda: NOW, lambda: EPOCH, across)
 
 
 POLICY = Policy(

@@ -1,4 +1,4 @@
-"""An agent made of values: it places by the pure functions, and keeps to the ledger's order of steps.
+"""An agent made of values: it places by the pure functions, in the ledger's order of steps.
 
 Each step that the order names can be left out, to see that the checks notice.
 """
@@ -40,6 +40,9 @@ class Steps:
     release: bool = True  # claims are given up
 
 
+ALL = Steps()
+
+
 @dataclass
 class Agent:
     being: Being
@@ -48,7 +51,7 @@ class Agent:
     daemon: Daemon
     head: Head
     others: dict[str, Agent]
-    steps: Steps = Steps()
+    steps: Steps = ALL
     span: dict[str, int] = field(default_factory=dict)
     decided: Callable[[Agent, str, Directory, Decision], None] = lambda *_: None
     mishap: Callable[[Agent, str], float] = lambda *_: 0.0  # how long the next step is off
@@ -174,9 +177,7 @@ class Agent:
         assert of_choice(final)
         return (yield from self._accept(id, final, answers))
 
-    def _accept(
-        self, id: PromiseId, final: Placement, answers: dict[HostId, Answer]
-    ) -> Process:
+    def _accept(self, id: PromiseId, final: Placement, answers: dict[HostId, Answer]) -> Process:
         said: dict[HostId, str | None] = {}
         yield from self._stumble("send")
         for offer in final.offers:
@@ -205,7 +206,8 @@ class Agent:
     def _all_have(self, final: Placement) -> bool:
         hosts = self.directory().hosts
         return all(
-            host in hosts and any(m.ready and m.name == final.model for m in hosts[host].word.models)
+            host in hosts
+            and any(m.ready and m.name == final.model for m in hosts[host].word.models)
             for host in final.members
         )
 

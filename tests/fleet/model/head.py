@@ -75,9 +75,7 @@ class Head:
             return "the name is taken"
         for host, size in bundles.items():
             used = sum(c.bundles.get(host, 0) for c in self.claims)
-            if host not in self.capacities or (
-                self.atomic and used + size > self.capacities[host]
-            ):
+            if host not in self.capacities or (self.atomic and used + size > self.capacities[host]):
                 return "it does not fit"
         self.claims.append(Claim(id, model, agent, life, bundles, self.kernel.now + lasts))
         return "claimed"

@@ -19,7 +19,7 @@ IDLE = 2.0
 
 @dataclass(slots=True)
 class There:
-    """A model that is loaded or loading. `claim`: by whose placement; None: its own host's doing."""
+    """A model that is loaded or loading. `claim`: by whose placement; None: its host's doing."""
 
     ready: bool
     claim: str | None

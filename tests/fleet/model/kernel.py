@@ -66,9 +66,7 @@ class Being:
     def start(self, process: Process, ended: Callable[[Any], None] = lambda _: None) -> None:
         self._go_on(process, None, self.life, ended)
 
-    def _go_on(
-        self, process: Process, value: Any, life: int, ended: Callable[[Any], None]
-    ) -> None:
+    def _go_on(self, process: Process, value: Any, life: int, ended: Callable[[Any], None]) -> None:
         if life != self.life:
             process.close()
             return

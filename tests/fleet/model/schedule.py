@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fleet.model.agent import Steps
+from tests.fleet.model.agent import ALL, Steps
 from tests.fleet.model.world import HOSTS, SIZES, World
 
 FAULTY = 90.0  # seconds of faults
@@ -13,7 +13,7 @@ QUIET = 90.0  # and of none
 
 def run(
     seed: int,
-    steps: Steps = Steps(),
+    steps: Steps = ALL,
     *,
     fenced: bool = True,
     unique: bool = True,
@@ -45,7 +45,9 @@ def _fault(world: World) -> Callable[[], None]:
     host, lasts = dice.choice(HOSTS), dice.uniform(0.5, 12.0)
     several = dice.sample(HOSTS, dice.randint(1, 2))
     by, with_head = dice.uniform(-7200, 7200), dice.random() < 0.3
-    kind = dice.choice(["kill", "agent", "head", "pause", "pause", "part", "part", "clock", "drain"])
+    kind = dice.choice(
+        ["kill", "agent", "head", "pause", "pause", "part", "part", "clock", "drain"]
+    )
 
     def happen() -> None:
         if kind == "kill":

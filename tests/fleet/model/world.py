@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from supervisor.fleet.decided import Decision, Placement, Why
 from supervisor.fleet.hosts import Directory, HostId, Presence
-from tests.fleet.model.agent import Agent, Steps
+from tests.fleet.model.agent import ALL, Agent, Steps
 from tests.fleet.model.head import Claim, Head
 from tests.fleet.model.host import TOTAL, Daemon
 from tests.fleet.model.kernel import Being, Kernel, Network, Process
@@ -25,7 +25,7 @@ OF_NO_USE = {Why.OVERLOADED, Why.DRAINED, Why.AVOIDED, Why.RESTS}
 @dataclass
 class World:
     seed: int
-    steps: Steps = Steps()
+    steps: Steps = ALL
     fenced: bool = True
     unique: bool = True
     atomic: bool = True

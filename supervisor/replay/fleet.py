@@ -12,7 +12,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from time import perf_counter
+from time import thread_time
 
 from collectors.reading import Bytes, PoolId, Seconds
 from supervisor.core.snapshot import ModelRef, Share
@@ -56,7 +56,7 @@ class Way(Enum):
 @dataclass(slots=True)
 class Shown:
     """What it came to. `ready`: sent to where the model was; `queued`: asked more than once.
-    `decisions` and `dry_runs` are seconds of this computer, one by one."""
+    `decisions` and `dry_runs` are seconds of CPU time, one by one."""
 
     figures: Figures = field(default_factory=Figures)
     sent: int = 0
@@ -307,22 +307,22 @@ class Fleet:
         directory = Directory(Seconds(now), self.hosts, tuple(self.promises))
         sent = {s.name: n for s in self.on[ref] if (n := self.sent_since.get((s.name, ref), 0))}
         wish = Wish(ref.model, own, sent=sent)
-        begun = perf_counter()
+        begun = thread_time()
         found = choose_hosts(directory, wish, self.rules, self.index)
-        took = perf_counter() - begun
+        took = thread_time() - begun
         if isinstance(found, Asking):
             answers = {}
             for host in found.hosts:
-                begun = perf_counter()
+                begun = thread_time()
                 site = self.by_id[host]
                 site.until(now)
                 offer, _ = site.offer(ref, now)
-                self.shown.dry_runs.append(perf_counter() - begun)
+                self.shown.dry_runs.append(thread_time() - begun)
                 answers[host] = Answer(offer, Seconds(now))
             self.shown.offers += len(answers)
-            begun = perf_counter()
+            begun = thread_time()
             decided: Placement | Queued = place(directory, wish, answers, self.rules, self.index)
-            took += perf_counter() - begun
+            took += thread_time() - begun
         else:
             decided = found
         self.shown.decisions.append(took)

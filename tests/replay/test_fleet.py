@@ -10,6 +10,7 @@ from benchmarks import fleet as benchmark
 from collectors.reading import Bytes, Seconds
 from supervisor.fleet.decided import Rules
 from supervisor.replay.fleet import Fleet, Shown, Way
+from supervisor.replay.host import host
 from supervisor.replay.many import copies, installed
 from supervisor.replay.rules import RULES
 from supervisor.replay.trace import Trace
@@ -18,7 +19,7 @@ from tests.replay.traces import trace
 POOLS = (Bytes(8), Bytes(4))
 
 
-def small(models: int = 12, keep: float = 1.0, lasts: float = 600.0) -> Trace:
+def small(models: int = 12, keep: float = 1.0, lasts: float = 100.0) -> Trace:
     recorded = trace({"a": (4, 5.0), "b": (3, 8.0), "c": (2, 2.0)}, "abcaabbc" * 40, 3.0)
     return copies(recorded, models, keep, Seconds(lasts))
 
@@ -55,10 +56,13 @@ def test_the_same_is_decided_with_and_without_an_index() -> None:
     assert one.figures.waits == other.figures.waits
 
 
-def test_a_single_host_decides_as_it_would_alone() -> None:
-    made = small(4)
-    ways = [shown(made, 1, way) for way in Way]
-    assert len({tuple(s.figures.loads) for s in ways}) == 1
+def test_a_fleet_of_one_host_with_one_pool_is_the_simulated_host() -> None:
+    made, rule = small(4), RULES["value"]
+    alone = host(made, Bytes(8), rule)
+    for way in (Way.ROUND_ROBIN, Way.LEAST_LOADED):
+        found = Fleet(made, installed(made.models, 1, 1), (Bytes(8),), rule, way).run()
+        assert found.figures.loads == alone.loads
+        assert found.figures.waits == alone.waits
 
 
 def test_a_copy_begins_at_another_hour_and_goes_round_at_the_end() -> None:

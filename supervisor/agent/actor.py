@@ -47,7 +47,7 @@ class HostActor:
             return {"error": row}
 
     async def accept(
-        self, offer: str, claim: str, model: str, valid: float, within: Seconds
+        self, offer: str, claim: str, model: str, valid: float, lost: float, within: Seconds
     ) -> Row:
         """First it is written where all look that the model is coming, and then it is looked
         whether the claim still stands: so of two that place a model at once, one sees the other."""
@@ -56,7 +56,7 @@ class HostActor:
         there = ray.get_actor(directory.NAME, namespace=SPACE)
         try:
             async with asyncio.timeout(PROMPT):
-                await there.bar.remote(self._host, claim, model, valid)
+                await there.bar.remote(self._host, claim, model, valid, lost)
                 stands = await asyncio.to_thread(_stands, claim, model)
         except Exception as error:
             what = f"{self._host} cannot tell whether {model} is still claimed for it"

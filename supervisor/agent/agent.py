@@ -65,6 +65,7 @@ class Agent:
             terms.delays.lost, self._refresh, self._clock,
         )  # fmt: skip
         self._word: Row | None = None
+        self._basis = ""  # what was known of the fleet before it was asked for
         self._said: Row | None = None  # what others know of us
         self._silent: str | None = "the daemon has not been heard yet"
         self._was_connected = False
@@ -102,13 +103,15 @@ class Agent:
     async def _listen(self) -> None:
         """How this host stands. Of a daemon that does not answer nothing is told: so the host
         becomes silent for others, and is lost for them in the end."""
+        basis = self.view.since
         try:
             row = await self._bridge.word(WORD)
             self.view.speak({**row, "host": self.terms.host}, self._clock())
         except (BackendError, ValueError) as error:
             self._word, self._silent = None, str(error)
             return
-        self._word, self._silent = {**row, "host": self.terms.host}, None
+        self._word, self._basis = {**row, "host": self.terms.host}, basis
+        self._silent = None
 
     async def beat(self) -> None:
         """Hear the daemon, and tell the fleet, once."""
@@ -135,13 +138,13 @@ class Agent:
                 raise BackendError("away", self._silent or "the daemon has not been heard")
             as_before = self._said is not None and _alike(word, self._said)
             changed = None if as_before else word
-            asked = self._clock()
+            asked, since, basis = self._clock(), self.view.since, self._basis
             try:
-                heard = await self.backend.tell(changed, self._claims.rows(), self.view.since)
+                heard = await self.backend.tell(changed, self._claims.rows(), since, basis)
             except BackendError as error:
                 if error.code != "again":
                     raise
-                heard = await self.backend.tell(word, self._claims.rows(), self.view.since)
+                heard = await self.backend.tell(word, self._claims.rows(), since, basis)
             if changed is not None:
                 self._said = changed
             self.view.take(heard, asked, self._clock())

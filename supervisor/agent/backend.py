@@ -59,8 +59,9 @@ class Backend(Protocol):
 
     async def stop(self) -> None: ...
 
-    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str) -> Heard:
-        """Say how this host stands (`word` None: as before), and hear of all."""
+    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str, basis: str) -> Heard:
+        """Say how this host stands (`word` None: as before), and hear of all that changed after
+        version `since`. `basis`: the version that was known before the word was asked for."""
         ...
 
     async def claim(self, model: str, shares: Mapping[str, Bytes]) -> str:

@@ -28,6 +28,17 @@ class _Host:
     engine: Row = field(default_factory=dict)  # Ray's version there, and the node
 
 
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """A load that may begin on `host` until `ends`. After that a word of the host's tells whether
+    it did: until one is heard it may have, or until it was silent for `lost` seconds."""
+
+    host: str
+    model: str
+    ends: float
+    lost: float
+
+
 @dataclass(slots=True)
 class Directory:
     """Times are seconds of `clock`, which is monotonic and nobody else's."""
@@ -37,7 +48,7 @@ class Directory:
     _version: int = 0
     _began: float = -1.0
     _hosts: dict[str, _Host] = field(default_factory=dict)
-    _bars: dict[str, tuple[Row, float]] = field(default_factory=dict)  # and when they end
+    _bars: dict[str, _Bar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -50,15 +61,24 @@ class Directory:
         kept: tuple[Row, ...] = (),
         engine: Row | None = None,
         since: str = "",
+        basis: str = "",
     ) -> Row:
         """How `host` stands, by the `agent` there; `word` None: as it last said. The answer is what
-        is known since version `since`; `again`: its word is not known here, and is wanted whole."""
+        is known since version `since`; `again`: its word is not known here, and is wanted whole.
+        `basis` is the version that was known there before its word was asked for: so it is known
+        here how old that is at most, however long it was on its way."""
         now = self.clock()
         self._forget(now)
         known = self._hosts.get(host)
         if known is None or known.agent != agent:
             known = self._hosts[host] = _Host(agent, now)
         known.told, known.kept, known.engine = now, tuple(kept), engine or {}
+        asked = self._time(basis)
+        self._bars = {
+            id: bar
+            for id, bar in self._bars.items()
+            if (bar.host != host or asked < bar.ends) and now < self._until(bar)
+        }
         if word is not None and word != known.word:
             self._version += 1
             known.word, known.version = word, self._version
@@ -70,7 +90,7 @@ class Directory:
         last = self._since(since)
         said = {name: h for name, h in self._hosts.items() if h.word is not None}
         return {
-            "version": f"{self.id}:{self._version}",
+            "version": f"{self.id}:{self._version}:{now}",
             "up": now - self._began,
             "ages": {name: now - h.told for name, h in said.items()},
             "told": [
@@ -81,16 +101,23 @@ class Directory:
                 for name, h in self._hosts.items()
                 for row in h.kept
             ]
-            + [{**row, "left": end - now} for row, end in self._bars.values() if end > now],
+            + [
+                {
+                    "id": id,
+                    "model": bar.model,
+                    "shares": {bar.host: 0},
+                    "owner": bar.host,
+                    "left": self._until(bar) - now,
+                }
+                for id, bar in self._bars.items()
+                if now < self._until(bar)
+            ],
         }
 
-    def bar(self, host: str, claim: str, model: str, seconds: float) -> None:
-        """`model` is coming to `host`, by that `claim`: until the offer's time has run out nobody
-        else is to begin it anywhere, whatever becomes of host and claim."""
-        now = self.clock()
-        self._bars = {id: bar for id, bar in self._bars.items() if bar[1] > now}
-        row = {"id": claim, "model": model, "shares": {host: 0}, "owner": host}
-        self._bars[claim] = (row, now + seconds)
+    def bar(self, host: str, claim: str, model: str, seconds: float, lost: float) -> None:
+        """`model` is coming to `host`, by that `claim`: until the offer's time has run out, and the
+        host has said what became of it, nobody else is to begin it anywhere."""
+        self._bars[claim] = _Bar(host, model, self.clock() + seconds, lost)
 
     def unbar(self, claim: str) -> None:
         """It is not coming: it was refused there."""
@@ -104,8 +131,18 @@ class Directory:
 
     def _since(self, since: str) -> int:
         """Of another directory, before this one was restarted, nothing is known."""
-        id, _, version = since.partition(":")
+        id, _, rest = since.partition(":")
+        version = rest.partition(":")[0]
         return int(version) if id == self.id and version.isdecimal() else -1
+
+    def _time(self, version: str) -> float:
+        """When that version was told. Of another directory it is not known."""
+        id, _, rest = version.partition(":")
+        return float(rest.partition(":")[2]) if id == self.id and rest else float("-inf")
+
+    def _until(self, bar: _Bar) -> float:
+        told = self._hosts.get(bar.host)
+        return max(bar.ends, float("-inf") if told is None else told.told + bar.lost)
 
     def _forget(self, now: float) -> None:
         for name in [n for n, h in self._hosts.items() if now - h.told > FORGOTTEN]:

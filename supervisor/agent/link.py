@@ -93,8 +93,9 @@ class Link:
 
     # -- what is asked of Ray
 
-    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str) -> Heard:
-        given = {"word": word, "kept": list(kept), "since": since, "late": self._late}
+    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str, basis: str) -> Heard:
+        given = {"word": word, "kept": list(kept), "since": since, "basis": basis,
+                 "late": self._late}  # fmt: skip
         found = (await self._call("tell", PROMPT, given))["answer"]
         if found["again"] and word is None:
             raise BackendError("again", "the directory does not know our word")

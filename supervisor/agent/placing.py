@@ -188,9 +188,8 @@ class Placing:
         return {str(h): charged.get(h, NONE) for h in chosen.members}
 
     async def _accept(self, id: str, claim: str, offer: Offer) -> None:
-        await self.backend.ask(
-            offer.host, "accept", ASK, offer=offer.id, claim=id, model=claim, valid=offer.valid
-        )
+        words = {"offer": offer.id, "claim": id, "model": claim, "valid": offer.valid}
+        await self.backend.ask(offer.host, "accept", ASK, **words, lost=self.lost)
 
     # -- what is answered
 

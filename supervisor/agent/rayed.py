@@ -142,12 +142,12 @@ class Driver:
             .remote()
         )
 
-    def tell(self, word: Row | None, kept: list[Row], since: str, late: float) -> Row:
+    def tell(self, word: Row | None, kept: list[Row], since: str, basis: str, late: float) -> Row:
         import ray
 
         self._take_back({row["id"] for row in kept})
         told = self._directory.tell.remote(
-            self.host, self.agent, word, tuple(kept), self._engine, since
+            self.host, self.agent, word, tuple(kept), self._engine, since, basis
         )
         found: Row = _got(told, PROMPT, "the directory")
         for row in found["told"]:

@@ -35,7 +35,7 @@ class Single:
     async def stop(self) -> None:
         self._claims.clear()
 
-    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str) -> Heard:
+    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str, basis: str) -> Heard:
         if word is not None and word != self._word:
             self._version += 1
             self._word = word

@@ -115,9 +115,9 @@ class Backend:
         if self.cut:
             raise BackendError("away", "not connected", unsure=True)
 
-    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str) -> Heard:
+    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str, basis: str) -> Heard:
         await self._there()
-        found = self.engine.directory.tell(self.host, self.host, word, kept, None, since)
+        found = self.engine.directory.tell(self.host, self.host, word, kept, None, since, basis)
         if found["again"] and word is None:
             raise BackendError("again", "")
         ages = {h: Seconds(a) for h, a in found["ages"].items()}
@@ -145,7 +145,9 @@ class Backend:
         if there.away:
             raise BackendError("away", f"{host} does not answer", unsure=True)
         if what == "accept":  # in the order of the actor's
-            self.engine.directory.bar(host, words["claim"], words["model"], words["valid"])
+            self.engine.directory.bar(
+                host, words["claim"], words["model"], words["valid"], words["lost"]
+            )
             if words["claim"] not in self.engine.claims:
                 self.engine.directory.unbar(words["claim"])
                 raise BackendError("unclaimed", "", 409)

@@ -63,20 +63,45 @@ def test_promises_run_down_and_belong_to_who_told_them_last():
     assert directory.read()["kept"] == []
 
 
+def coming(directory: Directory) -> list[tuple[str, dict[str, int], float]]:
+    return [(r["id"], r["shares"], r["left"]) for r in directory.read()["kept"]]
+
+
 def test_what_is_coming_bars_until_its_time_is_over_even_if_its_host_leaves():
     directory, clock = made()
     directory.tell("b", "y", word("b"))
-    directory.bar("b", "1", "m", 4.0)
+    directory.bar("b", "1", "m", 4.0, 1.0)
     directory.leave("b", "y")
-    (row,) = directory.read()["kept"]
-    assert (row["id"], row["shares"], row["left"]) == ("1", {"b": 0}, 4.0)
+    assert coming(directory) == [("1", {"b": 0}, 4.0)]
     clock.now += 4
-    assert directory.read()["kept"] == []
+    assert coming(directory) == []
+
+
+def test_and_then_until_its_host_has_said_what_became_of_it():
+    directory, clock = made()
+    before = directory.tell("b", "y", word("b"))["version"]
+    directory.bar("b", "1", "m", 2.0, 4.5)
+    clock.now += 3
+    # A word that was on its way for long: what it tells may be from before the load.
+    after = directory.tell("b", "y", word("b"), basis=before)["version"]
+    assert coming(directory) == [("1", {"b": 0}, 4.5)]
+    directory.tell("b", "y", word("b"), basis=after)
+    assert coming(directory) == []
+
+
+def test_or_until_it_is_lost():
+    directory, clock = made()
+    directory.tell("b", "y", word("b"))
+    directory.bar("b", "1", "m", 2.0, 4.5)
+    clock.now += 4.4
+    assert len(coming(directory)) == 1
+    clock.now += 0.2
+    assert coming(directory) == []
 
 
 def test_what_was_refused_bars_nobody():
     directory, _ = made()
-    directory.bar("b", "1", "m", 4.0)
+    directory.bar("b", "1", "m", 4.0, 1.0)
     directory.unbar("1")
     assert directory.read()["kept"] == []
 

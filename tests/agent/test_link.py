@@ -72,7 +72,7 @@ def play(
 
 def test_what_is_asked_is_answered(tmp_path):
     async def story(stand: Stand) -> None:
-        heard = await stand.link.tell(None, (), "")
+        heard = await stand.link.tell(None, (), "", "")
         assert (heard.version, heard.words) == ("d:1", ({"host": "a"},))
         assert await stand.link.claim("m", {"a": Bytes(1)}) == "c1"
         assert stand.link.trouble == ()
@@ -106,7 +106,7 @@ def test_while_nobody_is_there_the_answer_is_that_and_comes_at_once(tmp_path):
         assert not stand.link.connected
         await stand.until(lambda: "no such node" in stand.link.trouble[0])
         with pytest.raises(BackendError, match="no such node"):
-            await stand.link.tell(None, (), "")
+            await stand.link.tell(None, (), "", "")
 
     play(tmp_path, story, joined=False, crashes=True)
 
@@ -115,11 +115,11 @@ def test_one_answer_that_does_not_come_is_enough_to_be_not_connected(tmp_path):
     async def story(stand: Stand) -> None:
         stand.how(errors={"tell": AWAY}, answers={"claim": "c1"})
         with pytest.raises(BackendError):
-            await stand.link.tell(None, (), "")
+            await stand.link.tell(None, (), "", "")
         assert not stand.link.connected
         assert stand.link.trouble == ("Ray does not answer",)
         stand.how(answers={"tell": HEARD})
-        await stand.link.tell(None, (), "")
+        await stand.link.tell(None, (), "", "")
         assert (stand.link.connected, stand.starts) == (True, 1)
 
     play(tmp_path, story)
@@ -130,7 +130,7 @@ def test_a_driver_whose_ray_stays_silent_is_ended_and_started_again(tmp_path):
         stand.how(errors={"tell": AWAY})
         for _ in range(links.FAILURES):
             with pytest.raises(BackendError):
-                await stand.link.tell(None, (), "")
+                await stand.link.tell(None, (), "", "")
         stand.how(answers={"tell": HEARD})
         await stand.until(lambda: stand.starts == 2 and stand.link.connected)
 
@@ -143,7 +143,7 @@ def test_who_does_not_answer_is_given_up_in_time(tmp_path, monkeypatch):
     async def story(stand: Stand) -> None:
         stand.how(hangs=["tell"])
         with pytest.raises(BackendError, match="did not answer within 0") as silent:
-            await stand.link.tell(None, (), "")
+            await stand.link.tell(None, (), "", "")
         assert silent.value.unsure
 
     play(tmp_path, story)
@@ -184,8 +184,8 @@ def test_a_directory_that_does_not_know_us_is_told_all(tmp_path):
     async def story(stand: Stand) -> None:
         stand.how(answers={"tell": {**HEARD, "again": True}})
         with pytest.raises(BackendError) as again:
-            await stand.link.tell(None, (), "")
+            await stand.link.tell(None, (), "", "")
         assert again.value.code == "again"
-        await stand.link.tell({"host": "a"}, (), "")
+        await stand.link.tell({"host": "a"}, (), "", "")
 
     play(tmp_path, story)

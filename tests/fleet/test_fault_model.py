@@ -18,7 +18,7 @@ SCHEDULES = 120
 
 
 def test_a_few_random_fault_schedules_leave_every_rule_true() -> None:
-    for seed in range(6):
+    for seed in range(3):
         assert run(1000 + seed).wrong == []
 
 

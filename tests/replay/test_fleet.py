@@ -19,7 +19,7 @@ from tests.replay.traces import trace
 POOLS = (Bytes(8), Bytes(4))
 
 
-def small(models: int = 12, keep: float = 1.0, lasts: float = 600.0) -> Trace:
+def small(models: int = 12, keep: float = 1.0, lasts: float = 100.0) -> Trace:
     recorded = trace({"a": (4, 5.0), "b": (3, 8.0), "c": (2, 2.0)}, "abcaabbc" * 40, 3.0)
     return copies(recorded, models, keep, Seconds(lasts))
 

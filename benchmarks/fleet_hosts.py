@@ -78,7 +78,7 @@ class Beside:
 
     async def stop(self) -> None: ...
 
-    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str) -> Heard:
+    async def tell(self, word: Row | None, kept: tuple[Row, ...], since: str, basis: str) -> Heard:
         found = []
         for host, bridge in self._bridges.items():
             try:

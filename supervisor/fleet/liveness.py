@@ -10,7 +10,7 @@ from collectors.reading import Seconds
 from supervisor.core.wording import duration
 from supervisor.printable import printable
 
-from .hosts import DRAINED, Directory, Host, HostId, Presence, Promise, Word
+from .hosts import Directory, Host, HostId, Presence, Promise, Word
 
 CLOCKS_OFF = Seconds(300.0)  # two wall clocks that are further apart are worth telling
 ENDED = 8  # of each host so many epochs are remembered that another has taken the place of
@@ -105,8 +105,7 @@ class Roll:
         host = self._heard[id]
         if id in self._dead:
             return host if host.presence is Presence.LOST else replace(host, presence=Presence.LOST)
-        drained = id in self._drained or host.word.rests == DRAINED
-        found = presence(host.heard, now, self._delays, drained=drained)
+        found = presence(host.heard, now, self._delays, drained=id in self._drained)
         return host if found is host.presence else replace(host, presence=found)
 
 

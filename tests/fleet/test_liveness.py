@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.reading import Seconds
-from supervisor.fleet.hosts import DRAINED, HostId, Presence
+from supervisor.fleet.hosts import HostId, Presence
 from supervisor.fleet.liveness import Delays, Roll, presence, troubles
 from tests.fleet.builders import NOW, WALL, directory, housed, word
 
@@ -177,11 +175,3 @@ def test_a_host_without_pools_is_told_and_what_two_hosts_cannot_share() -> None:
 def test_nothing_is_said_of_hosts_that_are_lost_nor_of_addresses_that_none_has() -> None:
     fleet = directory(word("a", spaces=(), address=None), word("b", address=None), lost=["a"])
     assert troubles(fleet, WALL) == []
-
-
-def test_a_host_that_says_that_it_is_drained_is_drained_for_all() -> None:
-    roll = Roll()
-    roll.hear(replace(word("a"), rests=DRAINED), Seconds(0))
-    assert how(roll, 1) is Presence.DRAINED
-    roll.hear(replace(word("a", number=2), rests="it has no pool that can be read"), Seconds(2))
-    assert how(roll, 2) is Presence.HERE

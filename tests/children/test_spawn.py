@@ -169,7 +169,8 @@ async def main():
     code, ends, after = sys.argv[1:]
     words = (sys.executable, "-I", "-S", "-c", code)
     handle = await spawn(Program(words, {}, ends_with_daemon=ends == "stop"), 1, lambda h: None)
-    print("daemon of", handle.pid, flush=True)
+    # In one piece, whatever is said of buffers: the child writes to the same pipe.
+    print(f"daemon of {handle.pid}\\n", end="", flush=True)
     if after == "waits":
         await handle.wait()
 

@@ -11,6 +11,7 @@
 # make stories   any order of whatever may happen, another one every time: 50,000 steps, a quarter of an hour
 # make fuzz   parsers of what engines, clients and files say, fed with nonsense: FUZZ=300 seconds
 # make faults   breaks one thing after the other, two hundred kills among them, and prints the scorecard
+# make fleet   three hosts on three nodes of real Ray: placed, killed, cut off, joined again; needs root
 # make fleet-faults   ten random schedules of faults on three nodes of real Ray: no model is placed twice; needs root
 # make pictures   takes the README's pictures anew: the page and the dashboard
 # make deploy-check   has every file in deploy/ read by its own linter, and prints a table
@@ -35,7 +36,7 @@ CLIENTS_NPM = openai@7.57.0 ollama@0.6.4
 # the processes they start imports, takes longer than the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check fast lint format demo demo-real bench bench-policy bench-gateway bench-fleet bench-fleet-gateway bench-swap soak load stories fuzz faults fleet-faults docs pictures deploy-check supply clean
+.PHONY: run test check fast lint format demo demo-real bench bench-policy bench-gateway bench-fleet bench-fleet-gateway bench-swap soak load stories fuzz faults fleet fleet-faults docs pictures deploy-check supply clean
 
 run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
@@ -50,7 +51,7 @@ test:
 	$(PYTEST) -m clients $(ARGS) >.venv/clients.out 2>&1 & clients=$$!; \
 	$(PYTEST) -n 3 --dist worksteal -m "slow and not (real or gpu or clients or fleet)" $(ARGS); slow=$$?; \
 	wait $$clients; clients=$$?; cat .venv/clients.out; exit $$((slow + clients))
-	$(PYTEST) -m "real or gpu or fleet" $(ARGS)
+	$(PYTEST) -m "real or gpu" $(ARGS)
 
 # The types of a tree that is new take one core for half a minute: the tests do not wait for them.
 check: .venv/.dev
@@ -109,6 +110,9 @@ fuzz: .venv/.dev
 
 faults: .venv/.dev
 	.venv/bin/python -m tests.faults $(ARGS)
+
+fleet: .venv/.dev
+	$(PYTEST) -m fleet $(ARGS)
 
 fleet-faults: .venv/.dev
 	.venv/bin/python -m tests.agent.faults $(ARGS)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from collectors.reading import Seconds
 from supervisor.config.gated import GatewayConfig
 from supervisor.core.admission import tight
+from supervisor.core.ladder import ASLEEP
 from supervisor.core.plan import Evict, Load
 from supervisor.core.record import Mode, Outcome, Result
 from supervisor.core.snapshot import Ability, ModelRef, Snapshot
@@ -329,6 +330,8 @@ class Admission:
             self._release()
         elif isinstance(outcome.action, Evict) and done:
             self.loaded.left(ref)
+        elif isinstance(outcome.action, Evict) and _was_answered(outcome):
+            self.loaded.goes(ref)
         self.due()
 
     def ended(self, run: Run) -> None:
@@ -367,3 +370,8 @@ class Admission:
     def held(self) -> Iterable[tuple[ModelRef, int, float]]:
         """How many wait for each model, and for how many seconds the first of them has."""
         return self.holds.told(self._clock())
+
+
+def _was_answered(outcome: Outcome) -> bool:
+    """Its engine said that the model goes, and it is there still."""
+    return outcome.judgement is not None and outcome.rung not in ASLEEP

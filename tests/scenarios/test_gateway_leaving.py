@@ -9,6 +9,7 @@ from supervisor.core.snapshot import Share, Source
 from supervisor.demo.engines import Fault, Unload
 from supervisor.demo.machine import GPU0
 from supervisor.gateway.admission import RefusalKind
+from supervisor.gateway.loaded import GOES_WITHIN
 from tests.scenarios.gate import gate, models, story
 
 
@@ -218,6 +219,39 @@ async def test_an_unload_that_gives_nothing_back_costs_another_model_and_no_requ
         await at.answered(guest)
         assert guest.is_served
         assert at.loads == ["d"]
+
+
+@story
+async def test_nobody_is_sent_to_one_that_was_told_to_go_and_is_listed_still() -> None:
+    """Its process may be ending, and serves nobody by then; one that stays is served again soon."""
+    async with gate(models("abcd")) as at:
+        await at.has("a", "b", "c")
+        at.model("a").unload = Unload.STUCK
+        guest = at.ask("d")
+        await at.answered(guest)
+        assert "a" in at.unloads
+        assert "a" in at.loaded, "it is listed still"
+        late = at.ask("a")
+        assert late.is_held
+        began = at.clock()
+        await at.answered(late)
+        assert late.is_served
+        assert 0 < at.clock() - began <= GOES_WITHIN + 2
+        assert at.loads == ["d"], "it was there"
+
+
+@story
+async def test_one_that_was_told_to_go_and_goes_late_is_loaded_for_who_came_meanwhile() -> None:
+    async with gate(models("abcd")) as at:
+        await at.has("a", "b", "c")
+        at.model("a").unload = Unload.STUCK
+        guest = at.ask("d")
+        await at.answered(guest)
+        late = at.ask("a")
+        at.machine.end(at.model("a").tenant)  # its process has ended at last
+        await at.answered(late)
+        assert late.is_served
+        assert at.loads == ["d", "a"]
 
 
 @story

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 PROGRAM = shutil.which("prometheus")
-PATIENCE = 40.0  # seconds; every wait is bounded
+PATIENCE = 120.0  # seconds; every wait is bounded
 POLL = 0.1
 
 Series = tuple[dict[str, str], list[tuple[float, float]]]  # labels; Unix time, value

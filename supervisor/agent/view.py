@@ -10,7 +10,6 @@ from collectors.reading import Bytes, Seconds
 from supervisor.fleet.hosts import Directory, Host, HostId, Presence, Promise, PromiseId, Word
 from supervisor.fleet.index import Index
 from supervisor.fleet.liveness import Delays, Roll, troubles
-from supervisor.fleet.speak import DRAINED
 from supervisor.fleet.words import read_word
 
 from .backend import Heard, Row
@@ -104,8 +103,6 @@ class View:
 
     def directory(self, now: Seconds, connected: bool) -> Directory:
         """As it is now. Who cannot hear anybody cannot tell that others are lost."""
-        words = ((h.id, h.word) for h in self._roll.directory(now).hosts.values())
-        self._roll.drain(id for id, word in words if word.rests == DRAINED)
         found = self._roll.directory(now, self._promises)
         if connected:
             return found

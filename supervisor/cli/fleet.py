@@ -32,7 +32,7 @@ from .commands import Named
 from .fleet_join import join, resources
 
 VARIABLE = "ULLAGE_FLEET_SOCKET"
-DRAINED = "it is drained"  # fleet.speak.DRAINED, which would import half of the daemon's nouns
+DRAINED = "it is drained"  # fleet.hosts.DRAINED, which would import half of the daemon's nouns
 SOON = 0.3  # seconds, for names that are completed
 _CODES = {404: UNKNOWN, 409: REFUSED, 422: WRONG, 400: WRONG}
 

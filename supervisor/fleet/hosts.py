@@ -18,6 +18,8 @@ HostId = NewType("HostId", str)
 OfferId = NewType("OfferId", str)
 PromiseId = NewType("PromiseId", str)
 
+DRAINED = "it is drained"  # why a host rests whose daemon was told to, whoever told it
+
 
 class Space(NamedTuple):
     """One pool of a host. `headroom` is the host's own word: free, less what it keeps."""

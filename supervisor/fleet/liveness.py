@@ -10,7 +10,7 @@ from collectors.reading import Seconds
 from supervisor.core.wording import duration
 from supervisor.printable import printable
 
-from .hosts import Directory, Host, HostId, Presence, Promise, Word
+from .hosts import DRAINED, Directory, Host, HostId, Presence, Promise, Word
 
 CLOCKS_OFF = Seconds(300.0)  # two wall clocks that are further apart are worth telling
 ENDED = 8  # of each host so many epochs are remembered that another has taken the place of
@@ -52,7 +52,6 @@ class Roll:
         self._ended: dict[HostId, dict[str, Seconds]] = {}  # epochs, and when they were replaced
         self._twice: dict[HostId, Seconds] = {}  # when two were last heard by one name
         self._dead: set[HostId] = set()
-        self._drained: set[HostId] = set()
 
     def hear(self, word: Word, now: Seconds) -> bool:
         """Was it believed?"""
@@ -79,10 +78,6 @@ class Roll:
         """Others say so: it is lost at once, until it speaks again."""
         self._dead.add(host)
 
-    def drain(self, hosts: Iterable[HostId]) -> None:
-        """These are drained, and nobody else."""
-        self._drained = set(hosts)
-
     def forget(self, host: HostId) -> None:
         """It has left for good."""
         for kept in (self._heard, self._ended, self._twice):
@@ -105,7 +100,8 @@ class Roll:
         host = self._heard[id]
         if id in self._dead:
             return host if host.presence is Presence.LOST else replace(host, presence=Presence.LOST)
-        found = presence(host.heard, now, self._delays, drained=id in self._drained)
+        drained = host.word.rests == DRAINED
+        found = presence(host.heard, now, self._delays, drained=drained)
         return host if found is host.presence else replace(host, presence=found)
 
 

@@ -11,11 +11,9 @@ from supervisor.core.snapshot import Installed, ModelRef, Resident, Snapshot
 from supervisor.core.status import Standings, Status
 
 from .checked import LONGEST
-from .hosts import HostId, Housed, Space, Word
+from .hosts import DRAINED, HostId, Housed, Space, Word
 
 Waiting = Mapping[ModelRef, int]  # requests that are held, by model
-
-DRAINED = "it is drained"  # why a host rests whose daemon was told to, whoever told it
 
 
 def speak(

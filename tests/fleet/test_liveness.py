@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.reading import Seconds
-from supervisor.fleet.hosts import HostId, Presence
+from supervisor.fleet.hosts import DRAINED, HostId, Presence
 from supervisor.fleet.liveness import Delays, Roll, presence, troubles
 from tests.fleet.builders import NOW, WALL, directory, housed, word
 
@@ -90,10 +90,9 @@ def test_two_daemons_of_one_name_are_told_when_both_go_on_speaking() -> None:
 
 def test_a_drained_host_and_one_that_left_for_good() -> None:
     roll = Roll()
-    roll.hear(word("a"), Seconds(0))
-    roll.drain([A])
+    roll.hear(word("a", number=1, rests=DRAINED), Seconds(0))
     assert how(roll, 1) is Presence.DRAINED
-    roll.drain([])
+    roll.hear(word("a", number=2), Seconds(0))
     assert how(roll, 1) is Presence.HERE
     roll.forget(A)
     assert roll.directory(Seconds(1)).hosts == {}

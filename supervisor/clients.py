@@ -37,7 +37,7 @@ class Clients:
         self._using.move_to_end(client)
         if len(self._using) > MOST:
             self._using.popitem(last=False)
-        for old in _left(mine, ref, policy):
+        for old in _behind(mine, ref, policy):
             del mine[old]
             self._left[old] = client
         mine[ref] = now
@@ -51,7 +51,7 @@ class Clients:
             mine = self._using.get(client, {})
             behind = [
                 old
-                for old in _left(mine, demand.ref, policy)
+                for old in _behind(mine, demand.ref, policy)
                 if not self._used_by_others(old, client)
             ]
             return switch(snapshot, policy, demand, behind, experience)
@@ -87,7 +87,7 @@ class Clients:
                 del self._using[client]
 
 
-def _left(mine: Iterable[ModelRef], ref: ModelRef, policy: Policy) -> list[ModelRef]:
+def _behind(mine: Iterable[ModelRef], ref: ModelRef, policy: Policy) -> list[ModelRef]:
     """Those of its models that a client leaves as it moves on to `ref`."""
     return [old for old in mine if leaves(policy, old, ref)] if switches(policy) else []
 

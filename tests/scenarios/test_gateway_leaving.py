@@ -10,7 +10,7 @@ from supervisor.demo.engines import Fault, Unload
 from supervisor.demo.machine import GPU0
 from supervisor.gateway.admission import RefusalKind
 from supervisor.gateway.loaded import GOES_WITHIN
-from tests.scenarios.gate import gate, models, story
+from tests.scenarios.gate import Gate, Guest, gate, models, story
 
 
 @story
@@ -210,13 +210,19 @@ async def test_who_goes_instead_of_another_is_written_down_before() -> None:
         assert all(f"one/{model}" in decided for model, decided in written.items())
 
 
+async def stuck(at: Gate) -> Guest:
+    """Who had a fourth model loaded, for which the first of three was told to go, and stayed."""
+    await at.has("a", "b", "c")
+    at.model("a").unload = Unload.STUCK
+    guest = at.ask("d")
+    await at.answered(guest)
+    return guest
+
+
 @story
 async def test_an_unload_that_gives_nothing_back_costs_another_model_and_no_request() -> None:
     async with gate(models("abcd")) as at:
-        await at.has("a", "b", "c")
-        at.model("a").unload = Unload.STUCK
-        guest = at.ask("d")
-        await at.answered(guest)
+        guest = await stuck(at)
         assert guest.is_served
         assert at.loads == ["d"]
 
@@ -225,10 +231,7 @@ async def test_an_unload_that_gives_nothing_back_costs_another_model_and_no_requ
 async def test_nobody_is_sent_to_one_that_was_told_to_go_and_is_listed_still() -> None:
     """Its process may be ending, and serves nobody by then; one that stays is served again soon."""
     async with gate(models("abcd")) as at:
-        await at.has("a", "b", "c")
-        at.model("a").unload = Unload.STUCK
-        guest = at.ask("d")
-        await at.answered(guest)
+        await stuck(at)
         assert "a" in at.unloads
         assert "a" in at.loaded, "it is listed still"
         late = at.ask("a")
@@ -243,10 +246,7 @@ async def test_nobody_is_sent_to_one_that_was_told_to_go_and_is_listed_still() -
 @story
 async def test_one_that_was_told_to_go_and_goes_late_is_loaded_for_who_came_meanwhile() -> None:
     async with gate(models("abcd")) as at:
-        await at.has("a", "b", "c")
-        at.model("a").unload = Unload.STUCK
-        guest = at.ask("d")
-        await at.answered(guest)
+        await stuck(at)
         late = at.ask("a")
         at.machine.end(at.model("a").tenant)  # its process has ended at last
         await at.answered(late)

@@ -120,6 +120,7 @@ class Machine:
     pools: tuple[MemoryPool, ...] = ()
     devices: tuple[Device, ...] = ()
     holders: tuple[Holder, ...] | None = None  # None: not asked for, or nobody could say
+    listed_at: Seconds | None = None  # when the oldest list of them was begun
     unlisted: tuple[PoolId, ...] = ()  # nobody can say who holds these
     processes: tuple[Process, ...] | None = None  # None: not asked for, or nobody could say
     health: Mapping[str, Health] = field(default_factory=dict)  # of whom it was asked this time

@@ -14,7 +14,6 @@ from .core.policy import Policy
 from .core.snapshot import (
     Demand,
     EngineId,
-    Listed,
     ModelRef,
     Resident,
     Share,
@@ -52,16 +51,12 @@ class Learned:
     # The most of each stay so far, and when it was written down.
     _sizes: dict[tuple[ModelRef, Moment], tuple[Bytes, float]] = field(default_factory=dict)
     _ascents: dict[ModelRef, _Ascent] = field(default_factory=dict)
-    # What was listed when each was first seen loaded: that may be from before its load was over.
-    _listed: dict[ModelRef, Listed] = field(default_factory=dict)
 
     def see(self, snapshot: Snapshot) -> None:
         """Remember the largest footprint of each model that is loaded, load by load: the journal
         forgets what was not seen for long."""
         there = {r.ref for r in snapshot.residents}
         self._sizes = {key: size for key, size in self._sizes.items() if key[0] in there}
-        loaded = {r.ref for r in snapshot.residents if r.state is State.LOADED}
-        self._listed = {ref: self._listed.get(ref, snapshot.listed) for ref in loaded}
         self._climb(snapshot)
         self.glance(snapshot)
 
@@ -70,16 +65,11 @@ class Learned:
         leaves as soon as it has come."""
         for resident in snapshot.residents:
             if resident.state is State.LOADED:
-                if not self._is_new(snapshot, resident.ref):
+                if resident.ref not in snapshot.newcomers:
                     self._note(snapshot, resident, Moment.LOADED, resident.pools)
             elif resident.state is State.SLEEPING:
                 own = resident.pools - {RAM}
                 self._note(snapshot, resident, Moment.ASLEEP, own)
-
-    def _is_new(self, snapshot: Snapshot, ref: ModelRef) -> bool:
-        """Nobody has listed who holds what since it came: of a GPU it may seem to hold nothing."""
-        first = self._listed.get(ref, snapshot.listed)
-        return snapshot.listed != Listed() and snapshot.listed is first
 
     def _note(
         self, snapshot: Snapshot, resident: Resident, moment: Moment, pools: Iterable[PoolId]

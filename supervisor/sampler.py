@@ -68,8 +68,9 @@ class Sampler:
     missing: tuple[EngineState, ...] = ()  # named by the operator, and never yet found
     machine: Machine | None = None  # the machine as it was last read, for whoever only shows
     _listing: Listing = NOTHING_LISTED
-    # Who holds what may have been listed before they had come: it is listed once more.
-    _loaded: set[ModelRef] = field(default_factory=set)
+    # When each was first seen loaded. Who holds what was listed before that, or meanwhile: it is
+    # listed once more.
+    _came: dict[ModelRef, float] = field(default_factory=dict)
     _has_newcomers: bool = False
     _known: dict[EngineId, _Known] = field(default_factory=dict)
     _probes: Probes[EngineId, EngineState] = field(default_factory=lambda: Probes("probe"))
@@ -103,7 +104,7 @@ class Sampler:
             for model in known.models
         }
         loaded = {ref for ref, model in listed.items() if model.state is State.LOADED}
-        self._has_newcomers, self._loaded = not loaded <= self._loaded, loaded
+        newcomers = self._newcomers(loaded, machine)
         self.headers.want(m.setup.path for m in listed.values() if m.setup.path and not m.header)
         memory, fault = await self._memory(listed, states, machine, thorough)
         if fault is not None:
@@ -130,7 +131,17 @@ class Sampler:
             lingering=self.attribution.lingering(),
             kin=self.attribution.kin,
             residues=residues,
+            newcomers=newcomers,
         )
+
+    def _newcomers(self, loaded: set[ModelRef], machine: Machine) -> frozenset[ModelRef]:
+        """Those of `loaded` who may not be in the lists of who holds what, or not with all."""
+        self._has_newcomers = not loaded <= self._came.keys()
+        now, listed_at = self.clock(), machine.listed_at
+        self._came = {ref: self._came.get(ref, now) for ref in loaded}
+        if listed_at is None:  # and will be in none
+            return frozenset()
+        return frozenset(ref for ref, at in self._came.items() if at > listed_at)
 
     def processes(self) -> tuple[Process, ...]:
         """The table of all processes as it was last read; empty where nobody reads one."""

@@ -279,6 +279,8 @@ class Sources:
                 blind |= {pool: Blind(pool, why) for pool in pools}
         read = {p.id for p in machine.pools}
         told = [k.processes for k in self._kept.values() if k.processes is not None]
+        lists = [k.at.get(Tier.PROCESSES) for k in known if k.reading and k.reading.sample]
+        listed_at = min((at for at in lists if at is not None), default=None)
         oldest = PERIODS * self.health_interval
         health = {
             uuid: health
@@ -290,6 +292,7 @@ class Sources:
             machine,
             blind=tuple(b for b in blind.values() if b.pool not in read),
             holders=self._holders,
+            listed_at=listed_at,
             unlisted=tuple(p for kept in known for p in kept.unlisted),
             processes=told[0] if told else None,  # one collector reads RAM, and lists them
             health=health,

@@ -10,7 +10,6 @@ from supervisor.core.policy import Policy
 from supervisor.core.snapshot import (
     Foreign,
     Installed,
-    Listed,
     ModelRef,
     Reservation,
     Resident,
@@ -116,28 +115,25 @@ def test_what_it_holds_where_nobody_can_look_is_not_nothing() -> None:
 
 def test_what_a_model_holds_of_a_gpu_is_learned_once_that_was_listed_after_it_came() -> None:
     lessons, notes = learned()
-    before, after = (Listed(private=Bytes(1), by_drivers=Bytes(n)) for n in (0, 7))
-    early = replace(seen(resident("a", 2, pool=RAM)), listed=before)
+    early = replace(seen(resident("a", 2, pool=RAM)), newcomers=frozenset({A}))
     for _ in range(3):  # its engine says that it is there; who holds what was listed before
         lessons.see(early)
         assert notes.written == 0
     split = resident("a", 7)
     whole = replace(split, shares=(*split.shares, share(2, RAM)))
-    lessons.see(replace(seen(whole), listed=after))
+    lessons.see(seen(whole))
     assert {s.pool for s in sizes(notes)} == {GPU, RAM}
-    lessons.see(replace(seen(), listed=after))
+    lessons.see(seen())
     lessons.see(early)  # loaded anew
     assert (notes.written, {s.pool for s in sizes(notes)}) == (1, {GPU, RAM})
 
 
 def test_one_that_leaves_as_soon_as_it_came_is_learned_at_the_last_look_at_it() -> None:
     lessons, notes = learned()
-    before, after = (Listed(private=Bytes(1), by_drivers=Bytes(n)) for n in (0, 7))
     here = seen(resident("a", 7))
-    lessons.glance(replace(here, listed=after))  # nobody has seen it yet: it may be half loaded
+    lessons.glance(replace(here, newcomers=frozenset({A})))
     assert notes.written == 0
-    lessons.see(replace(here, listed=before))
-    lessons.glance(replace(here, listed=after))
+    lessons.glance(here)
     assert notes.footprint(A) == (Share(GPU, Bytes(gib(7)), Source.LEARNED),)
 
 

@@ -93,6 +93,7 @@ def assemble(
     lingering: Mapping[ModelRef, Bytes] | None = None,
     kin: Kinship = NOBODY,
     residues: Mapping[ModelRef, tuple[Share, ...]] | None = None,
+    newcomers: frozenset[ModelRef] = frozenset(),
 ) -> Snapshot:
     """One snapshot. `processes` are those of the models' pids that could be read."""
     seen = sorted(models, key=lambda m: m.ref)
@@ -129,6 +130,7 @@ def assemble(
         host=machine.host,
         incidents=machine.incidents,
         residues=residues or {},
+        newcomers=newcomers,
     )
 
 

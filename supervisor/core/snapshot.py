@@ -254,8 +254,9 @@ class Snapshot:
     `lingering` has the RAM of processes that held a model which their engine no longer lists.
     `residues` has what models were seen to keep while they slept, `since` when models were there
     at last, of those that were seen to come.
-    `listed` sums up all processes, for what is in none of them. `health` is by Device.uuid;
-    `incidents` are the recent ones, the oldest first. `leases` are those that have not expired,
+    `listed` sums up all processes, for what is in none of them. `newcomers` are loaded, and may not
+    be among those that were listed last: of a GPU they may seem to hold nothing.
+    `health` is by Device.uuid; `incidents` are the recent ones, the oldest first. `leases` are those that have not expired,
     `uses` what was seen of each resident's users, `farewells` who is to go when nobody uses it.
     `told` has those residents that are shown with the requests that pass through us.
     """
@@ -281,6 +282,7 @@ class Snapshot:
     uses: Mapping[ModelRef, Use] = field(default_factory=dict)
     farewells: frozenset[ModelRef] = frozenset()
     told: Mapping[ModelRef, Told] = field(default_factory=dict)
+    newcomers: frozenset[ModelRef] = frozenset()
 
     def __post_init__(self) -> None:
         both = self.blind.keys() & {p.id for p in self.pools}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -52,7 +53,8 @@ class Cards:
     def add(self, gpu: int, size: int, pid: int | None, why: str) -> None:
         self.used[gpu] += size
         if self.used[gpu] > TOTAL and not self.strange[gpu]:
-            self.over.append(f"GPU {gpu} holds {self.used[gpu] / GIB:.1f} GiB after {why}")
+            held = f"{self.used[gpu] / GIB:.1f} GiB"
+            self.over.append(f"{time.strftime('%T')} GPU {gpu} holds {held} after {why}")
         self.driver.gpus[gpu]["used"] = self.used[gpu]
         if pid is not None:
             if size > 0:

@@ -314,9 +314,9 @@ def judged(run: Run, title: str) -> Figures:
     )
     bugs = [line for line in run.daemon.lines if BUGS.search(line)]
     judge(Verdict("nothing unexpected in the log", not bugs, "; ".join(bugs[:3])))
-    figures.wrong += [f"request: {w}" for w in wrong[:30]] + [
-        f"churn: {w}" for w in churn.wrong[:10]
-    ]
+    figures.wrong += [f"request: {w}" for w in wrong[:30]]
+    figures.wrong += [f"churn: {w}" for w in churn.wrong[:10]]
+    figures.wrong += [f"overbooked: {w}" for w in run.machine.cards.over[:100]]
     return figures
 
 

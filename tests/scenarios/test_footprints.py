@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from collectors.nvidia import NvidiaCollector
-from collectors.reading import PoolId, Seconds, gib, mib
+from collectors.reading import PoolId, Process, Sample, Seconds, Tier, gib, mib
 from supervisor.core import explain
 from supervisor.core.estimate import DEVICE_OVERHEAD, estimate
 from supervisor.core.footprint import MARGINS, Moment
@@ -49,6 +50,14 @@ class Card:
         self.driver.gpu(0, used=GIB + int(sum(self.held.values()) * GIB))
 
 
+class Lists(Ram):
+    """And the table of processes, in which there is one."""
+
+    def read(self, tiers: Tier) -> Sample:
+        some = (Process(1, 0, "init", mib(4), mib(4)),) if Tier.PROCESSES in tiers else None
+        return replace(super().read(tiers), processes=some)
+
+
 class Scene:
     def __init__(self, driver: Driver) -> None:
         self.card = Card(driver)
@@ -72,7 +81,7 @@ class Scene:
 def play(driver: Driver, story: Callable[[House, Scene], Awaitable[None]], **policy: Any) -> None:
     async def scene() -> None:
         at = Scene(driver)
-        collectors = [NvidiaCollector(), Ram()]
+        collectors = [NvidiaCollector(), Lists()]
         async with at.llama, at.ollama:
             servers = {"llama": at.llama, "ollama": at.ollama}
             async with house(servers, collectors, policy=Policy(**policy)) as home:
@@ -103,6 +112,22 @@ async def big_is_there(home: House, at: Scene) -> None:
     home.journal.remember(SMALL, (Share(CARD, gib(8)),))
     await home.tick(times=20)
     assert here(home) == {BIG}
+
+
+# -- learned
+
+
+def test_one_that_stays_for_a_moment_is_known_the_next_time(driver: Driver) -> None:
+    """Nobody knew its size, and the executor is the first to see that it is there."""
+
+    async def story(home: House, at: Scene) -> None:
+        await home.door.load("small")
+        await home.tick(times=2)
+        at.ollama.drop("small")
+        await home.tick()
+        assert home.journal.footprint(SMALL) == (Share(CARD, gib(8), Source.LEARNED),)
+
+    play(driver, story)
 
 
 # -- out of memory

@@ -292,7 +292,7 @@ def why_not(path: KeyPath) -> str | None:
         close = get_close_matches(dotted(path), [s.key for s in SETTINGS], 1, 0.6)
         return "unknown key" + (f"; did you mean {close[0]}?" if close else "")
     if path[0] == "engines":
-        allowed = path[2] in {*Scope.model_fields, *BOUNDS, "max_active_backends"}
+        allowed = path[2] in {*Scope.model_fields, *BOUNDS, "max_active_backends", "pools"}
     else:
         setting = KNOWN.get(path)
         allowed = path[0] in TABLES or path == ("single_model_mode",)

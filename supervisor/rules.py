@@ -11,7 +11,7 @@ from .ages import Ages
 from .brakes import Brakes
 from .clients import Clients
 from .config.settings import dotted
-from .core.contradictions import contradictions, too_large
+from .core.contradictions import contradictions, not_here, too_large
 from .core.plan import Plan
 from .core.policy import Policy
 from .core.snapshot import ModelRef, Snapshot
@@ -64,9 +64,10 @@ class Rules:
 
     def _look(self, snapshot: Snapshot, policy: Policy) -> tuple[Finding, ...]:
         """Settings that cannot be meant: on this machine, or with what was pinned while running."""
-        found = {
-            dotted(c.path): c for c in (*contradictions(policy), *too_large(policy, snapshot.pools))
-        }
+        wrong = [*contradictions(policy), *too_large(policy, snapshot.pools)]
+        if not snapshot.blind:
+            wrong += not_here(policy, snapshot.pools)
+        found = {dotted(c.path): c for c in wrong}
         self._wrong = {key: self._wrong.get(key, snapshot.taken_at) for key in found}
         return tuple(
             Finding(Kind.SETTINGS, key, self._wrong[key], Severity.WARNING, f"{key} {c.message}")

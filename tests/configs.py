@@ -116,6 +116,7 @@ SAMPLES = {
     "secret": (TOKEN, TOKEN),
     "host": ("::1", "::1"),
     "list of hosts": ("a, B.lan", ("a", "b.lan")),
+    "list of pools": ("ram, GPU-1", frozenset({"ram", "GPU-1"})),
     "list of origins": ("http://a:3000, app://B/", ("http://a:3000", "app://b")),
     "table of names": ("fast=ollama/qwen3:8b, b = c", {"fast": ("ollama/qwen3:8b",), "b": ("c",)}),
     "count from 1": ("4", 4),

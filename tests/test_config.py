@@ -194,6 +194,15 @@ def test_keys_below_a_name_can_be_flags_too_quoted_as_in_the_file():
     assert policy.max_active_of(EngineId("a")) == 2
 
 
+def test_an_engine_may_be_said_to_use_some_pools_alone(read):
+    config = read('[engines.a]\nurl = "http://127.0.0.1:1"\npools = ["GPU-1", "ram"]')
+    assert config.policy.pools_of(EngineId("a")) == {PoolId("GPU-1"), PoolId("ram")}
+    assert ("engines.a.pools", "GPU-1, ram") in {row[:2] for row in effective(config)}
+    for said, wrong in (('"GPU-1"', "is not a list of pools"), ("[3]", "3 is the name of no pool")):
+        with pytest.raises(ConfigError, match=wrong):
+            read(f'[engines.a]\nurl = "http://127.0.0.1:1"\npools = {said}')
+
+
 def test_a_stronger_layer_replaces_the_other_name_of_the_same_thing(read, tmp_path):
     assert not read("single_active_backend = true", {"ULLAGE_SINGLE_MODEL_MODE": "0"}).policy.single
     text = '[listen]\ntoken_file = "nowhere"'

@@ -62,6 +62,7 @@ WRITTEN: dict[str, tuple[list[Any], list[Any]]] = {
     "table of labels": ([{"alertname": "Low*", "severity": "x"}], [{}, {"a": 1}, {"a": ""}, "a"]),
     "table of texts": ([{"A": "b"}, {}], ["A=b", {"A": 1}]),
     "list of hosts": ([["gpu.lan"], []], ["gpu.lan", [""]]),
+    "list of pools": ([["GPU-1", "ram"], []], ["GPU-1", [""], [3]]),
     "list of models": ([["a", "e/b*"]], [[], "a", [""], [7]]),
     "list of names": ([["a", "b"]], [[], "a", [""]]),
     "list of origins": ([["http://localhost:3000"], ["*"]], ["*", [7]]),

@@ -153,7 +153,7 @@ def test_what_is_called_live_is_all_in_the_policy_and_what_needs_a_restart_is_no
 def test_below_names_of_the_operators_choice_the_policys_scopes_are_live_alone(path):
     live = why_not(path) is None
     if path[0] == "engines":
-        assert live == (path[2] in {*Scope.model_fields, "max_active_backends"})
+        assert live == (path[2] in {*Scope.model_fields, "max_active_backends", "pools"})
     else:
         assert live == (path[0] in ("models", "groups", "foreign"))
 

@@ -43,7 +43,7 @@ from .entrusted import Entrusted, guests, shown_tokens
 from .entrusted_checks import entrusted
 from .fleet import FleetConfig, placed, shown_fleet
 from .fleet import read as read_fleet
-from .forms import AMOUNT
+from .forms import AMOUNT, POOLS
 from .given import (
     RIVALS,
     ConfigError,
@@ -290,6 +290,8 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
         scope = policy.engines[engine.id]
         if scope.max_active is not None:
             row((*path, "max_active_backends"), str(scope.max_active))
+        if scope.pools:
+            row((*path, "pools"), POOLS.show(scope.pools))
         if engine.service is not None:
             starter, named = engine.service
             key = "service_unit" if starter == "systemd" else "service_container"
@@ -359,6 +361,7 @@ def _policy(file: settings.File, given: Given, single: bool) -> Policy:
                 ladder=t.eviction_ladder,
                 force_when_busy=t.force_eviction_when_busy,
                 max_active=t.max_active_backends,
+                pools=t.pools,
                 **retained.of_scope(t),
                 **bounds.of_scope(t),
             )

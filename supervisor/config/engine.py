@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from collectors.reading import PoolId
+
 from . import forms
 from .described import Description
 from .scopes import Scope
@@ -27,6 +29,13 @@ class Known(Scope):
     )
     max_active_backends: int | None = setting(
         None, forms.COUNT, "At most this many of its models at once; 0: no limit."
+    )
+    pools: frozenset[PoolId] = setting(
+        (),
+        forms.POOLS,
+        "Its models are loaded into these alone, where it was told so; none: into any. With none an"
+        " engine is expected to take the accelerator with the most headroom.",
+        shown="none",
     )
     service_unit: str | None = setting(
         None,

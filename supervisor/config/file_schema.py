@@ -152,6 +152,7 @@ _FORMS: dict[str, Schema] = {
     },
     "table of texts": _TEXTS,
     "list of hosts": _list(_NAME),
+    "list of pools": _list(_NAME),
     "list of models": _list(_NAME, 1),
     "list of names": _list(_NAME, 1),
     "list of origins": _list(_NAME),

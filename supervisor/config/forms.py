@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from collectors.reading import Seconds
+from collectors.reading import PoolId, Seconds
 from supervisor.core.ladder import Rung
 from supervisor.core.policy import FOREVER, Retention
 from supervisor.core.rank import RANKINGS, Ranking
@@ -182,6 +182,16 @@ def _hosts(value: Any) -> tuple[str, ...]:
     return tuple(_host(v).lower() for v in value)
 
 
+def _pools(value: Any) -> frozenset[PoolId]:
+    right = 'write it as ["GPU-4f0c…"], or ["ram"], by the names that `ullage status` shows'
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{shown(value)} is not a list of pools; {right}")
+    for name in value:
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"{shown(name)} is the name of no pool; {right}")
+    return frozenset(PoolId(name) for name in value)
+
+
 def _command(value: Any) -> tuple[str, ...]:
     right = 'write it as ["llama-server", "--port", "${PORT}"]'
     if not isinstance(value, (list, tuple)) or not value:
@@ -332,6 +342,7 @@ TEXT = Form("text", _text)
 SECRET = Form("secret", _secret, _set_or_not)
 HOST = Form("host", _host)
 HOSTS = Form("list of hosts", _hosts, _listed, _words_from)
+POOLS = Form("list of pools", _pools, lambda v: _listed(sorted(v)), _words_from)
 COMMAND = Form("list of words", _command, _shown_command)
 VARIABLES = Form("table of texts", _variables, lambda v: _listed(sorted(v)))
 RANKING = Form("ranking", _ranking, lambda ranking: str(ranking.name))

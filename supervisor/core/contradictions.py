@@ -54,6 +54,18 @@ def too_large(policy: Policy, pools: Iterable[MemoryPool]) -> tuple[Contradictio
     return tuple(found)
 
 
+def not_here(policy: Policy, pools: Iterable[MemoryPool]) -> tuple[Contradiction, ...]:
+    """What engines are said to use, and is no pool of this machine, all of which are given."""
+    here = sorted(pool.id for pool in pools)
+    return tuple(
+        Contradiction(
+            ("engines", engine, "pools"), f"names {_and(lost)}, and there is {_and(here)}"
+        )
+        for engine, own in sorted(policy.engines.items())
+        if (lost := sorted(own.pools - {*here}))
+    )
+
+
 def _beyond(amount: Amount | None, pool: MemoryPool, name: str) -> bool:
     if amount is None or not pool.total:
         return False

@@ -7,7 +7,7 @@ size of the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from enum import Enum
 
@@ -16,7 +16,17 @@ from collectors.reading import NONE, RAM, Bytes, MemoryPool, PoolId, PoolKind
 from .estimate import DEVICE_OVERHEAD, PROCESS, Estimate, estimate
 from .headroom import rooms
 from .policy import Amount, Policy
-from .snapshot import Demand, Installed, ModelRef, Resident, Share, Snapshot, Source, State
+from .snapshot import (
+    Demand,
+    EngineId,
+    Installed,
+    ModelRef,
+    Resident,
+    Share,
+    Snapshot,
+    Source,
+    State,
+)
 
 
 class Moment(Enum):
@@ -62,7 +72,7 @@ def expect(
     installed = next((i for i in snapshot.installed if i.ref == ref), Installed(ref))
     shares = shares or _estimated(snapshot, policy, installed)
     shares = shares or _known(snapshot, otherwise) or _by_file(snapshot, policy, installed)
-    return Demand(shares, ref) if shares else None
+    return Demand(_where_it_may(snapshot, policy, ref, shares), ref) if shares else None
 
 
 def better(
@@ -101,7 +111,7 @@ def _declared(snapshot: Snapshot, policy: Policy, ref: ModelRef) -> tuple[Share,
     declared = _said(policy, ref)
     if declared is None:
         return ()
-    pool = _likely(snapshot, policy)
+    pool = _likely(snapshot, policy, ref.engine)
     found = snapshot.pool(pool)
     size = declared.size if found is None else declared.of(found.total)
     return (Share(pool, size, Source.DECLARED),) if size else ()
@@ -117,21 +127,52 @@ def _by_file(snapshot: Snapshot, policy: Policy, installed: Installed) -> tuple[
     if installed.size is None:
         return ()
     size = Bytes(int(installed.size * OVER_FILE_SIZE))
-    return (Share(_likely(snapshot, policy), size, Source.ESTIMATED),)
+    return (Share(_likely(snapshot, policy, installed.ref.engine), size, Source.ESTIMATED),)
 
 
-def _likely(snapshot: Snapshot, policy: Policy) -> PoolId:
-    """Where an engine will load what it is not told a place for: the accelerator with the most
-    headroom. One that cannot be read is still where it will be, rather than RAM."""
-    best = _by_headroom(snapshot, policy)
-    return best[0].id if best else min((p for p in snapshot.blind if p != RAM), default=RAM)
+def _likely(snapshot: Snapshot, policy: Policy, engine: EngineId) -> PoolId:
+    """Where an engine will load what it is not told a place for: of the accelerators that it may
+    use the one with the most headroom. One that cannot be read is still where it will be, rather
+    than RAM."""
+    best = _by_headroom(snapshot, policy, engine)
+    blind = within(snapshot, policy, engine, snapshot.blind.keys() - {RAM})
+    return best[0].id if best else min(blind, default=RAM)
 
 
-def _by_headroom(snapshot: Snapshot, policy: Policy) -> list[MemoryPool]:
-    """The accelerators with memory of their own, the one with the most headroom first."""
+def _by_headroom(snapshot: Snapshot, policy: Policy, engine: EngineId) -> list[MemoryPool]:
+    """The accelerators with memory of their own that the engine may use, the one with the most
+    headroom first."""
     headroom = {r.pool: r.headroom for r in rooms(snapshot, policy)}
-    dedicated = [p for p in snapshot.pools if p.kind is PoolKind.DEDICATED]
-    return sorted(dedicated, key=lambda p: (headroom[p.id], p.id), reverse=True)
+    dedicated = {p.id: p for p in snapshot.pools if p.kind is PoolKind.DEDICATED}
+    found = within(snapshot, policy, engine, dedicated.keys())
+    return [dedicated[p] for p in sorted(found, key=lambda p: (headroom[p], p), reverse=True)]
+
+
+def within(
+    snapshot: Snapshot, policy: Policy, engine: EngineId, pools: Collection[PoolId]
+) -> set[PoolId]:
+    """Those of `pools` that the engine may use, by the operator's word. One that names none of this
+    machine's says nothing."""
+    said = policy.pools_of(engine)
+    known = {p.id for p in snapshot.pools} | snapshot.blind.keys()
+    return {p for p in pools if p in said} if said & known else set(pools)
+
+
+def _where_it_may(
+    snapshot: Snapshot, policy: Policy, ref: ModelRef, shares: tuple[Share, ...]
+) -> tuple[Share, ...]:
+    """What was learned on an accelerator that its engine may not use any more it takes of another
+    one."""
+    own = {s.pool for s in shares} - {RAM}
+    lost = own - within(snapshot, policy, ref.engine, own)
+    if not lost:
+        return shares
+    there = _likely(snapshot, policy, ref.engine)
+    sizes: dict[PoolId, Bytes] = {}
+    for share in shares:
+        pool = there if share.pool in lost else share.pool
+        sizes[pool] = Bytes(sizes.get(pool, NONE) + share.size)
+    return tuple(Share(pool, size, shares[0].source) for pool, size in sizes.items())
 
 
 # -- worked out from the header
@@ -139,8 +180,10 @@ def _by_headroom(snapshot: Snapshot, policy: Policy) -> list[MemoryPool]:
 
 def _estimated(snapshot: Snapshot, policy: Policy, installed: Installed) -> tuple[Share, ...]:
     header, setup = installed.header, installed.setup
-    pools = _by_headroom(snapshot, policy)
-    if header is None or (not pools and any(p != RAM for p in snapshot.blind)):
+    engine = installed.ref.engine
+    pools = _by_headroom(snapshot, policy, engine)
+    blind = within(snapshot, policy, engine, snapshot.blind.keys() - {RAM})
+    if header is None or (not pools and blind):
         return ()  # nothing is known, or an accelerator that nobody knows the size of
     memory = Bytes(sum(p.total for p in pools))
     if not pools and (ram := snapshot.pool(RAM)) is not None and ram.kind is PoolKind.UNIFIED:

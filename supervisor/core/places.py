@@ -8,21 +8,25 @@ from dataclasses import replace
 from collectors.reading import PoolId, PoolKind
 
 from .actions import Plan
+from .footprint import within
 from .headroom import Room
+from .policy import Policy
 from .snapshot import Demand, Snapshot, Source
 
 
-def places(snapshot: Snapshot, demand: Demand) -> list[Demand]:
+def places(snapshot: Snapshot, policy: Policy, demand: Demand) -> list[Demand]:
     """`demand`, on each accelerator where it could be, the one that it names first.
 
     More than one only where its engine can be told which, it takes one with memory of its own, and
-    there are others of the same make; for what was learned, of the same model. One that sleeps,
-    or is being loaded, stays where it is.
+    there are others of the same make that the engine may use; for what was learned, of the same
+    model. One that sleeps, or is being loaded, stays where it is.
     """
     installed = next((i for i in snapshot.installed if i.ref == demand.ref), None)
     if installed is None or not installed.anywhere:
         return [demand]
     alike = _alike(snapshot, demand)
+    may = within(snapshot, policy, installed.ref.engine, alike)
+    alike = [pool for pool in alike if pool in may]
     settled = _settled(snapshot, demand)
     found = [demand, *(_moved(demand, alike[0], pool) for pool in alike[1:])]
     if settled:

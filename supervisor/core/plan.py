@@ -56,7 +56,7 @@ def plan(
 ) -> Plan:
     """Make `demand` fit, exactly as much as it needs, at the least cost to who is resident. Where
     several accelerators would do, on the one where that costs least."""
-    there = places(snapshot, demand)
+    there = places(snapshot, policy, demand)
     if len(there) == 1:
         return _plan(snapshot, policy, there[0], experience)
     made = [(place, _plan(snapshot, policy, place, experience)) for place in there]

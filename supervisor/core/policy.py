@@ -135,6 +135,7 @@ class Scope:
 @dataclass(frozen=True, slots=True)
 class EnginePolicy(Scope):
     max_active: int | None = None  # 0: no limit
+    pools: frozenset[PoolId] = frozenset()  # it loads into these alone; empty: into any
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,11 @@ class Policy(Scope):
     def max_active_of(self, engine: EngineId) -> int:
         own = self.engines.get(engine)
         return own.max_active if own is not None and own.max_active is not None else 0
+
+    def pools_of(self, engine: EngineId) -> frozenset[PoolId]:
+        """Where its models can be, by the operator's word. Empty: anywhere."""
+        own = self.engines.get(engine)
+        return frozenset() if own is None else own.pools
 
     def ladder_of(self, ref: ModelRef) -> tuple[Rung, ...]:
         found: tuple[Rung, ...] | None = self.said(ref, "ladder")

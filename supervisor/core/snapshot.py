@@ -256,9 +256,10 @@ class Snapshot:
     at last, of those that were seen to come.
     `listed` sums up all processes, for what is in none of them. `newcomers` are loaded, and may not
     be among those that were listed last: of a GPU they may seem to hold nothing.
-    `health` is by Device.uuid; `incidents` are the recent ones, the oldest first. `leases` are those that have not expired,
-    `uses` what was seen of each resident's users, `farewells` who is to go when nobody uses it.
-    `told` has those residents that are shown with the requests that pass through us.
+    `health` is by Device.uuid; `incidents` are the recent ones, the oldest first. `leases` are
+    those that have not expired, `uses` what was seen of each resident's users, `farewells` who is
+    to go when nobody uses it. `told` has those residents that are shown with the requests that
+    pass through us.
     """
 
     taken_at: Seconds

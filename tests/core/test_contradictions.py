@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collectors.reading import Seconds, gib
-from supervisor.core.contradictions import contradictions, too_large
+from collectors.reading import RAM, PoolId, Seconds, gib
+from supervisor.core.contradictions import contradictions, not_here, too_large
 from supervisor.core.groups import Group, Rule
 from supervisor.core.policy import (
     Amount,
@@ -138,3 +138,14 @@ def test_what_is_wanted_of_a_pool_may_be_more_than_it_has() -> None:
     assert of(reserve=Amount(size=gib(24))) == ["reserve is 24.0 GiB, and gpu:0 has 24.0 GiB"]
     assert of(budget=Amount(size=gib(25))) == ["budget is 25.0 GiB, and gpu:0 has 24.0 GiB"]
     assert of(budget=Amount(size=gib(24)), reserve=Amount(fraction=0.5)) == []
+
+
+def test_an_engine_may_be_said_to_use_what_is_not_here() -> None:
+    def of(*names: str) -> list[str]:
+        own = EnginePolicy(pools=frozenset(PoolId(n) for n in names))
+        policy = Policy(engines={EngineId("a"): own, EngineId("b"): EnginePolicy()})
+        here = [pool(4), pool(9, id=RAM)]
+        return [f"{'.'.join(c.path)} {c.message}" for c in not_here(policy, here)]
+
+    assert of("GPU-typo", GPU) == ["engines.a.pools names GPU-typo, and there is gpu:0 and ram"]
+    assert of(GPU) == of(RAM) == []

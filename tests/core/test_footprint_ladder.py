@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from collectors.reading import RAM, Bytes, MemoryPool, PoolKind, gib, mib
+from collectors.reading import RAM, Bytes, MemoryPool, PoolId, PoolKind, gib, mib
 from supervisor.core.estimate import DEVICE_OVERHEAD, PROCESS, estimate
 from supervisor.core.footprint import MARGINS, better, expect, is_guessed
 from supervisor.core.header import Header, Layers, Setup
-from supervisor.core.policy import Amount, ModelPolicy, Policy
+from supervisor.core.policy import Amount, EnginePolicy, ModelPolicy, Policy
 from supervisor.core.snapshot import Installed, Resident, Share, Snapshot, Source, State
 from tests.builders import GPU, NO_RESERVE, OTHER, machine, pool, ref, resident
 
@@ -168,3 +168,46 @@ def test_every_source_has_a_margin_and_none_takes_away() -> None:
     assert sorted(MARGINS.values()) == [MARGINS[s] for s in order]
     assert min(MARGINS.values()) >= 1.0
     assert list(Source) == order  # best first
+
+
+# -- an engine that may not use every accelerator
+
+
+def tied(*pools: PoolId) -> Policy:
+    return replace(NO_RESERVE, engines={NEW.engine: EnginePolicy(pools=frozenset(pools))})
+
+
+def test_an_engine_is_expected_to_load_into_what_it_may_use() -> None:
+    both = replace(known(), pools=(*TWO, HOST))
+    assert got(both, tied(GPU)).keys() == {GPU, RAM}
+    assert got(both, tied(GPU, OTHER)).keys() == {OTHER, RAM}
+    by_file = replace(known(header=None), pools=(*TWO, HOST))
+    assert got(by_file, tied(GPU)).keys() == {GPU}
+    word = replace(tied(GPU), models=declaring(Amount(size=gib(6))).models)
+    assert got(both, word) == {GPU: Share(GPU, gib(6), Source.DECLARED)}
+
+
+def test_one_that_may_use_no_accelerator_loads_into_ram() -> None:
+    found = got(replace(known(), pools=(*TWO, HOST)), tied(RAM))
+    assert found == {
+        RAM: Share(RAM, Bytes(int((PARTS.total + PROCESS) * MARGIN)), Source.ESTIMATED)
+    }
+
+
+def test_what_was_learned_where_it_may_not_be_any_more_is_as_large_elsewhere() -> None:
+    both = replace(known(), pools=(*TWO, HOST))
+    split = (*LEARNED, Share(RAM, gib(1), Source.LEARNED))
+    assert got(both, tied(OTHER), learned=split) == {
+        OTHER: Share(OTHER, gib(7), Source.LEARNED),
+        RAM: split[1],
+    }
+    assert got(both, tied(GPU), learned=split) == {GPU: LEARNED[0], RAM: split[1]}
+    assert got(both, tied(RAM), learned=split) == {RAM: Share(RAM, gib(8), Source.LEARNED)}
+
+
+def test_one_that_cannot_be_read_is_where_it_will_be_and_one_that_is_not_here_says_nothing() -> (
+    None
+):
+    dark = replace(known(header=None), pools=(pool(20), HOST), blind={OTHER: "it hangs"})
+    assert got(dark, tied(OTHER)).keys() == {OTHER}
+    assert got(dark, tied(PoolId("GPU-typo"))).keys() == {GPU}

@@ -9,7 +9,7 @@ from supervisor.core.experience import Experience
 from supervisor.core.history import History
 from supervisor.core.places import places
 from supervisor.core.plan import Load, Plan, plan
-from supervisor.core.policy import Amount, Policy, PoolPolicy
+from supervisor.core.policy import Amount, EnginePolicy, Policy, PoolPolicy
 from supervisor.core.snapshot import (
     Demand,
     Installed,
@@ -89,22 +89,22 @@ def test_where_nothing_works_it_says_what_is_missing_where_least_is() -> None:
 
 def test_an_engine_that_cannot_be_told_loads_where_it_always_did() -> None:
     world = host(free={GPU: 4, OTHER: 23}, anywhere=False)
-    assert places(world, wanted(10)) == [wanted(10)]
+    assert places(world, POLICY, wanted(10)) == [wanted(10)]
     assert not plan(world, POLICY, wanted(10)).works
 
 
 def test_what_was_learned_on_one_make_is_not_true_of_another() -> None:
     others = (card(GPU), card(OTHER, "NVIDIA RTX 3060"), card(THIRD, "AMD W7900", "amd"))
     world = host(free={GPU: 4, OTHER: 23, THIRD: 23}, devices=others)
-    assert [d.shares[0].pool for d in places(world, wanted(10))] == [GPU]
+    assert [d.shares[0].pool for d in places(world, POLICY, wanted(10))] == [GPU]
     guess = wanted(10, Source.ESTIMATED)  # but a guess is as good on any that its engine can use
-    assert [d.shares[0].pool for d in places(world, guess)] == [GPU, OTHER]
+    assert [d.shares[0].pool for d in places(world, POLICY, guess)] == [GPU, OTHER]
 
 
 def test_a_model_on_several_accelerators_stays_on_those() -> None:
     world = host(free={GPU: 4, OTHER: 4, THIRD: 20})
     spread = Demand((share(8), share(8, OTHER)), NEW)
-    assert places(world, spread) == [spread]
+    assert places(world, POLICY, spread) == [spread]
 
 
 def test_one_that_sleeps_wakes_where_it_sleeps() -> None:
@@ -117,12 +117,19 @@ def test_one_that_sleeps_wakes_where_it_sleeps() -> None:
 def test_a_load_that_is_promised_its_place_keeps_it_when_it_is_planned_again() -> None:
     world = host(resident("old", 20, idle=9), free={GPU: 4, OTHER: 4, THIRD: 4})
     promised = replace(world, reservations=(Reservation(NEW, (share(10, THIRD), share(1, RAM))),))
-    assert [d.shares[0].pool for d in places(promised, wanted(10))] == [THIRD]
+    assert [d.shares[0].pool for d in places(promised, POLICY, wanted(10))] == [THIRD]
     assert not plan(promised, POLICY, wanted(10)).works
 
 
 def test_a_pool_that_cannot_be_read_is_no_place() -> None:
     world = host(free={GPU: 4, OTHER: 20})
     world = replace(world, blind={THIRD: "the GPU is lost"})
-    assert THIRD not in [d.shares[0].pool for d in places(world, wanted(10))]
+    assert THIRD not in [d.shares[0].pool for d in places(world, POLICY, wanted(10))]
     assert place(plan(world, POLICY, wanted(10))) == OTHER
+
+
+def test_one_that_its_engine_may_not_use_is_no_place() -> None:
+    world = host(free={GPU: 4, OTHER: 20, THIRD: 22})
+    tied = replace(POLICY, engines={NEW.engine: EnginePolicy(pools=frozenset({GPU, OTHER}))})
+    assert [d.shares[0].pool for d in places(world, tied, wanted(10))] == [GPU, OTHER]
+    assert place(plan(world, tied, wanted(10))) == OTHER

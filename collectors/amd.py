@@ -67,7 +67,7 @@ class AmdCollector:
     def read(self, tiers: Tier) -> Sample:
         """Never raises: a card that cannot be read makes only its own pool blind."""
         found, awake = Found(), dict[str, tuple[Gpu, drm.Card]]()
-        seen = set()
+        seen = dict[str, tuple[Gpu, drm.Card]]()
         for card in drm.nodes(self._root):
             if card.vendor != VENDOR:
                 continue
@@ -77,9 +77,8 @@ class AmdCollector:
                 continue
             asleep = (drm.runtime_status(card) or "").startswith("suspend")
             gpu = self._identify(card, asleep)
-            seen.add(card.pci)
+            seen[card.pci] = gpu, card
             found.devices.append(gpu.device(asleep))
-            self._add_memory(gpu, self._memory(card, asleep), asleep, found)
             if not asleep:
                 awake[card.pci] = gpu, card
                 if Tier.HEALTH in tiers:
@@ -88,7 +87,10 @@ class AmdCollector:
             found.is_gone(gpu, f"{DRIVER} no longer lists it")
         if not self._known and not found.notes:
             found.notes.append(NO_GPU)
+        # Before the memory: what somebody holds then is in what is read as used.
         holders = self._holders(awake) if Tier.PROCESSES in tiers else None
+        for pci, (gpu, card) in seen.items():
+            self._add_memory(gpu, self._memory(card, pci not in awake), pci not in awake, found)
         return Sample(
             pools=tuple(found.pools),
             devices=tuple(sorted(found.devices, key=lambda d: d.index)),

@@ -83,6 +83,8 @@ class IntelCollector:
         listed = Tier.PROCESSES in tiers
         view, found = View(self._root, self._meter, self._users, listed), Found()
         kernel = drm.attribute(self._root / "proc/sys/kernel/osrelease")
+        if listed:
+            view.look()  # before the memory: what somebody holds then is in what is read as used
         for pci, card in view.cards.items():
             gpu, asleep = self._identify(card, view), pci in view.asleep
             driver = f"{card.driver} of Linux {kernel}" if kernel else card.driver

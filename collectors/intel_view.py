@@ -70,6 +70,10 @@ class View:
             if (drm.runtime_status(card) or "").startswith("suspend")
         }
 
+    def look(self) -> None:
+        """Who has which GPU open, now."""
+        _ = self.clients
+
     @property
     def awake(self) -> list[str]:
         return [pci for pci in self.cards if pci not in self.asleep]

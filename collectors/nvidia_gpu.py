@@ -150,6 +150,8 @@ def read(
         found.blind += layout.blind
         found.notes += layout.notes
     else:
+        if Tier.PROCESSES in tiers:  # first: what they hold then is in the memory that is read
+            _list(library, handle, gpu, None, found, root)
         memory = library.memory(handle)  # asked of every GPU: it also tells that one is lost
         if gpu.pool != RAM:
             if memory is None:  # it had memory a moment ago
@@ -158,7 +160,7 @@ def read(
     found.devices = [device, *(layout.devices if layout else ())]
     if Tier.HEALTH in tiers:
         found.health[gpu.uuid] = nvml_health.read(library, handle)
-    if Tier.PROCESSES in tiers:
+    if layout is not None and Tier.PROCESSES in tiers:
         _list(library, handle, gpu, layout, found, root)
     seen = Seen(gpu, tuple(found.devices), split)
     gone = sorted(set(before.pools if before else ()).difference(seen.pools))

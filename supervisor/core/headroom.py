@@ -55,16 +55,17 @@ def promised(snapshot: Snapshot, pool: PoolId) -> Bytes:
     for reservation in snapshot.reservations:
         if reservation.ref is not None:
             resident = snapshot.resident(reservation.ref)
-            there = NONE if resident is None else _arrived(resident, pool)
+            there = NONE if resident is None else _arrived(snapshot, resident, pool)
             granted = sum(s.size for s in reservation.shares if s.pool == pool)
             total += max(0, granted - there)
     return Bytes(total)
 
 
-def _arrived(resident: Resident, pool: PoolId) -> Bytes:
+def _arrived(snapshot: Snapshot, resident: Resident, pool: PoolId) -> Bytes:
     """What it holds of `pool`; while it loads only what was measured, for whoever says otherwise
-    says what it will hold."""
-    if resident.state is not State.LOADING:
+    says what it will hold. So it is as long as it is new: the memory may have been read before its
+    engine was asked."""
+    if resident.state is not State.LOADING and resident.ref not in snapshot.newcomers:
         return resident.holds(pool)
     later = (s.size for s in resident.shares if s.pool == pool and s.source is not Source.MEASURED)
     return Bytes(resident.holds(pool) - sum(later))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors import amd
+from collectors import amd, drm
 from collectors.amd import AmdCollector
 from collectors.drm import Client
 from collectors.reading import RAM, Health, Holder, Tier, gib, mib
@@ -168,3 +168,18 @@ def test_an_instinct_counts_errors_and_has_no_edge(tmp_path):
     assert (health.temperature, health.memory_temperature) == (51.0, 44.0)
     assert (health.ecc_uncorrected, health.ecc_corrected) == (1, 23)
     assert (health.pcie_generation, health.pcie_width) == (5, 16)
+
+
+def test_what_is_listed_is_in_the_memory_that_is_told_beside_it(tmp_path, monkeypatch):
+    """A load goes on while we read: bytes that somebody is said to hold are not free as well."""
+    path = card(tmp_path, 0, PCI, **DISCRETE)
+    client(tmp_path, 7, 3, PCI, 1, drm_resident_vram="100 MiB")
+    lists = drm.clients
+
+    def slow(*args, **words):
+        found = [*lists(*args, **words)]
+        write(path, "mem_info_vram_used", gib(9))
+        return found
+
+    monkeypatch.setattr(drm, "clients", slow)
+    assert read(tmp_path).pools[0].used == gib(9)

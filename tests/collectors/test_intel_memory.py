@@ -1,10 +1,11 @@
 """How much of an Intel card is free, and who may say so."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from collectors import intel
+from collectors import drm, intel
 from collectors.intel import ASLEEP, NO_SIZE, SILENT, UNTOLD, IntelCollector
 from collectors.reading import Holder, PoolId, Sample, Tier, gib, mib
 from tests.collectors.intel_tree import (
@@ -257,3 +258,22 @@ def test_a_sleeping_card_whose_size_only_level_zero_knows_is_blind(tree: Tree) -
     meter = Meter(SIZE, SIZE)
     assert blind(tree.read(meter=meter)) == ASLEEP
     assert meter.asked == []
+
+
+def test_what_is_listed_is_in_the_memory_that_is_told_beside_it(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load goes on while we read: bytes that somebody is said to hold are not free as well."""
+    tree.gpu()
+    tree.capacity()
+    tree.group("a", gib(1))
+    tree.client(40, 1, vram0="1 GiB")
+    lists = drm.clients
+
+    def slow(*args: Any, **words: Any) -> list[drm.Client]:
+        found = [*lists(*args, **words)]
+        tree.group("a", gib(9))
+        return found
+
+    monkeypatch.setattr(drm, "clients", slow)
+    assert tree.read(Tier.ALL).pools[0].used == gib(9)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from collectors.nvidia import NvidiaCollector
+from collectors.nvml import Handle, Nvml
 from collectors.reading import RAM, Sample, Tier
 from collectors.rest import REST_AFTER, Resting
 from tests.collectors.conftest import Clock
@@ -100,3 +101,21 @@ def test_gpus_do_not_rest_while_nobody_can_say_who_holds_one(
     driver.drop("fault")
     idle(resting, clock)
     assert resting.closed
+
+
+def test_what_is_listed_is_in_the_memory_that_is_told_beside_it(
+    collector: NvidiaCollector, driver: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load goes on while we read: bytes that somebody is said to hold are not free as well."""
+    driver.gpu(0, used=GIB)
+    driver.proc(0, "C", 4242, GIB)
+    lists = Nvml.processes
+
+    def slow(library: Nvml, handle: Handle) -> object:
+        found = lists(library, handle)
+        driver.gpu(0, used=9 * GIB)
+        return found
+
+    monkeypatch.setattr(Nvml, "processes", slow)
+    pool = next(p for p in collector.read(Tier.ALL).pools if p.id == "GPU-aaaa")
+    assert pool.used == 9 * GIB

@@ -8,8 +8,8 @@ from collectors.reading import RAM, Bytes, MemoryPool, PoolKind, Seconds, gib
 from supervisor.core.headroom import Room, releases, rooms, shortfall, without
 from supervisor.core.plan import plan
 from supervisor.core.policy import Amount, Policy, PoolPolicy
-from supervisor.core.snapshot import Snapshot
-from tests.builders import OTHER, demand, engine, ref, resident, share
+from supervisor.core.snapshot import ModelRef, Reservation, Share, Snapshot, Source
+from tests.builders import GPU, NO_RESERVE, OTHER, demand, engine, machine, ref, resident, share
 
 UNIFIED = MemoryPool(
     RAM, PoolKind.UNIFIED, gib(64), gib(40), device_limit=gib(48), device_used=gib(24)
@@ -71,3 +71,18 @@ def test_who_leaves_promises_its_bytes_and_those_of_a_file_that_nobody_else_has_
         (),
         (share(1), share(4, OTHER)),
     ]
+
+
+def test_a_promise_is_kept_until_the_memory_was_read_that_it_is_in() -> None:
+    """An engine's word may come after the memory was read, a driver's list does not."""
+    promise = Reservation(ref("a"), (share(6),))
+
+    def headroom(source: Source, newcomers: frozenset[ModelRef]) -> int:
+        there = replace(resident("a", 6), shares=(Share(GPU, gib(6), source),))
+        world = replace(machine(there, free=8), reservations=(promise,), newcomers=newcomers)
+        return rooms(world, NO_RESERVE)[0].headroom
+
+    new = frozenset({ref("a")})
+    assert headroom(Source.REPORTED, frozenset()) == gib(8)
+    assert headroom(Source.REPORTED, new) == gib(2)
+    assert headroom(Source.MEASURED, new) == gib(8)

@@ -241,5 +241,6 @@ class Machine:
             '[alerts.actions.make-room]\naction = "evict"\nmatch = { alertname = "Full" }',
         ]
         for e in self.engines:
-            parts.append(f'[engines.{e.name}]\nkind = "{e.kind}"\nurl = "{e.url}"')
+            tied = f'pools = ["GPU-{e.gpu:04d}"]'
+            parts.append(f'[engines.{e.name}]\nkind = "{e.kind}"\nurl = "{e.url}"\n{tied}')
         return "\n".join(parts) + "\n"

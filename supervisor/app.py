@@ -79,7 +79,9 @@ LISTEN_EVERY = Seconds(5.0)  # where the gateway's address cannot be had
 DETECT_EVERY = Seconds(3.0)
 FILES = 65536
 SWITCH = 0.001  # seconds that the loop waits for its turn while a thread works, not five times that
-GARBAGE = (5_000, 10, 10)  # objects more than there were, and how often, until a look for cycles
+# Objects more than there were, and how often, until a look for cycles. One at all objects holds the
+# loop for a tenth of a second where there is much to do, and finds next to nothing.
+GARBAGE = (5_000, 10, 40)
 
 
 def build(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from collectors.reading import NONE, RAM, Bytes, PoolId
 
@@ -18,6 +19,7 @@ from .core.snapshot import (
     Resident,
     Share,
     Snapshot,
+    Source,
     State,
 )
 from .journal.holdings import WINDOW
@@ -41,6 +43,12 @@ class _Ascent:
     shared: set[PoolId] = field(default_factory=set)  # where another load was under way, too
 
 
+class _Noted(NamedTuple):
+    size: Bytes = Bytes(-1)
+    at: float = 0.0
+    where: frozenset[PoolId] = frozenset()
+
+
 @dataclass(slots=True)
 class Learned:
     """`errors`: by how much loads were counted wrong, as shares of what they took, by engine."""
@@ -48,8 +56,8 @@ class Learned:
     journal: Journal
     wall: Callable[[], float] = time.time
     errors: dict[EngineId, Durations] = field(default_factory=dict)
-    # The most of each stay so far, and when it was written down.
-    _sizes: dict[tuple[ModelRef, Moment], tuple[Bytes, float]] = field(default_factory=dict)
+    # The most of each stay so far, on which accelerators, and when it was written down.
+    _sizes: dict[tuple[ModelRef, Moment], _Noted] = field(default_factory=dict)
     _ascents: dict[ModelRef, _Ascent] = field(default_factory=dict)
 
     def see(self, snapshot: Snapshot) -> None:
@@ -76,18 +84,21 @@ class Learned:
     ) -> None:
         shares = tuple(Share(p, resident.holds(p)) for p in sorted(pools))
         size = Bytes(sum(s.size for s in shares))
-        known, at = self._sizes.get((resident.ref, moment), (Bytes(-1), 0.0))
-        now = self.wall()
-        if 0 <= size <= known * GROWN and 0 <= now - at < WINDOW:
+        known, at, there = self._sizes.get((resident.ref, moment), _Noted())
+        where, now = frozenset(s.pool for s in shares if s.size and s.pool != RAM), self.wall()
+        # One that is not listed just now where it was has not left it.
+        if where <= there and 0 <= size <= known * GROWN and 0 <= now - at < WINDOW:
             return
         if moment is Moment.LOADED and (not size or is_guessed(resident)):
             return  # a guess does not come true by being remembered
+        before = {s.pool for s in self.journal.footprint(resident.ref, moment) or ()}
         if snapshot.blind:  # what it holds where nobody can look is not nothing
             read = {p.id for p in snapshot.pools}
-            before = self.journal.footprint(resident.ref, moment) or ()
-            if not read.issuperset({*resident.pools, *(s.pool for s in before)}):
+            if not read.issuperset({*resident.pools, *before}):
                 return
-        self._sizes[resident.ref, moment] = size, now
+        if before - {RAM} and not where <= before and _is_only_told(resident, where):
+            return  # an engine's word is how much it is, and not on which of several
+        self._sizes[resident.ref, moment] = _Noted(size, now, where)
         context, slots = resident.context or 0, resident.slots or 0
         self.journal.remember(resident.ref, shares, moment, context, slots)
 
@@ -178,6 +189,11 @@ class Learned:
             wrong = sum(abs(taken.get(p, 0) - promised.get(p, 0)) for p in {*taken, *promised})
             errors = self.errors.setdefault(resident.engine, Durations(ERROR_BUCKETS))
             errors.add(wrong / measured)
+
+
+def _is_only_told(resident: Resident, where: Collection[PoolId]) -> bool:
+    """Is what it holds there nobody's measurement?"""
+    return all(s.source is not Source.MEASURED for s in resident.shares if s.pool in where)
 
 
 def _sizes(shares: Iterable[Share]) -> dict[PoolId, int]:

@@ -101,6 +101,7 @@ class Loop:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.sampler.tied = lambda engine: self.policy.pools_of(engine)
         self._looks = Looks(self._sampled, self._start, self.post, self.counts, self.clock)
         self.goings = Goings(self.runs, self.clock)
         self.traffic = Traffic(self.clock)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from collectors.machine import Machine
-from collectors.reading import RAM, Incident, Process, ProcessMemory, Seconds
+from collectors.reading import RAM, Incident, PoolId, Process, ProcessMemory, Seconds
 
 from .attribution import Attribution
 from .core.activity import Track, look_due, observe
@@ -65,6 +65,7 @@ class Sampler:
     clock: Callable[[], float] = time.monotonic
     state: dict[str, SourceHealth] = field(default_factory=dict)
     services: Mapping[EngineId, str] = field(default_factory=dict)  # what whole engines run in
+    tied: Callable[[EngineId], frozenset[PoolId]] = lambda engine: frozenset()
     missing: tuple[EngineState, ...] = ()  # named by the operator, and never yet found
     machine: Machine | None = None  # the machine as it was last read, for whoever only shows
     _listing: Listing = NOTHING_LISTED
@@ -103,7 +104,11 @@ class Sampler:
             if engine in states
             for model in known.models
         }
-        loaded = {ref for ref, model in listed.items() if model.state is State.LOADED}
+        loaded = {
+            ref
+            for ref, model in listed.items()
+            if model.state is State.LOADED and states[ref.engine].up
+        }
         newcomers = self._newcomers(loaded, machine)
         self.headers.want(m.setup.path for m in listed.values() if m.setup.path and not m.header)
         memory, fault = await self._memory(listed, states, machine, thorough)
@@ -250,6 +255,7 @@ class Sampler:
             model.type,
             model.npu,
             model.anywhere,
+            self.tied(ref.engine),
         )
 
     # -- the processes that hold models

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from collectors.reading import RAM, Bytes, gib
+from collectors.reading import RAM, Bytes, PoolId, gib
 from supervisor.core.footprint import Moment
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import (
@@ -135,6 +135,34 @@ def test_one_that_leaves_as_soon_as_it_came_is_learned_at_the_last_look_at_it() 
     assert notes.written == 0
     lessons.glance(here)
     assert notes.footprint(A) == (Share(GPU, Bytes(gib(7)), Source.LEARNED),)
+
+
+def on(place: PoolId, source: Source, size: float = 4) -> Snapshot:
+    """Both accelerators, and a model on one of them."""
+    there = replace(resident("a", 1), shares=(Share(place, Bytes(gib(size)), source),))
+    return replace(seen(there), pools=(pool(9), pool(9, id=OTHER)))
+
+
+def test_where_it_was_measured_counts_more_than_where_its_engine_was_thought_to_mean() -> None:
+    memory, notes = learned()
+    memory.see(on(OTHER, Source.REPORTED))  # its process was not found at once
+    assert sizes(notes) == [share(4, OTHER)]
+    memory.see(on(GPU, Source.MEASURED))
+    assert sizes(notes) == [share(4)]
+    memory.see(on(OTHER, Source.REPORTED))  # nor now
+    memory.see(seen())
+    memory.see(on(OTHER, Source.REPORTED, 5))
+    assert sizes(notes) == [share(4)]
+    memory.see(seen())
+    memory.see(on(OTHER, Source.MEASURED))  # it really moved
+    assert sizes(notes) == [share(4, OTHER)]
+
+
+def test_one_that_is_not_listed_for_a_moment_has_not_left_its_accelerator() -> None:
+    memory, notes = learned()
+    memory.see(on(GPU, Source.MEASURED))
+    memory.see(seen(resident("a", 1, pool=RAM)))
+    assert sizes(notes) == [share(4)]
 
 
 def test_what_was_written_down_is_told_as_learned() -> None:

@@ -64,6 +64,7 @@ class SeenModel:
     type: ModelType | None = None
     npu: bool = False
     anywhere: bool = False
+    tied: frozenset[PoolId] = frozenset()  # its engine uses these alone; empty: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ def _measured(
         model.pids and model.reported_gpu and (unsaid or machine.unlisted)
     ):  # the driver hides what it holds
         known = {s.pool for s in shares}
-        pool = _accelerator(machine)
+        pool = _accelerator(machine, model.tied)
         if pool is not None and pool not in known and (unsaid or pool in machine.unlisted):
             shares.append(Share(pool, model.reported_gpu, Source.REPORTED))
     mapped = tuple(Mapped(f, RAM, size) for f, size in sorted(files.items()) if size)
@@ -216,10 +217,10 @@ def _reported(model: SeenModel, machine: SeenMachine) -> tuple[Share, ...]:
     if model.reported is None:
         if model.file_size is None or model.state is State.SLEEPING:
             return ()
-        pool = _accelerator(machine) or RAM
+        pool = _accelerator(machine, model.tied) or RAM
         return (Share(pool, model.file_size, Source.ESTIMATED),)
     on_gpu = min(model.reported, model.reported_gpu or NONE)
-    accelerator = _accelerator(machine)
+    accelerator = _accelerator(machine, model.tied)
     if accelerator is None:
         on_gpu = NONE
     shares = []
@@ -230,14 +231,19 @@ def _reported(model: SeenModel, machine: SeenMachine) -> tuple[Share, ...]:
     return tuple(shares)
 
 
-def _accelerator(machine: SeenMachine) -> PoolId | None:
-    """The pool that "on the GPU" means where nobody says which: the fullest accelerator's.
+def _accelerator(machine: SeenMachine, tied: frozenset[PoolId]) -> PoolId | None:
+    """The pool that "on the GPU" means where nobody says which: the fullest accelerator's, of those
+    that its engine is `tied` to, if any of them is here.
 
     What is on one that cannot be read just now has not moved to RAM.
     """
-    dedicated = [p for p in machine.pools if p.kind is PoolKind.DEDICATED]
+    dedicated = {p.id: p for p in machine.pools if p.kind is PoolKind.DEDICATED}
+    blind = {p for p in machine.blind or {} if p != RAM}
+    if mine := tied & (dedicated.keys() | blind):
+        dedicated = {id: pool for id, pool in dedicated.items() if id in mine}
+        blind &= mine
     if dedicated:
-        return max(dedicated, key=lambda p: (p.used, p.id)).id
+        return max(dedicated.values(), key=lambda p: (p.used, p.id)).id
     if any(p.kind is PoolKind.UNIFIED for p in machine.pools):
         return RAM
-    return min((p for p in machine.blind or {} if p != RAM), default=None)
+    return min(blind, default=None)

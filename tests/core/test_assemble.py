@@ -8,6 +8,7 @@ from collectors.reading import (
     Holder,
     MappedFile,
     MemoryPool,
+    PoolId,
     PoolKind,
     Process,
     ProcessMemory,
@@ -208,3 +209,19 @@ def test_what_nobody_lists_is_taken_from_the_engines_word() -> None:
     other = replace(silent, unlisted=(OTHER,))
     [got] = assemble(Seconds(100), other, {7: process(7, 1)}, (engine(),), (model,)).residents
     assert got.shares == (Share(RAM, gib(1), Source.MEASURED),), "this pool was listed: it has none"
+
+
+def test_what_an_engine_says_it_has_on_the_gpu_is_on_one_that_it_may_use() -> None:
+    def where(*tied: PoolId, blind: PoolId | None = None) -> set[PoolId]:
+        told = SeenModel(
+            ref("a"), State.LOADED, reported=gib(6), reported_gpu=gib(6), tied=frozenset(tied)
+        )
+        pools = [HOST, pool(4), pool(20, id=OTHER)]
+        dark = {blind: "it hangs"} if blind else {}
+        machine = SeenMachine(tuple(p for p in pools if p.id not in dark), blind=dark)
+        got = assemble(Seconds(100), machine, {}, (engine(),), (told,))
+        return set(got.residents[0].pools)
+
+    assert where() == {GPU}  # the fullest
+    assert where(OTHER) == where(OTHER, blind=OTHER) == {OTHER}
+    assert where(PoolId("GPU-typo")) == {GPU}

@@ -28,7 +28,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 
 
 class Cards:
-    """What the driver says. `over` are moments at which a card held more than it has."""
+    """What the driver says. `over` are the moments at which a model came, of a size that can be
+    known, for which the card had not enough left."""
 
     def __init__(self, folder: Path) -> None:
         self.driver = State(folder / "nvml.txt")
@@ -52,7 +53,8 @@ class Cards:
 
     def add(self, gpu: int, size: int, pid: int | None, why: str) -> None:
         self.used[gpu] += size
-        if self.used[gpu] > TOTAL and not self.strange[gpu]:
+        is_ours = pid is not None and size > 0  # who leaves has not been let in, nor a stranger
+        if is_ours and self.used[gpu] > TOTAL and not self.strange[gpu]:
             held = f"{self.used[gpu] / GIB:.1f} GiB"
             self.over.append(f"{time.strftime('%T')} GPU {gpu} holds {held} after {why}")
         self.driver.gpus[gpu]["used"] = self.used[gpu]

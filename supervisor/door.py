@@ -205,7 +205,7 @@ class Door:
         if found := [c for c in contradictions(pinned) if c not in contradictions(policy)]:
             raise DoorError("; ".join(f"{'.'.join(c.path)} {c.message}" for c in found))
         ends = None if period is None else keeping.deadlines.after(period)
-        await keeping.pins.set(str(ref), ends)
+        keeping.pins.set(str(ref), ends)
         about = About(frozenset({ref}), "it is pinned")
         self.stay(about)
         if self.loop.goings.has(about.refs):
@@ -236,7 +236,7 @@ class Door:
         if not hits:
             raise Unknown("pin", name, tuple(get_close_matches(name, pins, 3, 0.4)))
         for pin in hits:
-            await self.loop.keeping.pins.drop(pin)
+            self.loop.keeping.pins.drop(pin)
         self.claims_changed()
         return hits[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def file(tmp_path: Path) -> Path:
 def kept(time: Time, file: Path) -> Keeping:
     """A pin, a lease and a reservation of an hour each, by a daemon that has ended since."""
     first = time.keeping(file)
-    asyncio.run(first.pins.set("m", Seconds(time.clock + 3600)))
+    first.pins.set("m", Seconds(time.clock + 3600))
     first.leases.open(ref("m"), "agent", Seconds(3600))
     job = first.reserved.ask("train", POOL, gib(8), Seconds(3600), [44])
     first.reserved.grant(job.id)

@@ -212,7 +212,7 @@ def test_a_share_that_does_not_answer_delays_nobody(
 def test_what_contradicts_pins_or_the_machine_is_refused_with_its_line(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         for name in ("ollama/a", "ollama/b"):
-            await house.loop.keeping.pins.set(name, None)
+            house.loop.keeping.pins.set(name, None)
         house.write(f'single_model_mode = true\n[pools."{GPU}"]\nreserve = "99GiB"')
         one, other = await house.refused()
         assert one == (

@@ -256,10 +256,10 @@ def test_claims_are_told_by_kind_and_their_renewals_are_not() -> None:
         lease = keeping.leases.open(ref("qwen3:8b"), "agent", Seconds(60))
         keeping.leases.renew(lease.id)
         keeping.leases.close(lease.id)
-        await keeping.pins.set("ollama/qwen3:8b", None)
-        await keeping.pins.set("ollama/qwen3:8b", Seconds(5000))  # it ends now: that is news
-        await keeping.pins.drop("ollama/qwen3:8b")
-        await keeping.pins.drop("ollama/qwen3:8b")  # there is none any more
+        keeping.pins.set("ollama/qwen3:8b", None)
+        keeping.pins.set("ollama/qwen3:8b", Seconds(5000))  # it ends now: that is news
+        keeping.pins.drop("ollama/qwen3:8b")
+        keeping.pins.drop("ollama/qwen3:8b")  # there is none any more
         job = keeping.reserved.ask("train", GPU, Bytes(1), Seconds(60), ())
         keeping.reserved.grant(job.id)
         keeping.reserved.renew(job.id)

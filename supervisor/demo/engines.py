@@ -184,7 +184,8 @@ class DemoEngine(Adapter):
 
     async def _answer(self, call: str) -> None:
         if self.fault is Fault.DOWN:
-            raise EngineDown(self.id, call, os.strerror(errno.ECONNREFUSED), refused=True)
+            number = errno.ECONNREFUSED
+            raise EngineDown(self.id, call, os.strerror(number), number=number)
         if self.fault is Fault.HANGS:
             await asyncio.get_running_loop().create_future()
         await self._sleep(ANSWER)

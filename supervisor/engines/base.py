@@ -12,6 +12,7 @@ could make the engine load or wake a model.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -36,11 +37,17 @@ class EngineError(Exception):
 
 
 class EngineDown(EngineError):
-    """Nobody answers, or not in time. `refused`: nobody listens at its address."""
+    """Nobody answers, or not in time. `number` is the system's own for why, as errno has it;
+    None: it is not the system that says so."""
 
-    def __init__(self, engine: str, call: str, message: str, *, refused: bool = False) -> None:
+    def __init__(self, engine: str, call: str, message: str, *, number: int | None = None) -> None:
         super().__init__(engine, call, message)
-        self.refused = refused
+        self.number = number
+
+    @property
+    def refused(self) -> bool:
+        """Nobody listens at its address."""
+        return self.number == errno.ECONNREFUSED
 
 
 class EngineRefused(EngineError):

@@ -186,11 +186,11 @@ class Containers:
 
     def _worded(self, down: EngineDown) -> EngineDown:
         """With what is to be done, where the socket itself is what is wrong."""
-        for number, remedy in _DOWN.items():
-            if down.message == os.strerror(number):
-                why = f"{self._socket}: {down.message}; {remedy}"
-                return EngineDown(down.engine, down.call, why)
-        return down
+        remedy = None if down.number is None else _DOWN.get(down.number)
+        if remedy is None:
+            return down
+        # Without its number: containers may live on where nobody listens, and did not crash.
+        return EngineDown(down.engine, down.call, f"{self._socket}: {down.message}; {remedy}")
 
 
 def _usual() -> Path:

@@ -100,8 +100,9 @@ def on_this_machine(
 ) -> int | None:
     """The first process of one of these containers: their ids stand in its control group."""
     found = [pid for pid in running() if any(id in (group(pid) or "") for id in containers)]
-    started = read_times(found)
-    return min(found, key=lambda pid: started[pid].started if pid in started else 0, default=None)
+    # Whoever has ended meanwhile has no time; a parent and its child may begin in one tick.
+    began = {pid: times.started for pid, times in read_times(found).items()}
+    return min(began, key=lambda pid: (began[pid], pid), default=None)
 
 
 def _selector(told: Any) -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import importlib
 import os
 from collections.abc import Callable, Sequence
@@ -201,7 +200,7 @@ class Tryll(Adapter):
     def _broken(self, call: str, error: OSError) -> EngineDown:
         """In the system's own word, whoever raised it in words of its own."""
         why = os.strerror(error.errno) if error.errno else str(error)
-        return EngineDown(self.id, call, why, refused=error.errno == errno.ECONNREFUSED)
+        return EngineDown(self.id, call, why, number=error.errno)
 
     def _address(self) -> tuple[str, int]:
         try:

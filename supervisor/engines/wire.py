@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import os
 import secrets
@@ -224,8 +223,8 @@ class Wire:
             why = "all our connections are in use" if ours else f"no answer within {bound:g} s"
             raise EngineDown(self.engine, call, why) from late
         except httpx.HTTPError as broken:
-            words, refused = _why(broken)
-            raise EngineDown(self.engine, call, words, refused=refused) from broken
+            words, number = _why(broken)
+            raise EngineDown(self.engine, call, words, number=number) from broken
         except (httpx.InvalidURL, ValueError, ExceptionGroup) as wrong:  # a port of 99999: a group
             raise EngineConfused(self.engine, call, f"cannot be sent: {wrong}") from wrong
 
@@ -298,14 +297,14 @@ def _ended(task: asyncio.Future[Any]) -> None:
         task.exception()  # nobody may be left to be told
 
 
-def _why(broken: httpx.HTTPError) -> tuple[str, bool]:
-    """The system's own word, "Connection refused", where it stands below what httpx says; and
-    whether that is the one."""
+def _why(broken: httpx.HTTPError) -> tuple[str, int | None]:
+    """The system's own word and number, "Connection refused", where they stand below what httpx
+    says."""
     found = _of_the_system(broken)
     if found is None or found.errno is None:
-        return str(broken) or type(broken).__name__, False
+        return str(broken) or type(broken).__name__, None
     words = os.strerror(found.errno) if found.errno > 0 else str(found.strerror)
-    return words, found.errno == errno.ECONNREFUSED
+    return words, found.errno
 
 
 def _of_the_system(error: BaseException) -> OSError | None:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 from collectors.reading import Seconds
-from supervisor.journal.shelves import Shelf, told
+from supervisor.journal.shelves import Shelf
 
 from .deadlines import Deadlines, Json
 
@@ -37,19 +37,19 @@ class Pins:
                 except (KeyError, TypeError, ValueError):
                     log.warning("when the pin of %s ends cannot be read: it stays", name)
 
-    async def set(self, name: str, ends: Seconds | None) -> bool:
-        """Pin for ever, or until `ends`. True: it is on disk."""
+    def set(self, name: str, ends: Seconds | None) -> None:
+        """Pin for ever, or until `ends`: in force at once, and on disk soon after."""
         body: Json = {"at": self.deadlines.wall()}
         body |= {} if ends is None else {"ends": self.deadlines.written(ends)}
         self.ends.pop(name, None)
         if ends is not None:
             self.ends[name] = ends
         self.lapsed.pop(name, None)
-        return await told(self.shelf.keep(name, body))
+        self.shelf.keep(name, body)
 
-    async def drop(self, name: str) -> bool:
+    def drop(self, name: str) -> None:
         self.ends.pop(name, None)
-        return await told(self.shelf.drop(name))
+        self.shelf.drop(name)
 
     def lapse(self, now: Seconds) -> bool:
         """Take down those whose time is over. True: there were any."""

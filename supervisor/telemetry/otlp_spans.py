@@ -50,7 +50,7 @@ class _Kept(SpanProcessor):
 class _Said(logging.Handler):
     """What the exporter says of its troubles: told by us, once, and not by it, each time."""
 
-    last = "no answer"
+    last: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         self.last = record.getMessage()
@@ -72,6 +72,7 @@ class Spans:
         session.trust_env = False  # a proxy is for other traffic; and no .netrc
         logger = logging.getLogger("opentelemetry")
         logger.propagate = False
+        logger.setLevel(logging.WARNING)  # it is silenced where nothing is sent
         logger.addHandler(self._said)
         self._exporter = OTLPSpanExporter(endpoint=url, session=session)
 
@@ -83,8 +84,9 @@ class Spans:
         spans, self._kept.spans = self._kept.spans, []
         if not spans:  # by OTEL_SDK_DISABLED
             return None
+        self._said.last = None
         done = self._exporter.export(spans)
-        return None if done is SpanExportResult.SUCCESS else self._said.last
+        return None if done is SpanExportResult.SUCCESS else self._said.last or "no answer"
 
     def close(self) -> None:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from contextlib import contextmanager
 
 import pytest
@@ -280,6 +281,21 @@ def test_an_engine_that_is_not_there_says_what_to_start():
         return (await only(e)).state
 
     assert told(story) is None
+
+
+def test_nobody_who_listens_is_told_with_what_to_start_and_no_container_has_crashed_for_it():
+    async def story(s, e):
+        await s.stop()
+        s.socket.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(s.socket))
+        with pytest.raises(EngineDown) as down:
+            await e.list()
+        return down.value, s.socket
+
+    down, path = told(story)
+    assert down.message.startswith(f"{path}: Connection refused; nobody listens there")
+    assert not down.refused
 
 
 def test_an_engine_that_hangs_is_down_at_each_of_its_calls(monkeypatch):

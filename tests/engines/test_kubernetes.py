@@ -217,11 +217,15 @@ def test_the_process_is_found_by_its_containers_control_group_and_searched_for_o
 
 
 def test_of_all_processes_of_a_container_the_first_is_its_own():
-    me, child = os.getpid(), os.getppid()
-    groups = {me: "/kubepods/pod1/cri-containerd-abc.scope", child: "/kubepods/pod1/abc"}
-    found = pods.on_this_machine(["abc"], groups.get, lambda: [me, child, 1])
-    assert found == child  # it is older
-    assert pods.on_this_machine(["xyz"], groups.get, lambda: [me, child]) is None
+    me, parent = os.getpid(), os.getppid()
+    groups = {me: "/kubepods/pod1/cri-containerd-abc.scope", parent: "/kubepods/pod1/abc"}
+    found = pods.on_this_machine(["abc"], groups.get, lambda: [me, parent, 1])
+    assert found == parent  # it is older
+    gone = 2**22 + 1  # beyond what Linux gives
+    groups[gone] = "/kubepods/pod1/abc"
+    assert pods.on_this_machine(["abc"], groups.get, lambda: [gone, me]) == me
+    assert pods.on_this_machine(["abc"], groups.get, lambda: [gone]) is None
+    assert pods.on_this_machine(["xyz"], groups.get, lambda: [me, parent]) is None
 
 
 def test_the_last_lines_of_a_pod_are_read():

@@ -78,25 +78,30 @@ REFUSES = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.
 
 
 @pytest.mark.parametrize(
-    ("cause", "words", "refused"),
+    ("cause", "words", "number"),
     [
-        (REFUSES, "Connection refused", True),
-        (socket.gaierror(-2, "Name or service not known"), "Name or service not known", False),
-        (OSError(113, "No route to host"), "No route to host", False),
-        (ExceptionGroup("two addresses", [REFUSES, REFUSES]), "Connection refused", True),
-        (ExceptionGroup("two", [REFUSES, OSError(113, "No route")]), FAILED, False),
-        (ExceptionGroup("two", [REFUSES, TimeoutError()]), FAILED, False),
-        (None, FAILED, False),
+        (REFUSES, "Connection refused", errno.ECONNREFUSED),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known", -2),
+        (OSError(113, "No route to host"), "No route to host", 113),
+        (
+            ExceptionGroup("two addresses", [REFUSES, REFUSES]),
+            "Connection refused",
+            errno.ECONNREFUSED,
+        ),
+        (ExceptionGroup("two", [REFUSES, OSError(113, "No route")]), FAILED, None),
+        (ExceptionGroup("two", [REFUSES, TimeoutError()]), FAILED, None),
+        (None, FAILED, None),
     ],
 )
-def test_a_connection_that_fails_is_told_in_the_system_s_own_words(cause, words, refused):
+def test_a_connection_that_fails_is_told_in_the_system_s_own_words(cause, words, number):
     def fail(request):
         raise httpx.ConnectError(FAILED) from cause
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(fail))
     with pytest.raises(EngineDown) as down:
         asyncio.run(Wire("ol", "http://127.0.0.1:1", client).get("/x"))
-    assert (down.value.message, down.value.refused) == (words, refused)
+    assert (down.value.message, down.value.number) == (words, number)
+    assert down.value.refused == (number == errno.ECONNREFUSED)
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ async def test_models_that_an_alert_keeps_stay_until_it_resolves() -> None:
 async def test_a_pin_of_a_person_is_not_ended_by_an_alert() -> None:
     async with gate(models("a")) as at:
         await at.has("a")
-        await at.world.loop.keeping.pins.set("one/a", None)
+        at.world.loop.keeping.pins.set("one/a", None)
         box = post(at, action(Kind.PIN, "keep", models=("a",)))
         await box.fire()
         await at.clock.advance(1)

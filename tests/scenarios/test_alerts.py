@@ -282,7 +282,7 @@ async def test_where_nobody_can_go_that_is_what_is_told() -> None:
     async with gate(models("ab")) as at:
         await at.has("a", "b")
         for name in "ab":
-            await at.world.loop.keeping.pins.set(f"one/{name}", None)
+            at.world.loop.keeping.pins.set(f"one/{name}", None)
         at.world.loop.post(ClaimsChanged())
         box = post(at)
         await box.fire()

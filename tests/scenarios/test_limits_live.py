@@ -288,7 +288,7 @@ def test_what_the_machine_or_a_pin_makes_impossible_is_a_finding() -> None:
             assert ("settings", "pools.ram.reserve") in home.at.findings()
             pins = home.at.loop.keeping.pins  # as an earlier daemon left them
             for name in ("one/a", "one/b"):
-                await pins.set(name, None)
+                pins.set(name, None)
             home.at.loop.policy = home.at.loop.keeping.over(home.at.loop.policy)
             await home.at.tick(5)
             found = [f for f in home.at.loop.findings if f.subject == "single_active_backend"]
@@ -297,7 +297,7 @@ def test_what_the_machine_or_a_pin_makes_impossible_is_a_finding() -> None:
             await home.at.tick(5)
             (again,) = [f for f in home.at.loop.findings if f.subject == "single_active_backend"]
             assert again.since == since
-            await pins.drop("one/a")
+            pins.drop("one/a")
             home.at.loop.policy = home.at.loop.keeping.over(home.at.loop.policy)
             await home.at.tick(5)
             assert ("settings", "single_active_backend") not in home.at.findings()

@@ -228,7 +228,7 @@ def test_a_pin_counts_before_its_disk_has_answered() -> None:
             at.before.shut()
             evict = at.begin(at.door.evict(["a"]))
             await at.before.reached.wait()
-            await at.home.loop.keeping.pins.set("llama/a", None)  # and nobody was told of it yet
+            at.home.loop.keeping.pins.set("llama/a", None)  # and nobody was told of it yet
             at.before.open()
             carried = await evict
             assert [o.detail for o in carried.outcomes] == ["spared after all: pinned"]

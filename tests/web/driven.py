@@ -73,7 +73,7 @@ class Driven:
         loop, own = self.site.loop, self.site.overrides
         keeping = loop.keeping
         for pin in keeping.pins.names:
-            await keeping.pins.drop(pin)
+            keeping.pins.drop(pin)
         for lease in keeping.leases.all:
             keeping.leases.close(lease.id)
         for job in keeping.reserved.all:

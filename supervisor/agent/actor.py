@@ -62,13 +62,13 @@ class HostActor:
             what = f"{self._host} cannot tell whether {model} is still claimed for it"
             raise BackendError("unclaimed", f"{what}: {error or 'no answer'}", 409) from None
         if not stands:
-            there.unbar.remote(claim)
+            there.unbar.remote(self._host, claim)
             raise BackendError("unclaimed", f"{model} is no longer claimed for {self._host}", 409)
         try:
             return await self._bridge.accept(offer, within)
         except BackendError as error:
             if not error.unsure:
-                there.unbar.remote(claim)
+                there.unbar.remote(self._host, claim)
             raise
 
 

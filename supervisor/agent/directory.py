@@ -48,7 +48,7 @@ class Directory:
     _version: int = 0
     _began: float = -1.0
     _hosts: dict[str, _Host] = field(default_factory=dict)
-    _bars: dict[str, _Bar] = field(default_factory=dict)
+    _bars: dict[tuple[str, str], _Bar] = field(default_factory=dict)  # by claim and host
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -75,8 +75,8 @@ class Directory:
         known.told, known.kept, known.engine = now, tuple(kept), engine or {}
         asked = self._time(basis)
         self._bars = {
-            id: bar
-            for id, bar in self._bars.items()
+            key: bar
+            for key, bar in self._bars.items()
             if (bar.host != host or asked < bar.ends) and now < self._until(bar)
         }
         if word is not None and word != known.word:
@@ -109,7 +109,7 @@ class Directory:
                     "owner": bar.host,
                     "left": self._until(bar) - now,
                 }
-                for id, bar in self._bars.items()
+                for (id, _), bar in self._bars.items()
                 if now < self._until(bar)
             ],
         }
@@ -117,11 +117,11 @@ class Directory:
     def bar(self, host: str, claim: str, model: str, seconds: float, lost: float) -> None:
         """`model` is coming to `host`, by that `claim`: until the offer's time has run out, and the
         host has said what became of it, nobody else is to begin it anywhere."""
-        self._bars[claim] = _Bar(host, model, self.clock() + seconds, lost)
+        self._bars[claim, host] = _Bar(host, model, self.clock() + seconds, lost)
 
-    def unbar(self, claim: str) -> None:
-        """It is not coming: it was refused there."""
-        self._bars.pop(claim, None)
+    def unbar(self, host: str, claim: str) -> None:
+        """It is not coming to `host`: it was refused there."""
+        self._bars.pop((claim, host), None)
 
     def leave(self, host: str, agent: str) -> None:
         """The agent there ends. Not of another one, which came since."""

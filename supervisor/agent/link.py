@@ -26,7 +26,7 @@ log = logging.getLogger("ullage.fleet")
 JOIN: Final = Seconds(40.0)  # in which Ray is joined: some five seconds of work
 NAME: Final = Seconds(10.0)  # in which Ray sees that who had our name has gone
 PROMPT: Final = Seconds(3.0)  # for what Ray does in milliseconds
-PAUSES: Final = (0.5, 0.5, 1.0, 2.0, 5.0)  # seconds before the next start
+PAUSES: Final = (0.5, 0.5, 1.0, 2.0, 5.0)  # seconds before it is tried again
 FAILURES: Final = 5  # calls in a row that Ray did not answer: then it is asked by another process
 LATER: Final = Seconds(0.5)  # than the other host's own time is over: so it is told why
 LINE: Final = 64 * 2**20  # bytes: a directory of a thousand hosts is a tenth of that
@@ -156,17 +156,17 @@ class Link:
             _kill(process)
 
     async def _keep(self) -> None:
-        pauses = iter(self._pauses)
+        pauses, pause = iter(self._pauses), 0.0
         while True:
             try:
-                await self._once()
+                await self._once(pause)
                 pauses = iter(self._pauses)
             except BackendError as error:
                 self._complain(error)
             except Exception as error:  # our bug: it costs us this attempt, and no other
                 log.exception("Ray's driver")
                 self._complain(BackendError("away", f"{type(error).__name__}: {error}"))
-            await asyncio.sleep(next(pauses, self._pauses[-1]))
+            pause = next(pauses, self._pauses[-1])
 
     def _complain(self, error: BackendError) -> None:
         if self._trouble != (error.detail,):
@@ -175,14 +175,16 @@ class Link:
         if error.code in FINAL and self.refused is not None and not self.refused.done():
             self.refused.set_result(error)
 
-    async def _once(self) -> None:
-        """One driver, from its start to its end. Raises BackendError where it did not join."""
+    async def _once(self, pause: float) -> None:
+        """One driver, from its start to its end, which loads Ray for the `pause` before it joins.
+        Raises BackendError where it did not join."""
         process = await asyncio.create_subprocess_exec(
             *self._program, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LINE
         )
         self._last.clear()
         words = asyncio.create_task(self._read_words(process), name="ray's words")
         try:
+            await asyncio.sleep(pause)
             await self._node(process)
             async with asyncio.timeout(JOIN):
                 await self._join(process)

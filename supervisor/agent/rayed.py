@@ -27,6 +27,7 @@ from .safety import Facts, Rules, findings, refusals
 
 THREADS: Final = 32  # calls to Ray at once
 ROOM: Final = 1.0  # seconds in which room in the ledger is there, or is not
+HEAD: Final = "node:__internal_head__"  # a resource that Ray's head has, and no other node
 STRAY: Final = 5.0  # seconds after which a claim that the agent does not know of is nobody's
 
 
@@ -120,13 +121,10 @@ class Driver:
             return None
 
     def _find_directory(self) -> Any:
-        """The one directory. It is kept at Ray's head, if that has room: when the head is gone,
-        nothing can be placed anyhow."""
+        """The one directory. It is kept at Ray's head, and nowhere else: what ends another host
+        does not end it, and when the head is gone nothing can be placed anyhow."""
         import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        nodes = [n for n in ray.nodes() if n["Alive"]]
-        head = next((n for n in nodes if "node:__internal_head__" in n["Resources"]), nodes[0])
         return (
             ray.remote(directory.Directory)
             .options(
@@ -135,9 +133,10 @@ class Driver:
                 lifetime="detached",
                 get_if_exists=True,
                 num_cpus=0,
+                # A node affinity that is not hard was seen to put it elsewhere.
+                resources={HEAD: 0.001},
                 max_restarts=-1,
                 max_task_retries=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(head["NodeID"], soft=True),
             )
             .remote()
         )

@@ -56,9 +56,9 @@ def terms_of(config: Config) -> Terms:
     )
 
 
-def examiner(rules: safety.Rules, node_ip: str | None = None) -> Examine:
-    """Looks at this machine's Ray before each attempt to join it: one that is not there yet would
-    be waited for in vain, one that is open to strangers is not joined."""
+def examiner(rules: safety.Rules, address: str, node_ip: str | None = None) -> Examine:
+    """Looks at this machine's Ray before each attempt to join it: one that is not there yet, or
+    whose head is not, would be waited for in vain, one that is open to strangers is not joined."""
 
     def look() -> None:
         if (version := seen.version()) is None:
@@ -70,6 +70,8 @@ def examiner(rules: safety.Rules, node_ip: str | None = None) -> Examine:
         if not seen.has_node(own, node_ip):
             where = "" if node_ip is None else f" at {node_ip}"
             raise BackendError("absent", f"no node of Ray runs on this machine{where}")
+        if seen.listens_at(address) is False:
+            raise BackendError("absent", f"Ray's head does not answer at {address}")
 
     return partial(asyncio.to_thread, look)
 
@@ -89,7 +91,7 @@ def backend_of(config: Config, bridge: Bridge, given: Given) -> Backend:
         "require_token": fleet.require_token,
     }
     rules = safety.Rules(fleet.require_token, fleet.allow_outside)
-    return Link(told, fleet.silent, examiner(rules, given.node_ip))
+    return Link(told, fleet.silent, examiner(rules, fleet.ray, given.node_ip))
 
 
 async def serve(config: Config, given: Given) -> BackendError | None:

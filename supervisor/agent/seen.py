@@ -18,6 +18,7 @@ from collectors.process import HOST, list_commands
 from .safety import Facts
 
 MODE = "RAY_AUTH_MODE"
+PATIENCE = 2.0  # seconds in which a connection is had
 # Processes of Ray that listen, by the name of their program or of its script.
 _PROGRAMS = frozenset({"raylet", "gcs_server"})
 _SCRIPTS = ("ray/dashboard/", "ray/_private/runtime_env/", "ray/_private/workers/")
@@ -48,6 +49,18 @@ def has_node(commands: dict[int, tuple[str, ...]], ip: str | None = None) -> boo
         os.path.basename(argv[0]) == "raylet" and (ip is None or f"--node_ip_address={ip}" in argv)
         for argv in commands.values()
     )
+
+
+def listens_at(address: str) -> bool | None:
+    """Does anybody at HOST:PORT? None: it is no such address, as "auto" is none."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return None
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError, UnicodeError):
+        return False
+    return True
 
 
 def facts(root: Path = HOST, own: dict[int, tuple[str, ...]] | None = None) -> Facts | None:

@@ -35,6 +35,7 @@ class View:
         self._roll = Roll(delays)
         self._told: dict[HostId, _Told] = {}
         self._heard: dict[HostId, Seconds] = {}
+        self._listed: frozenset[str] = frozenset()  # whom the directory had when it was last heard
         self._promises: tuple[Promise, ...] = ()
         self._number = 0
         self._garbled: dict[str, str] = {}
@@ -61,8 +62,12 @@ class View:
             self._hear(HostId(name), Seconds(asked - age), name in new)
         for host in heard.dead:
             self._roll.dead(HostId(host))
-        gone = self._told.keys() - heard.ages.keys() if same else set()
-        for host in gone | {h for h, at in self._heard.items() if now - at > FORGOTTEN}:
+        # Who left, and not who has not told a directory that began anew.
+        gone = self._listed - heard.ages.keys() if same else frozenset()
+        self._listed = frozenset(heard.ages)
+        for host in {*map(HostId, gone)} | {
+            h for h, at in self._heard.items() if now - at > FORGOTTEN
+        }:
             self._forget(host)
         self._promises = tuple(p for row in heard.kept for p in _promises(row, now))
 

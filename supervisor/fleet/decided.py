@@ -31,7 +31,7 @@ class Why(Enum):
     PROMISED = "promised"  # its memory is spoken for
     CLAIMED = "claimed"  # another placement of this model is under way there
     WAITS = "waits"  # not asked before it is known how another placement of the model ended
-    UNSURE = "unsure"  # it has the model or may begin to load it, and is not heard of
+    UNSURE = "unsure"  # it has the model or is loading it, and is not heard of
     NO_MODEL = "no model"
     ENGINE = "engine"  # has it, by an engine that does not answer
     TOO_SMALL = "too small"
@@ -59,13 +59,11 @@ class Note(NamedTuple):
 
 class Rules(NamedTuple):
     """How a fleet places. A host is overloaded from slots × `factor` requests on; one that does not
-    tell its slots counts as if it had `slots`. At most `offers` hosts are asked for one, and none
-    of them stands for longer than `valid` seconds."""
+    tell its slots counts as if it had `slots`. At most `offers` hosts are asked for one."""
 
     factor: float = 2.0
     offers: int = 4
     slots: int = 4
-    valid: Seconds = Seconds(10.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _SENTENCES = {
     Why.PROMISED: "{} has promised too much of its memory already",
     Why.CLAIMED: "{} has been told to load it, and has not begun yet",
     Why.WAITS: "{} was not asked: first it has to be known how another placement of it ended",
-    Why.UNSURE: "{} has it or is about to load it, and is out of reach: it may be back any moment",
+    Why.UNSURE: "{} has it or is loading it, and is out of reach: it may be back any moment",
     Why.NO_MODEL: "{} has no such model",
     Why.ENGINE: "{} has it, by an engine that does not answer",
     Why.TOO_SMALL: "{} is too small for it",

@@ -6,41 +6,28 @@ By this order of steps no model is placed twice at a time, whatever networks and
 1. Whoever places asks for offers, and takes the model's claim: the promise under its one name.
 2. It looks at the directory *again*, and goes on only if nobody has the model or is getting it,
    and the directory is complete: `Settling` says when that is so after it began anew.
-3. A host that is told to accept first tells the directory, by a word, that the model is loading,
-   and *then* looks whether the claim still stands. If not, or if it cannot tell, it refuses.
-4. It begins while the offer stands, and never later. A claim is given up once the model is there,
-   or nothing was begun and the offer is over.
+3. A host that is told to accept first has it written in the directory that the model is coming:
+   a *bar*, as good as a promise. *Then* it looks whether the claim still stands. If not, or if it
+   cannot tell, it refuses.
+4. It begins while the offer stands, and never later. Its bar stands until then, and after that
+   until the host has said how it stands by a word that was asked for later, or is lost. A claim is
+   given up once the model is there, or the offer is over.
 
 Of two that place at once one takes the claim later. Either the other's host finds its claim gone
-(3), or it had told before that claim was taken, and is seen (2). A lost host that said "loading"
-bars until the time of every offer has run out, for it may begin until then.
+(3), or it had its bar written before that claim was taken, and is seen (2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from collectors.reading import NONE, RAM, Bytes, Seconds
 from supervisor.core.snapshot import Share
 
-from .hosts import HostId, Promise, PromiseId, Word
+from .hosts import HostId, Promise, Word
 
 MIB = 1024**2
-
-
-def promise_id(host: HostId, nonce: str) -> PromiseId:
-    """It says whose it is, so that whoever made it can tell it from others'."""
-    return PromiseId(f"{host}:{nonce}")
-
-
-def strays(
-    promises: Iterable[Promise], host: HostId, held: Collection[PromiseId]
-) -> list[PromiseId]:
-    """Promises that `host` made and does not hold: the answer to its claim never came, it gave up,
-    and the claim was made after all. They are to be taken back, or nobody ever would."""
-    ids = (p.id for p in promises if p.id.startswith(f"{host}:") and p.id not in held)
-    return sorted(set(ids))
 
 
 class Settling(NamedTuple):

@@ -182,7 +182,7 @@ class _Candidate:
 
 def _look(directory: Directory, wish: Wish, rules: Rules, index: Index | None) -> _Look:
     found = _Look()
-    candidates = _barred(directory, wish, rules, index, found)
+    candidates = _barred(directory, wish, index, found)
     _claims(directory, wish, found)
     size = max((h.size or 0 for c in candidates for h in c.housed), default=0)
     found.size = Bytes(-(-size // max(1, wish.span)))
@@ -193,7 +193,7 @@ def _look(directory: Directory, wish: Wish, rules: Rules, index: Index | None) -
 
 
 def _barred(
-    directory: Directory, wish: Wish, rules: Rules, index: Index | None, found: _Look
+    directory: Directory, wish: Wish, index: Index | None, found: _Look
 ) -> list[_Candidate]:
     """Notes for all hosts that cannot have it, whatever they would offer; and the others."""
     if index is None:
@@ -212,8 +212,8 @@ def _barred(
         found.called.update(plain(h) for h in housed)
         if not here:
             why = _ABSENT_IN[host.presence]
-            if housed and (wait := _unsure(host, housed, directory.at, rules)):
-                why, found.wait = Why.UNSURE, max(wait, found.wait or wait)
+            if _unsure(host, housed):
+                why, found.wait = Why.UNSURE, max(LATER, found.wait or LATER)
             notes[id] = Note(id, why)
         elif id in avoid:
             notes[id] = Note(id, Why.AVOIDED)
@@ -286,14 +286,10 @@ def _others(directory: Directory, wish: Wish) -> list[Promise]:
     return [p for p in directory.promises if p.id != wish.mine]
 
 
-def _unsure(host: Host, housed: tuple[Housed, ...], at: Seconds, rules: Rules) -> Seconds | None:
-    """For how long it may yet turn out that one who is not heard of has it, or begins to load it.
-    Of one that is lost only what was about to be loaded matters, until its offer is over."""
-    if host.presence is Presence.SILENT and any(h.ready or h.status in _COMING for h in housed):
-        return LATER
-    if host.presence is Presence.LOST and any(h.status in _COMING for h in housed):
-        return Seconds(max(0.0, host.heard + rules.valid - at)) or None
-    return None
+def _unsure(host: Host, housed: tuple[Housed, ...]) -> bool:
+    """It may be back with it any moment. What one that is lost was told to load bars as a promise,
+    and what it had begun, or has, is a copy of somebody who was given up."""
+    return host.presence is Presence.SILENT and any(h.ready or h.status in _COMING for h in housed)
 
 
 def _sorted(notes: Mapping[HostId, Note]) -> tuple[Note, ...]:

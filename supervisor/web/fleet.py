@@ -80,7 +80,9 @@ class Fleet:
         site, loop = self._site, self._site.loop
         gateway = site.gateway
         reached = gateway is not None and bool(gateway.state()["addresses"])
-        snapshot, policy = loop.keeping.as_claimed(site.door.snapshot(), loop.policy)
+        # What has begun since the latest sample is told of: that it has, somebody waits to hear.
+        now = loop.goings.promise(site.door.snapshot())
+        snapshot, policy = loop.keeping.as_claimed(now, loop.policy)
         word = speak(
             snapshot,
             policy,

@@ -149,13 +149,13 @@ class Backend:
                 host, words["claim"], words["model"], words["valid"], words["lost"]
             )
             if words["claim"] not in self.engine.claims:
-                self.engine.directory.unbar(words["claim"])
+                self.engine.directory.unbar(host, words["claim"])
                 raise BackendError("unclaimed", "", 409)
             try:
                 return await there.accept(words["offer"])
             except BackendError as error:
                 if not error.unsure:
-                    self.engine.directory.unbar(words["claim"])
+                    self.engine.directory.unbar(host, words["claim"])
                 raise
         found: Row = await getattr(there, what)(**words)
         return found

@@ -143,6 +143,30 @@ def test_a_directory_that_has_just_begun_is_not_enough_to_begin_a_load():
     play(story)
 
 
+def test_who_has_not_told_a_directory_that_began_anew_is_known_all_the_same():
+    async def story(fleet: Fleet) -> None:
+        fleet.engine.directory = type(fleet.engine.directory)(fleet.clock)
+        for state in ("here", "here", "silent", "silent", "lost"):
+            fleet.clock.now += 1
+            for host in "ab":
+                await fleet.agents[host].beat()
+            assert seen(fleet, "a") == {"a": "here", "b": "here", "c": state}
+        await fleet.beat()
+        assert seen(fleet, "a")["c"] == "here"
+
+    play(story)
+
+
+def test_who_leaves_is_forgotten_at_once():
+    async def story(fleet: Fleet) -> None:
+        await fleet.backends["c"].stop()
+        for host in "ab":
+            await fleet.agents[host].beat()
+        assert seen(fleet, "a") == {"a": "here", "b": "here"}
+
+    play(story)
+
+
 def test_a_host_that_refuses_is_passed_over_for_the_next():
     async def story(fleet: Fleet) -> None:
         fleet.engine.daemons["c"].accepts = BackendError("offer_over", "too late", 410)

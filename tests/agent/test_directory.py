@@ -102,8 +102,16 @@ def test_or_until_it_is_lost():
 def test_what_was_refused_bars_nobody():
     directory, _ = made()
     directory.bar("b", "1", "m", 4.0, 1.0)
-    directory.unbar("1")
+    directory.unbar("b", "1")
     assert directory.read()["kept"] == []
+
+
+def test_of_a_model_that_spans_hosts_each_of_them_bars():
+    directory, _ = made()
+    directory.bar("a", "1", "m", 4.0, 1.0)
+    directory.bar("b", "1", "m", 4.0, 1.0)
+    directory.unbar("a", "1")
+    assert coming(directory) == [("1", {"b": 0}, 4.0)]
 
 
 def test_only_the_agent_that_is_there_can_leave():

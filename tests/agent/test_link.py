@@ -27,11 +27,16 @@ TAKEN = {"code": "taken", "detail": "a host called a is there", "status": 409, "
 class Stand:
     """`how` the stand-in behaves may be changed while it runs."""
 
-    def __init__(self, folder: Path, examine: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        examine: Callable[[], Awaitable[None]] | None = None,
+        pauses: tuple[float, ...] = (0.01,),
+    ) -> None:
         self.folder = folder
         self.how(answers={"tell": HEARD, "claim": "c1"})
         program = (sys.executable, "-m", "tests.agent.driver", str(folder))
-        self.link = Link({}, Seconds(2.5), examine or nothing, program, pauses=(0.01,))
+        self.link = Link({}, Seconds(2.5), examine or nothing, program, pauses)
 
     def how(self, **how: Any) -> None:
         (self.folder / "how.new").write_text(json.dumps(how))
@@ -56,7 +61,7 @@ def play(
     tmp_path: Path, story: Callable[[Stand], Awaitable[None]], joined: bool = True, **how: Any
 ) -> None:
     async def run() -> None:
-        stand = Stand(tmp_path, how.pop("examine", None))
+        stand = Stand(tmp_path, how.pop("examine", None), how.pop("pauses", (0.01,)))
         if how:
             stand.how(**how)
         await stand.link.start()
@@ -157,6 +162,14 @@ def test_a_ray_that_is_never_joined_is_given_up_and_tried_again(tmp_path, monkey
         await stand.until(lambda: "Ray was not joined within" in stand.link.trouble[0])
 
     play(tmp_path, story, joined=False, silent=True)
+
+
+def test_the_next_driver_loads_ray_while_it_is_waited(tmp_path):
+    async def story(stand: Stand) -> None:
+        await stand.until(lambda: "no such node" in stand.link.trouble[0])
+        await stand.until(lambda: stand.starts == 2)
+
+    play(tmp_path, story, joined=False, crashes=True, pauses=(3600.0,))
 
 
 def test_a_name_that_is_taken_is_a_refusal(tmp_path):

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from collectors.reading import Seconds
+from supervisor.agent.directory import Directory
 from supervisor.fleet.decided import Rules
 from tests.fleet.model.agent import Agent, Steps
+from tests.fleet.model.head import Kind
+from tests.fleet.model.host import VALID
 from tests.fleet.model.schedule import run
 from tests.fleet.model.world import HOSTS, World
 
@@ -58,10 +61,15 @@ def test_a_ledger_that_does_not_keep_its_word_is_noticed(
 
 
 def story(
-    steps: Steps, mishap: Callable[[World, Agent, str], float], *, fenced: bool = True
+    steps: Steps,
+    mishap: Callable[[World, Agent, str], float],
+    *,
+    fenced: bool = True,
+    valid: float = VALID,
+    kind: Kind = Directory,
 ) -> World:
     """alpha wants "c" at 20 s, and gamma offers best; beta wants it later, and delta does."""
-    world = World(1, steps, fenced)
+    world = World(1, steps, fenced, valid=valid, kind=kind)
     worst = dict.fromkeys(HOSTS, 9.0)
     losses = worst | {"gamma": 0.0}
     for name, agent in world.agents.items():
@@ -86,15 +94,15 @@ def asked_by_beta(world: World, at: float) -> World:
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_claim_that_was_taken_back_is_not_accepted_by_a_host_that_looks(kept: bool) -> None:
-    """alpha's process stands still with its claim; that is taken back, and beta places."""
+    """What alpha asked for is long on its way; alpha ends meanwhile, and beta places."""
 
-    def paused_before_sending(world: World, agent: Agent, before: str) -> float:
-        if (agent.name, before) == ("alpha", "send"):
-            world.pause("alpha", 8.0)
-            return 0.1
+    def long_on_its_way(world: World, agent: Agent, before: str) -> float:
+        if (agent.name, before) == ("gamma", "accept"):
+            world.restart_agent("alpha")
+            return 6.0
         return 0.0
 
-    world = asked_by_beta(story(Steps(verify=kept), paused_before_sending), 23.0)
+    world = asked_by_beta(story(Steps(verify=kept), long_on_its_way), 22.0)
     assert ("c placed on gamma by alpha" in told(world)) is not kept
 
 
@@ -127,13 +135,14 @@ def test_what_others_placed_meanwhile_is_seen_by_whoever_looks_again(kept: bool)
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_directory_that_began_anew_is_not_believed_before_it_can_be_complete(kept: bool) -> None:
-    """gamma is about to begin and stands still; who is told so is gone, and beta knows nobody."""
+    """gamma is about to begin and stands still; all who knew are gone, and beta knows nobody."""
 
     def head_goes(world: World, agent: Agent, before: str) -> float:
         if (agent.name, before) == ("gamma", "begin"):
             world.pause("gamma", 6.0)
             world.kill_head()
             world.restart_head()
+            world.restart_agent("alpha")
             world.restart_agent("beta")
             return 0.1
         return 0.0
@@ -158,19 +167,34 @@ def test_an_offer_whose_time_is_over_begins_nothing(kept: bool) -> None:
     assert ("c placed on gamma by alpha" in found) is not kept
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_what_a_lost_host_was_about_to_load_bars_as_long_as_its_offer_may_stand(kept: bool) -> None:
-    """gamma is called dead after 2 s, and begins after 7 s, which its offer allows."""
+# -- an agent that stands still while its host begins a load, for longer than an offer is good
 
-    def stands_still(world: World, agent: Agent, before: str) -> float:
-        if (agent.name, before) == ("gamma", "begin"):
-            world.pause("gamma", 7.0)
-            world.restart_agent("alpha")
-            return 0.1
+
+def old_word(world: World, agent: Agent, before: str) -> float:
+    """gamma's agent has a word from before the load, and goes on with it after the offer's time:
+    what its daemon says next is long on its way."""
+    if (agent.name, before) != ("gamma", "hear") or not 20.0 <= world.kernel.now < 26.0:
         return 0.0
+    if world.kernel.now < 20.5:
+        world.still("gamma", 3.2)
+    return 4.6
 
-    world = asked_by_beta(story(Steps(), stands_still), 23.5)
-    if not kept:
-        for agent in world.agents.values():
-            agent.rules = agent.rules._replace(valid=Seconds(0.0))
-    assert ("c placed on gamma by alpha" in told(world)) is not kept
+
+class Hasty(Directory):
+    """What is coming bars until its offer is over, and no longer."""
+
+    def _until(self, bar: Any) -> float:
+        return float(bar.ends)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_load_bars_until_its_host_has_said_what_became_of_it(kept: bool) -> None:
+    world = story(Steps(), old_word, valid=2.0, kind=Directory if kept else Hasty)
+    assert ("c placed on delta by beta" in told(asked_by_beta(world, 22.5))) is not kept
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_word_tells_of_nothing_that_came_after_it_was_asked_for(kept: bool) -> None:
+    world = story(Steps(date=kept), old_word, valid=2.0)
+    world.kernel.at(25.5, lambda: world.cut("beta", "gamma", 10.0))  # or its offer would tell
+    assert ("c placed on delta by beta" in told(asked_by_beta(world, 25.5))) is not kept

@@ -7,6 +7,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.fleet.model.host import VALID
 from tests.fleet.model.schedule import QUIET
 from tests.fleet.model.world import HOSTS, SIZES, World
 
@@ -15,9 +16,13 @@ seconds = st.floats(0.1, 12.0)
 
 
 class Fleet(RuleBasedStateMachine):
-    @initialize(seed=st.integers(0, 2**16), stumbles=st.sampled_from([0.0, 0.3]))
-    def begin(self, seed: int, stumbles: float) -> None:
-        self.world = World(seed)
+    @initialize(
+        seed=st.integers(0, 2**16),
+        stumbles=st.sampled_from([0.0, 0.3]),
+        valid=st.sampled_from([2.0, VALID]),
+    )
+    def begin(self, seed: int, stumbles: float, valid: float) -> None:
+        self.world = World(seed, valid=valid)
         self.world.kernel.run(15.0)
         self.world.stumbles = stumbles
 
@@ -42,6 +47,10 @@ class Fleet(RuleBasedStateMachine):
     @rule(host=hosts, lasts=seconds)
     def stand_still(self, host: str, lasts: float) -> None:
         self.world.pause(host, lasts)
+
+    @rule(host=hosts, lasts=seconds)
+    def have_its_agent_stand_still(self, host: str, lasts: float) -> None:
+        self.world.still(host, lasts)
 
     @rule(host=hosts, other=st.sampled_from([*HOSTS, "head"]), lasts=seconds)
     def be_cut_off(self, host: str, other: str, lasts: float) -> None:

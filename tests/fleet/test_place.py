@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from collectors.reading import RAM, Seconds, gib
@@ -184,14 +182,15 @@ def test_a_second_copy_is_loaded_beside_one_that_is_avoided_but_not_beside_a_loa
     assert whys(coming) == {"a": Why.UNSURE, "b": Why.WAITS}
 
 
-def test_what_a_lost_host_was_about_to_load_is_waited_for_while_an_offer_may_stand() -> None:
-    """Its load may begin until then, however long nobody has heard of it."""
-    before = directory(word("a", housed("m", "loading")), word("b", housed("m")), lost=["a"])
-    found = choose_hosts(before, M)
-    assert isinstance(found, Queued)
-    assert (whys(found)["a"], found.wait) == (Why.UNSURE, 10.0)
-    over = replace(before, at=Seconds(NOW + 10))
-    assert whys(choose_hosts(over, M)) == {"a": Why.LOST, "b": Why.ASKED}
+def test_what_a_lost_host_was_loading_is_loaded_elsewhere_once_nothing_bars_it() -> None:
+    """What it may begin yet is promised; what it has begun is its own copy."""
+    words = (word("a", housed("m", "loading")), word("b", housed("m")))
+    found = choose_hosts(directory(*words, lost=["a"]), M)
+    assert whys(found) == {"a": Why.LOST, "b": Why.ASKED}
+    bars = [promise("a", 0, "m", until=NOW + 3)]
+    barred = choose_hosts(directory(*words, lost=["a"], promises=bars), M)
+    assert isinstance(barred, Queued)
+    assert (whys(barred)["b"], barred.wait) == (Why.WAITS, 3.0)
 
 
 # -- names

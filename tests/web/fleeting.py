@@ -57,12 +57,13 @@ def at(made: Site, now: float) -> None:
 
 
 class Gated(World):
-    """Unloads end when the gate is opened; loads are counted."""
+    """Unloads end when the gate is opened, and loads if it is `slow`; they are counted."""
 
     def __init__(self) -> None:
         super().__init__()
         self.begun, self.gate = asyncio.Event(), asyncio.Event()
         self.loads: list[str] = []
+        self.slow = False
         self.fails: list[str] = []  # what the next loads say
         self.before_failing: Callable[[], None] = lambda: None
 
@@ -83,4 +84,6 @@ class _GatedEngine(FakeEngine):
         if self.world.fails:
             self.world.before_failing()
             raise EngineError(self.id, "POST /load", self.world.fails.pop(0))
+        if self.world.slow:
+            await self.world.gate.wait()
         await super().load(model, devices)

@@ -115,6 +115,25 @@ def test_one_that_did_not_fit_is_tried_once_more_only_within_its_time(
     assert len(world.loads) == tries
 
 
+def test_what_has_begun_is_told_of_before_it_is_seen() -> None:
+    """Or whoever asks how it stands, once the offer is over, would hear that nothing came of it."""
+    world = Gated()
+    world.slow = True
+
+    async def story(http: httpx.AsyncClient, made: Site) -> Any:
+        accepted = await accept(http, (await offer(http))["id"])
+        while not made.loop.runs:
+            await asyncio.sleep(0)
+        seen = made.loop.snapshot
+        word = (await http.get(f"{API}/fleet/word")).json()
+        assert made.loop.snapshot is seen
+        world.gate.set()
+        await ended(http, accepted)
+        return {m["name"]: m["status"] for m in word["models"]}
+
+    assert play(story, world)["gemma3:4b"] == "loading"
+
+
 def test_a_model_that_is_leaving_stays_for_the_fleet() -> None:
     world = World()
 

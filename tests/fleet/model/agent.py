@@ -8,25 +8,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from collectors.reading import Bytes, Seconds
+from collectors.reading import Seconds
+from supervisor.agent.backend import Heard
+from supervisor.agent.view import View
+from supervisor.core.status import Status
 from supervisor.fleet import ledger
 from supervisor.fleet.decided import Answer, Asking, Decision, Placement, Queued, Rules, Why, Wish
 from supervisor.fleet.explain import of_choice
-from supervisor.fleet.hosts import Directory, HostId, Offer, Promise, PromiseId, Word
-from supervisor.fleet.liveness import Delays, Roll, troubles
+from supervisor.fleet.hosts import Directory, HostId, Housed, Offer, PromiseId
+from supervisor.fleet.liveness import Delays
 from supervisor.fleet.place import choose_hosts, place
-from supervisor.fleet.words import offer_row, read_offer, read_word, word_row
-from tests.fleet.model.head import Head
-from tests.fleet.model.host import VALID, Daemon
+from supervisor.fleet.words import offer_row, read_offer, word_row
+from tests.fleet.model.head import Head, Row
+from tests.fleet.model.host import Daemon
 from tests.fleet.model.kernel import Being, Kernel, Network, Process
 
 PERIOD = 1.0
-RULES = Rules(offers=3)
+SIGN = 0.5  # seconds between two signs of a node's life
 DELAYS = Delays()
-SETTLING = ledger.Settling(Seconds(VALID), DELAYS.lost)
-LONG = 40.0  # a claim lasts so long at most
+STRAY = 5.0  # seconds after which a claim that the agent does not know of is nobody's
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,26 @@ class Steps:
     """Which of the steps are kept."""
 
     verify: bool = True  # a host looks whether the claim stands
-    tell: bool = True  # it first tells the directory that the model is coming
+    tell: bool = True  # first the directory is told that the model is coming
     look: bool = True  # whoever claimed looks at the directory again
     settle: bool = True  # a directory that began anew is waited for
     release: bool = True  # claims are given up
+    date: bool = True  # a word is as old as what was known when it was asked for
 
 
 ALL = Steps()
+
+
+class Promised(NamedTuple):
+    model: str
+    shares: dict[str, int]  # bytes by host
+    until: float
+
+
+class Turn:
+    """Whose turn it is: of two who tell, one waits."""
+
+    taken = False
 
 
 @dataclass
@@ -55,74 +70,121 @@ class Agent:
     span: dict[str, int] = field(default_factory=dict)
     decided: Callable[[Agent, str, Directory, Decision], None] = lambda *_: None
     mishap: Callable[[Agent, str], float] = lambda *_: 0.0  # how long the next step is off
-    rules: Rules = RULES
-    number: int = 0
-    roll: Roll = field(default_factory=Roll)
-    claims: list[dict[str, Any]] = field(default_factory=list)
-    claims_at: float = 0.0
-    coming: dict[str, int] = field(default_factory=dict)  # accepted, and not known to have begun
-    held: set[PromiseId] = field(default_factory=set)  # claims of its own that it has not given up
-    young: float = 99.0  # how much longer the directory is not complete
+    rules: Rules = Rules(offers=3)
+    view: View = field(init=False)
+    word: tuple[Row, str] | None = None  # and what was known of the fleet before it was asked for
+    held: dict[PromiseId, Promised] = field(default_factory=dict)  # that it has not given up
     heard_head: float = -99.0
+    still_until: float = 0.0  # true time: its host goes on, and it alone does not
+    turn: Turn = field(default_factory=Turn)
+    turns: int = 0
 
     @property
     def name(self) -> str:
         return self.being.name
 
+    @property
+    def settling(self) -> ledger.Settling:
+        return ledger.Settling(Seconds(self.daemon.valid), DELAYS.lost)
+
     def boot(self) -> None:
         """A process begins with nothing known; its daemon's words count on."""
-        self.roll, self.coming, self.claims, self.heard_head = Roll(DELAYS), {}, [], -99.0
-        self.held = set()
+        self.view, self.word, self.held = View(HostId(self.name), DELAYS), None, {}
+        self.heard_head, self.still_until, self.turn = -99.0, 0.0, Turn()
+        self.being.start(self._live())
+        self.being.start(self._listen())
         self.being.start(self._speak())
         self.being.start(self.daemon.tidy())
 
     # -- words
 
-    def _speak(self) -> Process:
+    def _live(self) -> Process:
+        """The node's doing, not the agent's."""
         while True:
-            yield from self._tell()
+            size, life = ledger.capacity(self.daemon.word(0)), self.being.life
+            self._ask_head(lambda s=size, n=life: self.head.sign(self.name, n, s))  # type: ignore[misc]
+            yield SIGN
+
+    def _listen(self) -> Process:
+        """What the daemon says may be old by the time that it is read."""
+        while True:
+            basis, row = self.view.since, _through(word_row(self.daemon.word(0)))
+            yield from self._stumble("hear")
+            yield from self._stand()
+            self.view.speak(row, Seconds(self.daemon.mono))
+            self.word = (row, basis)
             yield PERIOD
 
-    def _tell(self) -> Process:
-        before = dict(self.coming)
-        word = self.daemon.word(0)
-        self.number += 1
-        coming = before | self.coming if self.steps.tell else {}
-        models = tuple(
-            replace(m, status="loading") if m.name in coming and m.status == "local" else m
-            for m in word.models
-        )
-        row = word_row(replace(word, number=self.number, models=models))
-        size = ledger.capacity(word)
-        told = yield self._ask_head(
-            lambda: self.head.tell(self.name, self.being.life, _through(row), size)
-        )
-        if told is not None:
-            self._hear(told)
-        return told is not None
+    def _speak(self) -> Process:
+        while True:
+            yield from self._stand()
+            yield from self._tell()
+            yield from self._settle_claims()
+            yield PERIOD
 
-    def _hear(self, told: dict[str, Any]) -> None:
+    def _stand(self) -> Process:
+        while self.kernel.now < self.still_until:
+            yield self.still_until - self.kernel.now
+
+    def _tell(self) -> Process:
+        """Tell, and hear. Was there an answer?"""
+        turn = self.turn
+        while turn.taken:
+            yield 0.01
+        if self.word is None:
+            return False
+        turn.taken = True
+        try:
+            row, basis = self.word
+            if not self.steps.date:
+                basis = self.view.since
+            self.turns += 1
+            given = (self.being.life, self.turns, row, self._kept(), self.view.since, basis)
+            asked = Seconds(self.daemon.mono)
+            told = yield self._ask_head(lambda: self.head.tell(self.name, *given))
+            yield from self._stand()
+            if told is not None:
+                self._hear(told, asked)
+            return told is not None
+        finally:
+            turn.taken = False
+
+    def _kept(self) -> list[Row]:
+        return [
+            {"id": id, "model": p.model, "shares": p.shares, "left": p.until - self.daemon.mono}
+            for id, p in self.held.items()
+            if p.until > self.daemon.mono
+        ]
+
+    def _hear(self, told: Row, asked: Seconds) -> None:
         now = Seconds(self.daemon.mono)
-        for row in told["words"]:
-            self.roll.hear(read_word(row), now)
-        for host in told["dead"]:
-            if host != self.name:
-                self.roll.dead(HostId(host))
-        self.claims, self.claims_at, self.heard_head = told["claims"], now, now
+        self.view.take(
+            Heard(
+                told["version"],
+                told["up"],
+                told["ages"],
+                tuple(_through(t["word"]) for t in told["told"]),
+                tuple(told["kept"]),
+                dead=tuple(h for h in told["dead"] if h != self.name),
+            ),
+            asked,
+            now,
+        )
+        self.heard_head = now
         if self.steps.release:
-            for id in ledger.strays(self.directory().promises, HostId(self.name), self.held):
-                self._ask_head(lambda i=id: self.head.release(i))  # type: ignore[misc]
-        self.young = SETTLING.wait(Seconds(told["age"]))
+            for id, age in told["mine"].items():
+                if id not in self.held and age > STRAY:
+                    self._ask_head(lambda i=id: self.head.release(i))  # type: ignore[misc]
 
     def directory(self) -> Directory:
-        now = Seconds(self.daemon.mono)
-        return self.roll.directory(now, [_promise(c, self.claims_at) for c in self.claims])
+        return self.view.directory(Seconds(self.daemon.mono), self.connected())
 
     def connected(self) -> bool:
         return self.daemon.mono - self.heard_head < DELAYS.silent
 
     def trouble(self) -> list[str]:
-        return troubles(self.directory(), self.daemon.wall + self.kernel.now)
+        wall = self.daemon.wall + self.kernel.now
+        return self.view.trouble(Seconds(self.daemon.mono), wall, self.connected())
 
     # -- placing
 
@@ -147,25 +209,22 @@ class Agent:
     def _carry_out(
         self, name: str, wish: Wish, answers: dict[HostId, Answer], first: Placement
     ) -> Process:
-        id = ledger.promise_id(HostId(self.name), str(self.kernel.dice.getrandbits(40)))
+        id = PromiseId(f"{self.name}:{self.kernel.dice.getrandbits(40)}")
         life = self.being.life
-        self.held.add(id)
         yield from self._stumble("claim")
         words = {h: host.word for h, host in self.directory().hosts.items()}
         bundles = {str(o.host): ledger.charge(o.takes, words[o.host]) for o in first.offers}
-        claimed = yield self._ask_head(
-            lambda: self.head.claim(self.name, life, id, name, bundles, LONG)
-        )
-        if claimed != "claimed":
-            if claimed is None:  # it may have been done
-                self._give_up(id)
+        until = self.daemon.mono + self.daemon.valid
+        claimed = yield self._ask_head(lambda: self.head.claim(self.name, life, id, name, bundles))
+        if claimed != "claimed":  # it may have been done: then it is a stray
             return Queued(wish.model, first.notes)
+        self.held[id] = Promised(name, bundles, until)
         if self.steps.look:
-            told = yield self._ask_head(self.head.read)
-            if told is None or (self.steps.settle and SETTLING.wait(Seconds(told["age"])) > 0):
+            told = yield from self._tell()
+            age = Seconds(self.daemon.mono - self.view.began)
+            if not told or (self.steps.settle and self.settling.wait(age) > 0):
                 self._give_up(id)
                 return Queued(wish.model, first.notes)
-            self._hear(told)
         yield from self._stumble("look")
         mine = replace(wish, mine=id)
         seen = self.directory()
@@ -186,38 +245,26 @@ class Agent:
                 lambda o=offer: self.others[o.host].serve_accept(o, id),  # type: ignore[misc]
             )
         if all(s == "begun" for s in said.values()):
-            self.being.start(self._hold(id, final, LONG))
             return final
-        for host in said:
-            self._ask(host, lambda h=host: self.others[h].serve_withdraw(id))  # type: ignore[misc]
-        unknown = any(s is None for s in said.values())
-        over = max(answers[o.host].at + o.valid for o in final.offers) - self.daemon.mono
-        self.being.start(self._hold(id, final, max(0.0, over) if unknown else 0.0))
+        if len(said) > 1:  # a part of it is of no use
+            for host in said:
+                self._ask(host, lambda h=host: self.others[h].serve_withdraw(id))  # type: ignore[misc]
+        if all(s is not None for s in said.values()):  # else it may begin until its time is over
+            self._give_up(id)
         notes = tuple(n._replace(why=Why.NO_OFFER) if n.host in said else n for n in final.notes)
         return Queued(final.model, notes)
 
-    def _hold(self, id: PromiseId, final: Placement, most: float) -> Process:
-        """The claim is kept until all have the model, or for `most` seconds."""
-        until = self.daemon.mono + most
-        while self.daemon.mono < until and not self._all_have(final):
-            yield 0.5
-        self._give_up(id)
-
-    def _all_have(self, final: Placement) -> bool:
-        hosts = self.directory().hosts
-        return all(
-            host in hosts
-            and any(m.ready and m.name == final.model for m in hosts[host].word.models)
-            for host in final.members
-        )
+    def _settle_claims(self) -> Process:
+        """Give up what is over, and what all hosts say is there."""
+        for id, promised in [*self.held.items()]:
+            here = [self.view.index.who(promised.model).get(HostId(h), ()) for h in promised.shares]
+            if self.daemon.mono >= promised.until or all(map(_has, here)):
+                self._give_up(id)
+        yield 0.0
 
     def _give_up(self, id: PromiseId) -> None:
-        self.held.discard(id)
-        if self.steps.release:
-            self.being.start(self._release(id))
-
-    def _release(self, id: PromiseId) -> Process:
-        yield self._ask_head(lambda: self.head.release(id))  # if it is lost: it is a stray
+        if self.held.pop(id, None) is not None and self.steps.release:
+            self._ask_head(lambda: self.head.release(id))  # if that is lost: it is a stray
 
     # -- what others ask of this host
 
@@ -228,22 +275,31 @@ class Agent:
 
     def serve_accept(self, offer: Offer, claim: str) -> Process:
         model = offer.model.partition("/")[2]
-        coming = self.coming
-        coming[model] = coming.get(model, 0) + 1
-        try:
-            if self.steps.tell and not (yield from self._tell()):
+        yield from self._stumble("accept")
+        if self.steps.tell:
+            bar = (self.name, claim, model, offer.valid, DELAYS.lost)
+            if (yield self._ask_head(lambda: self.head.bar(*bar))) is None:
                 return "the directory cannot be told"
-            yield from self._stumble("verify")
-            if self.steps.verify:
-                stands = yield self._ask_head(lambda: self.head.stands(claim))
-                if stands != "stands":
-                    return "the claim is gone"
-            yield from self._stumble("begin")
-            return self.daemon.accept(offer.id, claim)
-        finally:
-            coming[model] -= 1
-            if not coming[model]:
-                del coming[model]
+        yield from self._stumble("verify")
+        if self.steps.verify:
+            stands = yield self._ask_head(lambda: self.head.stands(claim))
+            if stands is None:
+                return "whether the claim stands cannot be told"
+            if stands != "stands":
+                self._unbar(claim)
+                return "the claim is gone"
+        yield from self._stumble("begin")
+        said = self.daemon.accept(offer.id, claim)
+        if said != "begun":
+            self._unbar(claim)
+        return said
+
+    def _unbar(self, claim: str) -> None:
+        def unbar() -> str:
+            self.head.directory.unbar(self.name, claim)
+            return "told"
+
+        self._ask_head(unbar)
 
     def serve_withdraw(self, claim: str) -> Process:
         yield 0.001
@@ -268,18 +324,11 @@ class Agent:
         return self.network.ask(self.being, self.head.being, serve, 1.0)
 
 
-def _promise(row: dict[str, Any], at: float) -> Promise:
-    until = Seconds(at + row["left"])
-    return Promise(
-        PromiseId(row["id"]), row["model"], HostId(row["host"]), Bytes(row["size"]), until
-    )
+def _has(housed: tuple[Housed, ...]) -> bool:
+    return any(h.ready or h.status == Status.LOADING.value for h in housed)
 
 
 def _through(row: dict[str, Any]) -> dict[str, Any]:
     """All that crosses the network is JSON."""
     found: dict[str, Any] = json.loads(json.dumps(row))
     return found
-
-
-def words_of(agent: Agent) -> dict[str, Word]:
-    return {h: host.word for h, host in agent.directory().hosts.items()}

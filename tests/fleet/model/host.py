@@ -45,6 +45,7 @@ class Daemon:
     sizes: dict[str, float]
     loads: dict[str, float]
     fenced: bool = True
+    valid: float = VALID  # seconds that an offer stands
     offset: float = 0.0
     wall: float = 1.8e9
     boots: int = 0
@@ -96,11 +97,11 @@ class Daemon:
             return None
         found = self._plan(model)
         id = f"{self.being.name}-{self.boots}-{len(self.made)}"
-        self.made[id] = Made(model, self.mono + VALID, self.kernel.now)
+        self.made[id] = Made(model, self.mono + self.valid, self.kernel.now)
         # What it has learned is its own: two that ask at once are offered different losses.
         losses = [self.loss(), *(1.0 for _ in found.evictions)]
         return Offer(
-            OfferId(id), HostId(self.being.name), f"ollama/{model}", Seconds(VALID),
+            OfferId(id), HostId(self.being.name), f"ollama/{model}", Seconds(self.valid),
             self._ready(model), found.works and not self.drained, sum(losses),
             Seconds(self.loads[model]), (Share(GPU, gib(self.sizes[model])),),
             tuple(str(e.ref) for e in found.evictions), slots=8,
@@ -121,7 +122,7 @@ class Daemon:
         made.used = True
         if made.model not in self.there:
             self._load(made.model, found, claim)
-            if self.kernel.now > made.at + VALID:
+            if self.kernel.now > made.at + self.valid:
                 self.begun.append((made.model, offer, self.kernel.now - made.at))
         return "begun"
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from supervisor.agent.directory import Directory
 from tests.fleet.model.agent import ALL, Steps
+from tests.fleet.model.head import Kind
 from tests.fleet.model.world import HOSTS, SIZES, World
 
 FAULTY = 90.0  # seconds of faults
 QUIET = 90.0  # and of none
+KINDS = ("kill", "agent", "head", "pause", "pause", "still", "still", "part", "part", "clock",
+         "drain")  # fmt: skip
 
 
 def run(
@@ -18,8 +22,9 @@ def run(
     fenced: bool = True,
     unique: bool = True,
     atomic: bool = True,
+    kind: Kind = Directory,
 ) -> World:
-    world = World(seed, steps, fenced, unique, atomic)
+    world = World(seed, steps, fenced, unique, atomic, (10.0, 2.0)[seed % 2], kind)
     dice, at = world.dice, world.kernel.at
     world.network.loss = dice.choice([0.0, 0.02, 0.1])
     world.network.slow = dice.choice([0.0, 0.05, 0.2])
@@ -45,9 +50,7 @@ def _fault(world: World) -> Callable[[], None]:
     host, lasts = dice.choice(HOSTS), dice.uniform(0.5, 12.0)
     several = dice.sample(HOSTS, dice.randint(1, 2))
     by, with_head = dice.uniform(-7200, 7200), dice.random() < 0.3
-    kind = dice.choice(
-        ["kill", "agent", "head", "pause", "pause", "part", "part", "clock", "drain"]
-    )
+    kind = dice.choice(KINDS)
 
     def happen() -> None:
         if kind == "kill":
@@ -60,6 +63,8 @@ def _fault(world: World) -> Callable[[], None]:
             at(lasts / 2, world.restart_head)
         elif kind == "pause":
             world.pause(host, lasts)
+        elif kind == "still":
+            world.still(host, lasts)
         elif kind == "part":
             world.part(several, with_head)
             at(lasts, world.network.parts.clear)

@@ -6,11 +6,12 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from supervisor.fleet.decided import Decision, Placement, Why
+from supervisor.agent.directory import Directory as Shared
+from supervisor.fleet.decided import Decision, Placement, Rules, Why
 from supervisor.fleet.hosts import Directory, HostId, Presence
 from tests.fleet.model.agent import ALL, Agent, Steps
-from tests.fleet.model.head import Claim, Head
-from tests.fleet.model.host import TOTAL, Daemon
+from tests.fleet.model.head import Claim, Head, Kind
+from tests.fleet.model.host import TOTAL, VALID, Daemon
 from tests.fleet.model.kernel import Being, Kernel, Network, Process
 
 HOSTS = ("alpha", "beta", "gamma", "delta")
@@ -18,6 +19,7 @@ SIZES = {"a": 10.0, "b": 9.0, "c": 12.0, "wide": 14.0}
 LOADS = {"a": 2.0, "b": 3.0, "c": 6.0, "wide": 4.0}
 WIDE = {"wide": 2}
 PATIENCE = 45.0
+RULES = Rules(offers=3)
 # A second copy is meant where the one there is of no use to whoever asks.
 OF_NO_USE = {Why.OVERLOADED, Why.DRAINED, Why.AVOIDED, Why.RESTS}
 
@@ -29,6 +31,8 @@ class World:
     fenced: bool = True
     unique: bool = True
     atomic: bool = True
+    valid: float = VALID
+    kind: Kind = Shared
     wrong: list[str] = field(default_factory=list)
     ends: Counter[int] = field(default_factory=Counter)  # of each request how often it ended
     how: Counter[str] = field(default_factory=Counter)
@@ -40,15 +44,16 @@ class World:
         self.dice = random.Random(self.seed)
         self.kernel = Kernel(self.dice, after=self._check)
         self.network = Network(self.kernel)
-        self.head = Head(Being("head", self.kernel), self.kernel, self.unique, self.atomic)
+        head = Being("head", self.kernel)
+        self.head = Head(head, self.kernel, self.unique, self.atomic, self.kind)
         self.agents: dict[str, Agent] = {}
         for name in HOSTS:
             being = Being(name, self.kernel)
-            daemon = Daemon(being, self.kernel, SIZES, LOADS, self.fenced)
+            daemon = Daemon(being, self.kernel, SIZES, LOADS, self.fenced, self.valid)
             daemon.loss = lambda: self.dice.uniform(0, 5)
             self.agents[name] = Agent(
                 being, self.kernel, self.network, daemon, self.head, self.agents, self.steps,
-                WIDE, self._decided, self._mishap,
+                WIDE, self._decided, self._mishap, RULES,
             )  # fmt: skip
         self.head.boot()
         self._decisions: dict[str, tuple[Directory, Placement]] = {}
@@ -159,6 +164,10 @@ class World:
     def pause(self, host: str, seconds: float) -> None:
         self.agents[host].being.paused_until = self.kernel.now + seconds
 
+    def still(self, host: str, seconds: float) -> None:
+        """Its agent alone: its daemon goes on, and its actor."""
+        self.agents[host].still_until = self.kernel.now + seconds
+
     def part(self, hosts: list[str], head: bool) -> None:
         self.network.parts = dict.fromkeys([*hosts, *(["head"] if head else [])], 1)
 
@@ -183,6 +192,10 @@ class World:
 
     def _mishap(self, agent: Agent, before: str) -> float:
         """Between two steps of a placement, where it hurts."""
+        if before == "hear":  # each second, and not once
+            if self.dice.random() < self.stumbles / 10:
+                self.still(agent.name, self.dice.uniform(0.1, 8.0))
+            return 0.0
         if self.dice.random() >= self.stumbles:
             return 0.0
         lasts = self.dice.uniform(0.1, 11.0)
@@ -259,12 +272,12 @@ class World:
         """Long after all faults have ended."""
         if self.head.claims:
             self.wrong.append(f"claims never ended: {self.head.claims}")
+        if kept := self.head.directory.read()["kept"]:
+            self.wrong.append(f"still told to come: {kept}")
         for number in range(1, self.asked + 1):
             if self.ends[number] != 1:
                 self.wrong.append(f"request {number} ended {self.ends[number]} times")
         for host, agent in self.agents.items():
-            if agent.coming:
-                self.wrong.append(f"{host} still waits for {agent.coming} to begin")
             made = agent.daemon.made.values()
             if any(not m.used and agent.daemon.mono < m.until for m in made):
                 self.wrong.append(f"an offer of {host} still stands")

@@ -18,6 +18,7 @@ from supervisor.fleet.decided import Rules
 from supervisor.fleet.hosts import HostId
 from supervisor.fleet.liveness import Delays
 from supervisor.fleet.words import directory_row
+from supervisor.printable import printable
 
 from .backend import Backend, BackendError, Row
 from .bridge import Bridge
@@ -31,6 +32,8 @@ log = logging.getLogger("ullage.fleet")
 BEAT = Seconds(1.0)
 WORD = Seconds(2.0)  # in which the daemon says how it stands
 DRAIN = Seconds(5.0)
+STEP = Seconds(30.0)  # a wall clock that was set by more is told, whatever else is as before
+LONGEST = 900  # characters of a sentence: those who read it take 1,024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Agent:
         self._word: Row | None = None
         self._basis = ""  # what was known of the fleet before it was asked for
         self._said: Row | None = None  # what others know of us
+        self._said_at = Seconds(0.0)
         self._silent: str | None = "the daemon has not been heard yet"
         self._was_connected = False
         self._telling = asyncio.Lock()
@@ -136,9 +140,11 @@ class Agent:
             word = self._word
             if word is None:
                 raise BackendError("away", self._silent or "the daemon has not been heard")
-            as_before = self._said is not None and _alike(word, self._said)
-            changed = None if as_before else word
             asked, since, basis = self._clock(), self.view.since, self._basis
+            as_before = self._said is not None and _alike(
+                word, self._said, Seconds(asked - self._said_at)
+            )
+            changed = None if as_before else word
             try:
                 heard = await self.backend.tell(changed, self._claims.rows(), since, basis)
             except BackendError as error:
@@ -146,7 +152,7 @@ class Agent:
                     raise
                 heard = await self.backend.tell(word, self._claims.rows(), since, basis)
             if changed is not None:
-                self._said = changed
+                self._said, self._said_at = changed, asked
             self.view.take(heard, asked, self._clock())
 
     # -- what is asked
@@ -165,7 +171,8 @@ class Agent:
     def trouble(self) -> list[str]:
         own = [] if self._silent is None else [self._silent]
         hosts = self.view.trouble(self._clock(), self._wall(), self.backend.connected)
-        return [*own, *self.backend.trouble, *hosts]
+        found = [*own, *self.backend.trouble, *hosts]
+        return [printable(line)[:LONGEST] for line in found]
 
     async def place(self, model: str, dry: bool, within: Seconds, avoid: Collection[str]) -> Row:
         """Raises told.Refused."""
@@ -193,6 +200,11 @@ def _seconds(clock: Callable[[], float]) -> Callable[[], Seconds]:
     return lambda: Seconds(clock())
 
 
-def _alike(one: Row, other: Row) -> bool:
-    """But for the time at which they were said."""
-    return {**one, "wall": 0.0, "number": 0} == {**other, "wall": 0.0, "number": 0}
+def _alike(one: Row, before: Row, passed: Seconds) -> bool:
+    """But for the time at which they were said, as far as that has just gone on."""
+    step = one["wall"] - before["wall"] - passed
+    return abs(step) < STEP and {**one, "wall": 0.0, "number": 0} == {
+        **before,
+        "wall": 0.0,
+        "number": 0,
+    }

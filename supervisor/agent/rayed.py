@@ -27,6 +27,7 @@ from .safety import Facts, Rules, findings, refusals
 
 THREADS: Final = 32  # calls to Ray at once
 ROOM: Final = 1.0  # seconds in which room in the ledger is there, or is not
+WORDS: Final = 400  # characters of an error of Ray's
 STRAY: Final = 5.0  # seconds after which a claim that the agent does not know of is nobody's
 
 
@@ -58,7 +59,7 @@ class Driver:
                 **more,
             )
         except Exception as error:
-            raise BackendError("away", f"Ray cannot be joined: {_first(error)}") from None
+            raise BackendError("away", f"Ray cannot be joined: {_whole(error)}") from None
         context = ray.get_runtime_context()
         self._node = context.get_node_id()
         own = next((n for n in ray.nodes() if n["NodeID"] == self._node), None)
@@ -228,6 +229,11 @@ def _got(asked: Any, within: float, who: str) -> Any:
 def _first(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _whole(error: BaseException) -> str:
+    """All its lines: that versions differ stands in the first, and which they are below."""
+    return " ".join(str(error).split())[:WORDS] or type(error).__name__
 
 
 ASKED: Final = ("tell", "claim", "release", "ask", "leave")

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from collectors.reading import Bytes, Seconds
 from supervisor.fleet.hosts import Directory, Host, HostId, Presence, Promise, PromiseId, Word
 from supervisor.fleet.index import Index
-from supervisor.fleet.liveness import Delays, Roll, troubles
+from supervisor.fleet.liveness import Delays, Roll
+from supervisor.fleet.troubles import troubles
 from supervisor.fleet.words import read_word
 
 from .backend import Heard, Row
@@ -38,6 +39,7 @@ class View:
         self._promises: tuple[Promise, ...] = ()
         self._number = 0
         self._garbled: dict[str, str] = {}
+        self._engines: dict[HostId, str] = {}  # Ray's version, by host
 
     @property
     def others(self) -> frozenset[HostId]:
@@ -59,6 +61,7 @@ class View:
         new = {self._read(row, now, heard.ages) for row in heard.words}
         for name, age in heard.ages.items():
             self._hear(HostId(name), Seconds(asked - age), name in new)
+        self._engines = {HostId(h): version for h, version in heard.versions.items()}
         for host in heard.dead:
             self._roll.dead(HostId(host))
         gone = self._told.keys() - heard.ages.keys() if same else set()
@@ -111,7 +114,8 @@ class View:
 
     def trouble(self, now: Seconds, wall: float, connected: bool) -> list[str]:
         """What is wrong with hosts, in sentences."""
-        found = troubles(self.directory(now, connected), wall)
+        directory = self.directory(now, connected)
+        found = troubles(directory, wall, self.own, self._engines)
         return [*self._roll.trouble(now), *found, *sorted(self._garbled.values())]
 
 

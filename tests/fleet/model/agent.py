@@ -15,8 +15,9 @@ from supervisor.fleet import ledger
 from supervisor.fleet.decided import Answer, Asking, Decision, Placement, Queued, Rules, Why, Wish
 from supervisor.fleet.explain import of_choice
 from supervisor.fleet.hosts import Directory, HostId, Offer, Promise, PromiseId, Word
-from supervisor.fleet.liveness import Delays, Roll, troubles
+from supervisor.fleet.liveness import Delays, Roll
 from supervisor.fleet.place import choose_hosts, place
+from supervisor.fleet.troubles import troubles
 from supervisor.fleet.words import offer_row, read_offer, read_word, word_row
 from tests.fleet.model.head import Head
 from tests.fleet.model.host import VALID, Daemon

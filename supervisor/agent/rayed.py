@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from uuid import uuid4
 
+from supervisor.fleet.ledger import strays
+
 from . import actor, directory
 from .actor import LEDGER, PROMPT, SPACE
 from .backend import BackendError, Row
@@ -162,9 +164,8 @@ class Driver:
 
     def _take_back(self, held: Collection[str]) -> None:
         """Claims that were made when the agent had stopped waiting for them: nobody else would."""
-        for id, made in list(self._claims.items()):
-            if id not in held and time.monotonic() - made > STRAY:
-                self.release(id)
+        for id in strays(dict(self._claims), held, time.monotonic(), STRAY):
+            self.release(id)
 
     def claim(self, model: str, shares: Mapping[str, int]) -> str:
         """Its name is the claim: Ray gives it once. Its bundles are the bytes: all or nothing.

@@ -24,23 +24,18 @@ from typing import NamedTuple
 from collectors.reading import NONE, RAM, Bytes, Seconds
 from supervisor.core.snapshot import Share
 
-from .hosts import HostId, Promise, PromiseId, Word
+from .hosts import HostId, Promise, Word
 
 MIB = 1024**2
 
 
-def promise_id(host: HostId, nonce: str) -> PromiseId:
-    """It says whose it is, so that whoever made it can tell it from others'."""
-    return PromiseId(f"{host}:{nonce}")
-
-
 def strays(
-    promises: Iterable[Promise], host: HostId, held: Collection[PromiseId]
-) -> list[PromiseId]:
-    """Promises that `host` made and does not hold: the answer to its claim never came, it gave up,
-    and the claim was made after all. They are to be taken back, or nobody ever would."""
-    ids = (p.id for p in promises if p.id.startswith(f"{host}:") and p.id not in held)
-    return sorted(set(ids))
+    made: Mapping[str, float], held: Collection[str], now: float, after: float = 0.0
+) -> list[str]:
+    """Of the claims that somebody `made`, each with when: those that it does not hold `after` so
+    many seconds. The answer never came, it gave up, and the claim was made after all: they are to
+    be taken back, or nobody ever would."""
+    return sorted(id for id, at in made.items() if id not in held and now - at >= after)
 
 
 class Settling(NamedTuple):

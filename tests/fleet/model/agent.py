@@ -111,7 +111,10 @@ class Agent:
                 self.roll.dead(HostId(host))
         self.claims, self.claims_at, self.heard_head = told["claims"], now, now
         if self.steps.release:
-            for id in ledger.strays(self.directory().promises, HostId(self.name), self.held):
+            mine = {
+                p.id: now for p in self.directory().promises if p.id.startswith(f"{self.name}:")
+            }
+            for id in ledger.strays(mine, self.held, now):
                 self._ask_head(lambda i=id: self.head.release(i))  # type: ignore[misc]
         self.young = SETTLING.wait(Seconds(told["age"]))
 
@@ -148,7 +151,7 @@ class Agent:
     def _carry_out(
         self, name: str, wish: Wish, answers: dict[HostId, Answer], first: Placement
     ) -> Process:
-        id = ledger.promise_id(HostId(self.name), str(self.kernel.dice.getrandbits(40)))
+        id = PromiseId(f"{self.name}:{self.kernel.dice.getrandbits(40)}")  # it says whose it is
         life = self.being.life
         self.held.add(id)
         yield from self._stumble("claim")

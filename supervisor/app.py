@@ -148,6 +148,7 @@ def build(
         certificates=tuple(served),
         fleet=config.fleet,
         neighbours=neighbours,
+        aliases=config.gateway.aliases,
     )
     server = Server(
         site,

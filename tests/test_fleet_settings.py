@@ -182,6 +182,14 @@ def test_without_a_gateway_nobody_is_sent_here_or_elsewhere(mistakes, tmp_path):
     ]
 
 
+def test_a_daemon_that_speaks_tls_needs_a_socket_for_its_agent(read, mistakes, tmp_path):
+    cert, key = authority(tmp_path).issue("server")
+    text = f'[fleet]\nname = "a"\n[listen]\ntls_cert = "{cert}"\ntls_key = "{key}"\n'
+    (line,) = mistakes(text)
+    assert line.startswith("listen.socket: is missing: by TLS the fleet's agent does not ask")
+    assert read(f'{text}socket = "own.sock"').fleet.said
+
+
 def test_a_gateway_that_speaks_tls_is_not_reached_without(read, mistakes, tmp_path):
     cert, key = authority(tmp_path).issue("server")
     text = f'[gateway]\ntls_cert = "{cert}"\ntls_key = "{key}"\nport = 9000\n[fleet]\nname = "a"\n'

@@ -222,6 +222,9 @@ def read(
             ("fleet", "silent"), f"must be longer than {every}, in which a host speaks once"
         )
     _gateways(file, given)
+    if file.listen.tls_cert is not None and file.listen.socket is None:
+        why = "is missing: by TLS the fleet's agent does not ask the daemon of its own machine"
+        given.problem(("listen", "socket"), f'{why}; write it as "/run/ullage/ullage.sock"')
     for other in ("listen", "gateway"):
         if table.socket is not None and table.socket == getattr(file, other).socket:
             given.problem(("fleet", "socket"), f"is {other}.socket too; give another")

@@ -166,7 +166,7 @@ def read(text: bytes, at: Seconds) -> Seen:
         row.flag("connected"),
         tuple(printable(line) for line in row.texts("trouble")),
         glances(directory),
-        len(directory.promises),
+        len({promise.id for promise in directory.promises}),
         {k: n for k, n in counts.items() if isinstance(n, int)} if isinstance(counts, dict) else {},
     )
 

@@ -150,6 +150,7 @@ def build(
         certificates=tuple(served),
         fleet=config.fleet,
         neighbours=neighbours,
+        aliases=config.gateway.aliases,
     )
     server = Server(
         site,
@@ -167,6 +168,7 @@ def build(
     if gateway is not None:
         reloading.take.append(gateway.gate.keys.add)
         reloading.take.append(lambda _: gateway.admits(overrides.current.gateway.admits))
+        reloading.take.append(lambda _: gateway.in_fleet(overrides.current.fleet))
         scout.ours = lambda: (gateway.port,) if gateway.addresses else ()
     reloading.take.append(lambda _: callers.changed())
     reloading.take.append(lambda _: alerting.configured(overrides.current.alerts))
@@ -270,9 +272,12 @@ def run(config: Config) -> int:
     more_files()
     runner = asyncio.Runner(loop_factory=_event_loop)
     app = build(config)
-    # Keys of engines that come later are secrets as well, and a token that is another.
+    # Keys of engines that come later are secrets as well, and tokens that are others.
     app.journal.audit.redact = lines.redact
-    app.reloading.take.append(lambda found: lines.hide(found, app.overrides.current.token))
+    now = app.overrides
+    app.reloading.take.append(
+        lambda found: lines.hide(found, now.current.token, *now.current.fleet.tokens)
+    )
     code = runner.run(serve(app))
     # All is written and closed. A thread may still hang, in a name that nobody resolves or a
     # mount that is gone: the program's end does not wait for it.

@@ -94,7 +94,8 @@ def _secrets(one: Config, other: Config, known: set[KeyPath]) -> Iterator[KeyPat
 def _tokens(config: Config) -> dict[KeyPath, object]:
     found: dict[KeyPath, object] = {
         ("listen", "token"): config.token,
-        ("fleet", "token"): config.fleet.token,
+        ("fleet", "token"): config.fleet.tokens,
+        ("fleet", "ca"): config.fleet.ca,
     }
     found |= {("engines", e.id, "key"): e.key for e in config.engines}
     found |= {("listen", "tokens", t.name, "token"): t.digest for t in config.tokens}

@@ -67,7 +67,7 @@ class Neighbours:
                 text = await _asked(str(self.config.socket))
             at = Seconds(self.clock())
             # A large fleet takes tens of milliseconds to be read: not on the loop.
-            self.seen, self.fault = await asyncio.to_thread(_read, text, at), None
+            self.seen, self.fault = await asyncio.to_thread(read, text, at), None
         except (TimeoutError, httpx.TimeoutException):
             self._lost(f"no answer within {PATIENCE:g} s")
         except httpx.HTTPError as error:
@@ -150,8 +150,8 @@ async def _asked(path: str) -> bytes:
         return found
 
 
-def _read(text: bytes, at: Seconds) -> Seen:
-    """Raises ValueError."""
+def read(text: bytes, at: Seconds) -> Seen:
+    """What the agent answered. Raises ValueError."""
     try:
         document = json.loads(text)
     except RecursionError:
@@ -166,7 +166,7 @@ def _read(text: bytes, at: Seconds) -> Seen:
         row.flag("connected"),
         tuple(printable(line) for line in row.texts("trouble")),
         glances(directory),
-        len(directory.promises),
+        len({promise.id for promise in directory.promises}),
         {k: n for k, n in counts.items() if isinstance(n, int)} if isinstance(counts, dict) else {},
     )
 

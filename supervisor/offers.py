@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from collectors.reading import Seconds
@@ -57,12 +58,14 @@ class _Standing:
 @dataclass(slots=True)
 class Offers:
     """`valid`: seconds that an offer stands. `epoch` is another at each start: what an earlier
-    daemon offered, this one does not owe."""
+    daemon offered, this one does not owe. `aliases` stand for names of models, the likeliest
+    first, as in the gateway."""
 
     door: Door
     host: HostId
     valid: Seconds = Seconds(10.0)
     most: int = MOST
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
     epoch: str = field(default_factory=lambda: secrets.token_hex(8))
     _standing: OrderedDict[str, _Standing] = field(default_factory=OrderedDict)
     _count: int = 0
@@ -71,10 +74,16 @@ class Offers:
         return len(self._standing)
 
     def offer(self, name: str) -> Offer:
-        """What serving `name` would cost now; of several that it means, the best. Raises Unknown,
-        NotReady."""
-        offers = [self._offer(ref) for ref in self._meant(name)]
-        best = min(offers, key=lambda o: (not o.ready, not o.fits, o.loss, o.wait, o.model))
+        """What serving `name` would cost now; of several that it means, the best. An alias means
+        the first that is ready, else the first that fits. Raises Unknown, NotReady."""
+        names = self.aliases.get(name, (name,))
+        known = [each for each in names if self._known(each)] or list(names[:1])
+        offers = [
+            (place, self._offer(ref))
+            for place, each in enumerate(known)
+            for ref in self._meant(each)
+        ]
+        _, best = min(offers, key=_order)
         if best.fits:
             self._keep(best)
         return best
@@ -127,12 +136,15 @@ class Offers:
 
     def _meant(self, name: str) -> list[ModelRef]:
         """Whom `name` means: where several engines have it, any of them will do."""
+        return self._known(name) or [self.door.resolve(name)]  # which says who is called alike
+
+    def _known(self, name: str) -> list[ModelRef]:
         snapshot = self.door.snapshot()
         known = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
         for one in (name, f"{name}:latest"):
             if found := sorted(ref for ref in known if one in (str(ref), ref.model)):
                 return found
-        return [self.door.resolve(name)]  # which says who is called alike
+        return []
 
     def _offer(self, ref: ModelRef) -> Offer:
         door = self.door
@@ -211,6 +223,11 @@ class Offers:
         while len(self._standing) >= self.most:
             self._standing.popitem(last=False)
         self._standing[offer.id] = _Standing(offer, Seconds(now + self.valid))
+
+
+def _order(offered: tuple[int, Offer]) -> tuple[bool, bool, int, float, float, str]:
+    place, offer = offered
+    return not offer.ready, not offer.fits, place, offer.loss, offer.wait, offer.model
 
 
 def in_the_way(found: Plan) -> str:

@@ -36,11 +36,13 @@ KNOWN = {s.path: s for s in SETTINGS}
 # Tables that are taken up when the file is read again, and by nothing else.
 _ALERTS = ("limit", "dry_run", "hold_for", "actions")
 _LISTEN = ("token", "token_file", "tokens")
+_FLEET = ("token", "token_file", "ca", "ca_file")
 REREAD = frozenset(
     {
         *(("listen", name) for name in _LISTEN),
         ("gateway", "tokens"),
         *(("alerts", name) for name in _ALERTS),
+        *(("fleet", name) for name in _FLEET),
     }
 )
 

@@ -1,5 +1,6 @@
-"""The configuration file is watched: a good change is applied as a whole, a bad one is refused as a
-whole with all its mistakes, and what was in force before stays.
+"""The configuration file is watched, and the tokens and certificates in files that it names: a good
+change is applied as a whole, a bad one is refused as a whole with all its mistakes, and what was in
+force before stays.
 
 A file that is being written is not read: two looks at it have to agree. Whoever asks for it has it
 read at once.
@@ -34,6 +35,9 @@ STAYS = "what was in force before stays in force"
 Json = dict[str, Any]
 
 
+Stamps = dict[Path, Stamp]  # of the configuration's file, and of those that it names
+
+
 class _Writing(Exception):
     """It was written while it was read."""
 
@@ -63,13 +67,15 @@ class Reloading:
     restart: tuple[str, ...] = ()
     read_at: float = field(init=False)
     checked_at: float = field(init=False)
-    _known: Stamp | None = field(init=False)  # of what was read last, whatever came of it
-    _seen: Stamp | None = None  # at the latest look, where that was another
+    _known: Stamps = field(init=False)  # of what was read last, whatever came of it
+    _seen: Stamps | None = None  # at the latest look, where those were others
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.read_at = self.checked_at = self.wall()
-        self._known = self.overrides.config.stamp
+        config = self.overrides.config
+        own = {} if config.stamp is None else {config.looked[0]: config.stamp}
+        self._known = own | {file: stamp_of(file) for file in beside(config)}
 
     @property
     def file(self) -> Path | None:
@@ -97,7 +103,7 @@ class Reloading:
         """Once. Reads the file if it is another than before, and has come to rest."""
         async with self._turn:
             try:
-                now = await self.aside.call(self._stamp, DEADLINE)
+                now = await self.aside.call(self._stamps, DEADLINE)
             except TimeoutError:
                 return  # whoever asks is told; a share that hangs has told us nothing new
             self.checked_at = self.wall()
@@ -184,22 +190,37 @@ class Reloading:
             return config.looked[0]
         return next((p for p in config.looked if os.path.isfile(p)), None)
 
-    def _stamp(self) -> Stamp | None:
+    def _stamps(self) -> Stamps:
         place = self._place()
-        return None if place is None else stamp_of(place)
+        files = [] if place is None else [place]
+        return {file: stamp_of(file) for file in (*files, *beside(self.overrides.config))}
 
-    def _fresh(self) -> tuple[Config | ConfigError, Stamp | None]:
-        """What it says now, and the stamp of what says it. Raises _Writing."""
-        place, before = self._place(), self._stamp()
+    def _fresh(self) -> tuple[Config | ConfigError, Stamps]:
+        """What it says now, and the stamps of what says it. Raises _Writing."""
+        place, before = self._place(), self._stamps()
         try:
             if place is not None and (why := _unreadable(place)):
                 raise ConfigError([Problem(str(place), why)])
             fresh: Config | ConfigError = self.overrides.config.reread()
         except ConfigError as error:
             fresh = error
-        if self._stamp() != before:
+        if self._stamps() != before:
             raise _Writing
-        return fresh, before
+        if isinstance(fresh, ConfigError):
+            return fresh, before
+        files = [*([] if place is None else [place]), *beside(fresh)]
+        return fresh, {file: before.get(file) or stamp_of(file) for file in files}
+
+
+def beside(config: Config) -> frozenset[Path]:
+    """Files with tokens and certificates that are taken up while running: each change of one is a
+    change of the configuration."""
+    tables = config.tables
+    listen, gateway, fleet = tables.listen, tables.gateway, tables.fleet
+    tokens = [t.token_file for t in listen.tokens.values()]
+    tokens += [t.token_file for t in gateway.tokens.values()]
+    named = (listen.token_file, *tokens, fleet.token_file, fleet.ca_file)
+    return frozenset(file for file in named if file is not None)
 
 
 def _unreadable(file: Path) -> str | None:

@@ -141,7 +141,11 @@ SAMPLES = {
 
 # Those that have a variable, and mean something each by itself.
 _IN_PAIRS = ("tls_cert", "tls_key")
-ALONE = [s for s in SETTINGS if s.env and s.at and s.path[-1] not in _IN_PAIRS]
+ALONE = [
+    s
+    for s in SETTINGS
+    if s.env and s.at and s.path[-1] not in _IN_PAIRS and s.key != "fleet.gateway"
+]
 
 
 def sample(setting):

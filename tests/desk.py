@@ -20,16 +20,16 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
 class Desk:
     """`answers` are statuses and documents by method and path; bytes go as they are, and what can
-    be called is called anew each time."""
+    be called is called anew each time. With a `token` whoever sends another hears 401."""
 
-    def __init__(self, path: Path, answers: Answers) -> None:
-        self.path, self.answers = path, answers
+    def __init__(self, path: Path, answers: Answers, token: str | None = None) -> None:
+        self.path, self.answers, self.token = path, answers, token
         self.asked: list[tuple[str, str, Any]] = []
 
 
 @contextmanager
-def serving(path: Path, answers: Answers) -> Iterator[Desk]:
-    desk = Desk(path, answers)
+def serving(path: Path, answers: Answers, token: str | None = None) -> Iterator[Desk]:
+    desk = Desk(path, answers, token)
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
@@ -37,6 +37,8 @@ def serving(path: Path, answers: Answers) -> Iterator[Desk]:
             where = self.path.partition("?")[0]
             desk.asked.append((self.command, self.path, json.loads(raw) if raw else None))
             status, body = desk.answers.get((self.command, where), (404, {"detail": "no route"}))
+            if desk.token is not None and self.headers["authorization"] != f"Bearer {desk.token}":
+                status, body = 401, {"detail": "no such token"}
             body = body() if callable(body) else body
             text = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)

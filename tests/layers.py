@@ -13,6 +13,7 @@ LAYERS = [
         "supervisor.telemetry",
         "supervisor.accounts",
         "supervisor.asker",
+        "supervisor.tls.authorities",
         "supervisor.tls.certificates",
         "supervisor.tls.validity",
         "supervisor.guesses",

@@ -258,7 +258,10 @@ def examples() -> Iterator[tuple[str, str]]:
     yield "deploy/ullage.example.toml", example
     used = re.sub(r"(?m)^#(?=[a-z\[])", "", example)
     # A secret is given as itself or in a file.
-    yield "the same in use", re.sub(r"(?m)^(token_file|key_file|tls_cert|tls_key) = .*$", "", used)
+    yield (
+        "the same in use",
+        re.sub(r"(?m)^(token_file|ca_file|key_file|tls_cert|tls_key) = .*$", "", used),
+    )
 
 
 @pytest.mark.parametrize(("where", "text"), [*examples()], ids=lambda v: v.split("\n")[0])

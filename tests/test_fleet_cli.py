@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
+from rich.cells import cell_len
 
 from supervisor.cli import show_fleet
 from supervisor.cli.bars import Screen
@@ -97,7 +98,7 @@ def test_the_status_has_ledger_and_headroom_side_by_side_and_what_is_wrong() -> 
     table = {row.split()[0]: " ".join(row.split()) for row in rows if row.startswith("gpu")}
     assert table["gpu1"] == "gpu1 here 1.0 s 8 GiB 0 B 1 2 0"
     assert table["gpu2"] == "gpu2 silent 3.5 s 8 GiB 0 B 0 0 0"
-    assert table["gpu4"] == "gpu4 drained 1.0 s - 3 GiB 0 0 0 it is drained"
+    assert table["gpu4"] == "gpu4 drained 1.0 s - 3 GiB 0 0 0"
     assert "promised: 3 GiB of gpu4 for gemma3:4b, with gpu1, 7.5s left" in page
     assert "the clock of gpu3 is 1 h 2 min ahead" in page
 
@@ -105,8 +106,7 @@ def test_the_status_has_ledger_and_headroom_side_by_side_and_what_is_wrong() -> 
 def test_the_hosts_have_every_pool_and_say_who_takes_no_requests() -> None:
     page = show_fleet.hosts(FLEET, WIDE)
     rows = lines(page)
-    assert ["gpu1", "here", "1.0", "s", "GPU-5a1e0001", "24", "GiB", "9", "GiB", "8", "GiB", "0",
-            "B"] in rows  # fmt: skip
+    assert ["gpu1", "here", "GPU-5a1e0001", "24", "GiB", "9", "GiB", "8", "GiB", "0", "B"] in rows
     assert ["ram", "64", "GiB", "50", "GiB", "40", "GiB"] in rows
     assert "gpu4  no address: other hosts send it no requests" in page
     assert "nothing is placed there: it is drained" in page
@@ -129,6 +129,67 @@ def test_names_that_a_terminal_would_act_on_are_shown_as_text() -> None:
     for page in (show_fleet.status, show_fleet.hosts, show_fleet.models):
         assert "\x1b" not in page(odd, WIDE)
         assert "\x07" not in page(odd, WIDE)
+
+
+LONG = "rack-17-of-the-north-hall-second-row-gpu-node-with-a-long-name0"
+HELD = [
+    {"pool": "GPU-5a1e0001", "total": 1463 * GIB // 10, "free": 1234 * GIB // 10,
+     "headroom": -1023 * GIB // 10},
+    {"pool": "ram", "total": 20117 * GIB // 10, "free": 10239 * GIB // 10,
+     "headroom": 9999 * GIB // 10},
+]  # fmt: skip
+CROWD = FLEET | {
+    "trouble": ["the clock of gpu3 is 60 min ahead of this host's: set both by NTP. Only times that"
+                " are shown are wrong by it"],
+    "directory": {
+        "at": 4000.0,
+        "hosts": [
+            host(LONG, *(housed(f"m{n}", n < 3, in_flight=100, waiting=1000) for n in range(9)),
+                 heard=3999.0, spaces=HELD, rests="it has no pool that can be read"),
+            host("機械-一-\x1b[2J", housed("m1", True), heard=10.0, presence="lost", spaces=HELD),
+            host("x" * 900, housed("y" * 900), heard=3996.0, presence="silent", spaces=HELD),
+        ],
+        "promises": [
+            {"id": "p", "model": "y" * 900, "host": LONG, "size": 1234 * GIB // 10,
+             "until": 4009.0, "members": [LONG, "x" * 900]},
+            {"id": "p", "model": "y" * 900, "host": LONG, "size": 0, "until": 4009.0,
+             "members": [LONG]},
+            {"id": "q", "model": "m1", "host": LONG, "size": 0, "until": 4003.0, "members": [LONG]},
+        ],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [show_fleet.status, show_fleet.hosts, show_fleet.models])
+def test_on_80_columns_names_fold_and_no_number_is_cut(page: Callable[..., str]) -> None:
+    text = page(CROWD, Screen(width=80))
+    assert max(map(cell_len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+    numbers = {
+        show_fleet.status: ["-102.3 GiB", "123.4 GiB", "1h6m", "900", "9000"],
+        show_fleet.hosts: [
+            "146.3 GiB",
+            "123.4 GiB",
+            "-102.3 GiB",
+            "2 TiB",
+            "1023.9 GiB",
+            "999.9 GiB",
+        ],
+        show_fleet.models: ["6 GiB", "1000"],
+    }[page]
+    assert [n for n in numbers if n not in text] == []
+    for head in text.splitlines()[2 if page is show_fleet.status else 0].split("  "):
+        assert "…" not in head
+
+
+def test_what_is_on_its_way_is_told_once_and_a_sentence_goes_on_further_in() -> None:
+    page = show_fleet.status(CROWD, WIDE)
+    assert page.count("promised: ") == 1
+    assert f"on its way: m1 to {LONG}, for 3s at most" in page
+    assert f"nothing is placed on {LONG}: it has no pool that can be read" in page
+    narrow = show_fleet.status(CROWD, Screen(width=80)).splitlines()
+    (at,) = (i for i, line in enumerate(narrow) if line.startswith("the clock of gpu3"))
+    assert narrow[at + 1].startswith("    ")
 
 
 def test_many_hosts_of_a_model_are_counted() -> None:
@@ -198,6 +259,21 @@ def test_nothing_is_done_for_a_fleet_that_is_not_there(
     assert found.exit_code == 4
     assert "no agent of a fleet answers here" in found.output
     assert "ullage fleet join" in found.output
+
+
+@pytest.mark.parametrize("words", [("status",), ("place", "phi")], ids=lambda words: words[0])
+def test_a_socket_that_may_not_be_opened_is_not_called_no_fleet(
+    agent: Desk, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("socket.socket.connect", denied)
+    found = ask(agent, *words)
+    assert found.exit_code == 4
+    assert "the agent's socket may not be opened" in found.output
+    assert "listen.socket_group" in found.output
+    assert "join" not in found.output
 
 
 # -- placed

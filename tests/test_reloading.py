@@ -223,3 +223,53 @@ def test_what_contradicts_pins_or_the_machine_is_refused_with_its_line(tmp_path:
         assert not house.loop.policy.single
 
     told(tmp_path, story)
+
+
+def test_a_token_that_is_another_in_its_file_is_taken_up_as_a_change_of_the_configuration(
+    tmp_path: Path,
+) -> None:
+    async def story(house: House) -> None:
+        taken: list[tuple[str, ...]] = []
+        house.reloading.take.append(lambda _: taken.append(house.overrides.current.fleet.tokens))
+        file.write_text("1" * 16)
+        await house.look(1)
+        assert taken == []  # it may not be written whole
+        await house.look(1)
+        assert (taken, house.reloading.restart) == ([("1" * 16,)], ())
+        assert house.heard[-1]["changed"] == ["fleet.token"]
+        file.write_text("short")
+        await house.look()
+        assert (house.reloading.ok, house.overrides.current.fleet.tokens) == (False, ("1" * 16,))
+        assert len(taken) == 1
+        await house.look()
+        file.write_text("2" * 16)
+        await house.look()
+        assert (house.reloading.ok, taken[1:]) == (True, [("2" * 16,)])
+        await house.look(4)
+        assert len(taken) == 2  # what was read is not read again
+
+    file = tmp_path / "fleet.token"
+    file.write_text("0" * 16)
+    file.chmod(0o600)
+    told(tmp_path, story, f'[fleet]\nname = "a"\ntoken_file = "{file}"')
+
+
+def test_a_file_that_is_named_from_now_on_is_watched_and_not_read_twice(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        reads: list[object] = []
+        house.reloading.take.append(reads.append)
+        house.write(f'[fleet]\nname = "a"\ntoken_file = "{file}"')
+        await house.look(4)
+        assert len(reads) == 1
+        file.write_text("1" * 16)
+        await house.look(4)
+        assert len(reads) == 2
+        assert house.overrides.current.fleet.tokens == ("1" * 16,)
+        file.unlink()
+        await house.look()
+        assert "cannot be read" in house.reloading.mistakes[0]
+
+    file = tmp_path / "fleet.token"
+    file.write_text("0" * 16)
+    file.chmod(0o600)
+    told(tmp_path, story, '[fleet]\nname = "a"')

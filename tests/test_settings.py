@@ -96,7 +96,7 @@ def test_the_example_has_every_setting_and_no_other():
 
 def test_what_the_example_calls_a_default_is_one(tmp_path):
     text = re.sub(
-        r"(?m)^(token|token_file|tls_cert|tls_key|socket|traces|budget|key_file|min_residency|swap_brake|retention"
+        r"(?m)^(token|token_file|ca_file|tls_cert|tls_key|socket|traces|budget|key_file|min_residency|swap_brake|retention"
         r"|keep_alive|name|address|soft|hard|restore|relief_grace|foreign_pressure) = .*$",
         "",
         uncommented(),
@@ -116,7 +116,7 @@ def test_what_the_example_calls_a_default_is_one(tmp_path):
 
 def test_the_example_works_when_everything_in_it_is_switched_on(tmp_path):
     (tmp_path / "llama.key").touch(0o600)
-    text = re.sub(r"(?m)^(token_file|key_file|tls_cert|tls_key) = .*$", "", uncommented())
+    text = re.sub(r"(?m)^(token_file|ca_file|key_file|tls_cert|tls_key) = .*$", "", uncommented())
     file = tmp_path / "ullage.toml"
     file.write_text(text)
     config = load(file, {}, {}, kinds=KINDS | LAUNCHED.keys())

@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, NamedTuple
 
 from collectors.reading import Seconds
+from supervisor.fleet.changes import change_row
 from supervisor.fleet.decided import Rules
-from supervisor.fleet.hosts import HostId
+from supervisor.fleet.hosts import HostId, Word
+from supervisor.fleet.index import LATEST
 from supervisor.fleet.liveness import Delays
 from supervisor.fleet.words import directory_row
+from supervisor.printable import printable
 
 from .backend import Backend, BackendError, Row
 from .bridge import Bridge
 from .claims import Claims
 from .placing import Placing
-from .told import Told
+from .told import Refused, Told
 from .view import View
 
 log = logging.getLogger("ullage.fleet")
@@ -31,17 +35,23 @@ log = logging.getLogger("ullage.fleet")
 BEAT = Seconds(1.0)
 WORD = Seconds(2.0)  # in which the daemon says how it stands
 DRAIN = Seconds(5.0)
+STEP = Seconds(30.0)  # a wall clock that was set by more is told, whatever else is as before
+MANY = 50  # sentences
+NAMED = 8  # hosts, to who asks for one that there is not
+LONGEST = 900  # characters of a sentence: those who read it take 1,024
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """As configured. Times in seconds; `valid`: how long a host's offer stands at most."""
+    """As configured. Times in seconds; `valid`: how long a host's offer stands at most. `aliases`
+    stand for names of models, as in the gateway of this host."""
 
     host: HostId
     delays: Delays = Delays()
     rules: Rules = Rules()
     valid: Seconds = Seconds(10.0)
     beat: Seconds = BEAT
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Agent:
@@ -64,9 +74,10 @@ class Agent:
             terms.host, self.view, backend, self._claims, self.told, terms.rules, terms.valid,
             terms.delays.lost, self._refresh, self._clock,
         )  # fmt: skip
-        self._word: Row | None = None
+        self._word: _Spoken | None = None
         self._basis = ""  # what was known of the fleet before it was asked for
-        self._said: Row | None = None  # what others know of us
+        self._said: _Spoken | None = None  # what others know of us
+        self._said_at = Seconds(0.0)
         self._silent: str | None = "the daemon has not been heard yet"
         self._was_connected = False
         self._telling = asyncio.Lock()
@@ -105,12 +116,12 @@ class Agent:
         becomes silent for others, and is lost for them in the end."""
         basis = self.view.since
         try:
-            row = await self._bridge.word(WORD)
-            self.view.speak({**row, "host": self.terms.host}, self._clock())
+            row = {**await self._bridge.word(WORD), "host": self.terms.host}
+            word = self.view.speak(row, self._clock())
         except (BackendError, ValueError) as error:
             self._word, self._silent = None, str(error)
             return
-        self._word, self._basis = {**row, "host": self.terms.host}, basis
+        self._word, self._basis = _Spoken({**row, "number": word.number}, word), basis
         self._silent = None
 
     async def beat(self) -> None:
@@ -136,17 +147,19 @@ class Agent:
             word = self._word
             if word is None:
                 raise BackendError("away", self._silent or "the daemon has not been heard")
-            as_before = self._said is not None and _alike(word, self._said)
-            changed = None if as_before else word
             asked, since, basis = self._clock(), self.view.since, self._basis
+            passed = Seconds(asked - self._said_at)
+            as_before = self._said is not None and _alike(word.row, self._said.row, passed)
             try:
-                heard = await self.backend.tell(changed, self._claims.rows(), since, basis)
+                told = None if as_before else _after(self._said, word)
+                heard = await self.backend.tell(told, self._claims.rows(), since, basis)
             except BackendError as error:
                 if error.code != "again":
                     raise
-                heard = await self.backend.tell(word, self._claims.rows(), since, basis)
-            if changed is not None:
-                self._said = changed
+                told = word.row
+                heard = await self.backend.tell(told, self._claims.rows(), since, basis)
+            if told is not None:
+                self._said, self._said_at = word, asked
             self.view.take(heard, asked, self._clock())
 
     # -- what is asked
@@ -165,11 +178,27 @@ class Agent:
     def trouble(self) -> list[str]:
         own = [] if self._silent is None else [self._silent]
         hosts = self.view.trouble(self._clock(), self._wall(), self.backend.connected)
-        return [*own, *self.backend.trouble, *hosts]
+        found = [*own, *self.backend.trouble, *hosts]
+        told = [printable(line)[:LONGEST] for line in found[:MANY]]
+        return [*told, f"and {len(found) - MANY} more"] if len(found) > MANY else told
 
     async def place(self, model: str, dry: bool, within: Seconds, avoid: Collection[str]) -> Row:
         """Raises told.Refused."""
-        return await self._placing.place(model, dry, within, avoid)
+        named = self._placing.likeliest(self._names(model), avoid)
+        try:
+            row = await self._placing.place(named, dry, within, avoid)
+        except Refused as error:
+            raise Refused(error.status, _called(error.body, model, named)) from None
+        return _called(row, model, named)
+
+    def why(self, model: str | None, limit: int) -> list[Row]:
+        """What was placed lately, the latest first; of one model, or of all."""
+        return self.told.of(None if model is None else self._names(model), limit)
+
+    def _names(self, model: str) -> tuple[str, ...]:
+        """What is meant by a name, the likeliest first. The tag "latest" may be left out."""
+        meant = self.terms.aliases.get(model, (model,))
+        return tuple(dict.fromkeys(n for m in meant for n in (m, m.removesuffix(LATEST))))
 
     async def drain(self, host: str, seconds: float | None) -> Row:
         """Raises BackendError."""
@@ -181,18 +210,50 @@ class Agent:
 
     async def _ask(self, host: str, what: str, words: Row) -> Row:
         if host != self.terms.host and host not in self.view.others:
-            known = ", ".join(sorted({*self.view.others, self.terms.host}))
-            raise BackendError("unknown", f"there is no host {host}; there are {known}", 404)
+            known = sorted({*self.view.others, self.terms.host})
+            more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
+            right = f"there are {', '.join(known[:NAMED])}{more}"
+            if near := get_close_matches(host, known, 3):
+                right = f"did you mean {' or '.join(near)}?"
+            raise BackendError("unknown", f"there is no host {printable(host)}; {right}", 404)
         if host == self.terms.host:  # whatever has become of the fleet
             found: Row = await getattr(self._bridge, what)(within=DRAIN, **words)
             return found
         return await self.backend.ask(host, what, DRAIN, **words)
 
 
+def _called(row: Row, model: str, named: str) -> Row:
+    """With what it was asked for as, where that is another name."""
+    if model == named or not row.get("sentences"):
+        return row
+    first, *others = row["sentences"]
+    return {**row, "sentences": [first, f"{printable(model)} stands for {named}", *others]}
+
+
+class _Spoken(NamedTuple):
+    """Our daemon's word: as it goes to others, and as a value."""
+
+    row: Row
+    word: Word
+
+
+def _after(said: _Spoken | None, now: _Spoken) -> Row:
+    """What others are told, who know what was `said`."""
+    try:
+        return now.row if said is None else {**now.row, "change": change_row(said.word, now.word)}
+    except ValueError:  # the daemon was started anew
+        return now.row
+
+
 def _seconds(clock: Callable[[], float]) -> Callable[[], Seconds]:
     return lambda: Seconds(clock())
 
 
-def _alike(one: Row, other: Row) -> bool:
-    """But for the time at which they were said."""
-    return {**one, "wall": 0.0, "number": 0} == {**other, "wall": 0.0, "number": 0}
+def _alike(one: Row, before: Row, passed: Seconds) -> bool:
+    """But for the time at which they were said, as far as that has just gone on."""
+    step = one["wall"] - before["wall"] - passed
+    return abs(step) < STEP and {**one, "wall": 0.0, "number": 0} == {
+        **before,
+        "wall": 0.0,
+        "number": 0,
+    }

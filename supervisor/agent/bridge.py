@@ -22,11 +22,12 @@ PATIENCE = Seconds(5.0)
 
 class Bridge:
     """One daemon. `address` is http://HOST:PORT or unix:/PATH. `token_file`: what it is to be sent,
-    read anew for each connection. Every call ends in time."""
+    read anew when that is not good any more. Every call ends in time."""
 
     def __init__(self, address: str, token_file: str | None = None) -> None:
         self.address, self._token_file = address, token_file
         self._client: httpx.AsyncClient | None = None
+        self._token: str | None = None  # that is sent
 
     async def word(self, within: Seconds = PATIENCE) -> Row:
         return await self._ask("GET", "/fleet/word", within)
@@ -54,6 +55,9 @@ class Bridge:
         try:
             client = self._client or self._open()
             reply = await client.request(method, API + path, json=body, timeout=within)
+            if reply.status_code == 401 and self._read() != self._token:
+                await self.close()
+                reply = await self._open().request(method, API + path, json=body, timeout=within)
         except (httpx.TimeoutException, TimeoutError) as error:
             what = f"the daemon at {self.address} did not answer within {within:g} s"
             # A connection that was never had carried nothing.
@@ -67,11 +71,13 @@ class Bridge:
             raise BackendError("away", what, 503, unsure=True) from None
         return _answer(reply)
 
+    def _read(self) -> str | None:
+        """Raises OSError, ValueError."""
+        return None if self._token_file is None else Path(self._token_file).read_text().strip()
+
     def _open(self) -> httpx.AsyncClient:
-        headers = {}
-        if self._token_file is not None:
-            token = Path(self._token_file).read_text().strip()
-            headers["Authorization"] = f"Bearer {token}"
+        self._token = self._read()
+        headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
         if self.address.startswith("unix:"):
             transport = httpx.AsyncHTTPTransport(uds=self.address.removeprefix("unix:"))
             base = "http://127.0.0.1"

@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 NAME: Final = "ullage-directory"
+CHANGES: Final = 16  # of each host that are kept: who reads each second lacks one or two
 FORGOTTEN: Final = 3600.0  # seconds after which nobody asks about a host that is gone
 
 Row = dict[str, Any]
@@ -24,6 +25,10 @@ class _Host:
     told: float
     version: int = 0
     word: Row | None = None
+    changes: list[tuple[int, Row]] = field(
+        default_factory=list
+    )  # the latest, each with its version
+    base: int = 0  # the version of the word that the first of them was made from
     kept: tuple[Row, ...] = ()
     engine: Row = field(default_factory=dict)  # Ray's version there, and the node
 
@@ -65,6 +70,8 @@ class Directory:
     ) -> Row:
         """How `host` stands, by the `agent` there; `word` None: as it last said. The answer is what
         is known since version `since`; `again`: its word is not known here, and is wanted whole.
+        A word may bring its own "change" along, from the one before: whoever has that is told the
+        change alone.
         `basis` is the version that was known there before its word was asked for: so it is known
         here how old that is at most, however long it was on its way."""
         now = self.clock()
@@ -79,9 +86,8 @@ class Directory:
             for key, bar in self._bars.items()
             if (bar.host != host or asked < bar.ends) and now < self._until(bar)
         }
-        if word is not None and word != known.word:
-            self._version += 1
-            known.word, known.version = word, self._version
+        if word is not None:
+            self._take(known, {k: v for k, v in word.items() if k != "change"}, word.get("change"))
         return {**self.read(since), "again": known.word is None}
 
     def read(self, since: str = "") -> Row:
@@ -94,7 +100,10 @@ class Directory:
             "up": now - self._began,
             "ages": {name: now - h.told for name, h in said.items()},
             "told": [
-                {"word": h.word, "engine": h.engine} for h in said.values() if h.version > last
+                {"word": row, "engine": h.engine}
+                for h in said.values()
+                if h.version > last
+                for row in _since_then(h, last)
             ],
             "kept": [
                 {**row, "owner": name, "left": row["left"] - (now - h.told)}
@@ -129,6 +138,18 @@ class Directory:
         if known is not None and known.agent == agent:
             del self._hosts[host]
 
+    def _take(self, known: _Host, word: Row, change: Row | None) -> None:
+        if word == known.word:
+            return
+        self._version += 1
+        if change is None or known.word is None:
+            known.changes, known.base = [], self._version
+        else:
+            known.changes.append((self._version, change))
+            while len(known.changes) > CHANGES:
+                known.base, _ = known.changes.pop(0)
+        known.word, known.version = word, self._version
+
     def _since(self, since: str) -> int:
         """Of another directory, before this one was restarted, nothing is known."""
         id, _, rest = since.partition(":")
@@ -147,3 +168,11 @@ class Directory:
     def _forget(self, now: float) -> None:
         for name in [n for n, h in self._hosts.items() if now - h.told > FORGOTTEN]:
             del self._hosts[name]
+
+
+def _since_then(known: _Host, last: int) -> list[Row]:
+    """What has to be told of it to who has all up to version `last`."""
+    if last >= known.base:
+        return [change for version, change in known.changes if version > last]
+    assert known.word is not None
+    return [known.word]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 from weakref import WeakValueDictionary
@@ -62,6 +62,15 @@ class Placing:
         lock = self._locks.setdefault(model, asyncio.Lock())
         async with lock:  # of one model one placement at a time, here as in all of the fleet
             return await self._until(wish, dry, end)
+
+    def likeliest(self, names: Sequence[str], avoid: Collection[str]) -> str:
+        """Of the names that may be meant: the first that is served without a load, else that can be
+        asked for, else that is known at all."""
+        if len(names) == 1:
+            return names[0]
+        left = frozenset(HostId(h) for h in avoid)
+        found = [self._choose(Wish(name, self.own, left)) for name in names]
+        return names[min(range(len(names)), key=lambda i: (_effort(found[i]), i))]
 
     async def _until(self, wish: Wish, dry: bool, end: Seconds) -> Row:
         """Again and again, until it is placed or the time is over."""
@@ -251,3 +260,9 @@ class Placing:
             elif name == model:
                 found[host] = len(times)
         return found
+
+
+def _effort(choice: Choice) -> int:
+    if isinstance(choice, Queued):
+        return 3 if choice.unknown else 2
+    return 0 if isinstance(choice, Placement) else 1

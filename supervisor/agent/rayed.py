@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from uuid import uuid4
 
+from supervisor.fleet.ledger import strays
+
 from . import actor, directory
 from .actor import LEDGER, PROMPT, SPACE
 from .backend import BackendError, Row
@@ -28,6 +30,7 @@ from .safety import Facts, Rules, findings, refusals
 THREADS: Final = 32  # calls to Ray at once
 ROOM: Final = 1.0  # seconds in which room in the ledger is there, or is not
 HEAD: Final = "node:__internal_head__"  # a resource that Ray's head has, and no other node
+WORDS: Final = 400  # characters of an error of Ray's
 STRAY: Final = 5.0  # seconds after which a claim that the agent does not know of is nobody's
 
 
@@ -59,7 +62,7 @@ class Driver:
                 **more,
             )
         except Exception as error:
-            raise BackendError("away", f"Ray cannot be joined: {_first(error)}") from None
+            raise BackendError("away", f"Ray cannot be joined: {_whole(error)}") from None
         context = ray.get_runtime_context()
         self._node = context.get_node_id()
         own = next((n for n in ray.nodes() if n["NodeID"] == self._node), None)
@@ -160,9 +163,8 @@ class Driver:
 
     def _take_back(self, held: Collection[str]) -> None:
         """Claims that were made when the agent had stopped waiting for them: nobody else would."""
-        for id, made in list(self._claims.items()):
-            if id not in held and time.monotonic() - made > STRAY:
-                self.release(id)
+        for id in strays(dict(self._claims), held, time.monotonic(), STRAY):
+            self.release(id)
 
     def claim(self, model: str, shares: Mapping[str, int]) -> str:
         """Its name is the claim: Ray gives it once. Its bundles are the bytes: all or nothing.
@@ -227,6 +229,11 @@ def _got(asked: Any, within: float, who: str) -> Any:
 def _first(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _whole(error: BaseException) -> str:
+    """All its lines: that versions differ stands in the first, and which they are below."""
+    return " ".join(str(error).split())[:WORDS] or type(error).__name__
 
 
 ASKED: Final = ("tell", "claim", "release", "ask", "leave")

@@ -53,6 +53,7 @@ def terms_of(config: Config) -> Terms:
         Delays(fleet.silent, fleet.lost),
         Rules(factor=fleet.factor, offers=fleet.offers),
         fleet.valid,
+        aliases=config.gateway.aliases,
     )
 
 

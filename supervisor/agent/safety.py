@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
-
-from collectors.reading import Seconds
 
 LEAST: Final = (2, 54)  # before it, anybody could have the dashboard delete jobs (CVE-2026-27482)
 BELOW: Final = (3,)
-MINUTES: Final = Seconds(180.0)  # clocks further apart than that make times in logs useless
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +30,7 @@ class Facts:
     """`mode`: RAY_AUTH_MODE, as it holds for Ray's processes here; "" where it is not set.
     `open_without`: Ray answered who sent no token. `listens`: addresses and ports at which Ray's
     processes listen on this host; `addresses`: those that this host has. `dashboard`: where it
-    answers, "" where it is off. `versions`: of Ray, by host; `clocks`: seconds that each of the
-    others is ahead of ours."""
+    answers, "" where it is off. What other hosts have is told by fleet/troubles.py."""
 
     mode: str | None = None
     open_without: bool | None = None
@@ -42,8 +38,6 @@ class Facts:
     dashboard: str | None = None
     listens: tuple[tuple[str, int], ...] | None = None
     addresses: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    clocks: Mapping[str, Seconds] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +85,6 @@ def _version(f: Facts, rules: Rules) -> Iterator[Finding]:
         least = ".".join(map(str, LEAST))
         what = f"this is Ray {f.version}, and {least} or newer is needed, below {BELOW[0]}"
         yield Finding("version", what, "install `ullage[fleet]` on every host")
-    for host, version in sorted(f.versions.items()):
-        if version != f.version:
-            what = f"{host} has Ray {version}, and this host {f.version}"
-            yield Finding("version", what, "give every host the same version, one after the other")
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -147,19 +137,9 @@ def _is_any(address: str) -> bool:
     return address in ("0.0.0.0", "::")
 
 
-def _clocks(f: Facts, rules: Rules) -> Iterator[Finding]:
-    for host, ahead in sorted(f.clocks.items()):
-        if abs(ahead) > MINUTES:
-            far = f"{abs(ahead) / 60:.0f} minutes {'ahead of' if ahead > 0 else 'behind'}"
-            what = f"the clock of {host} is {far} this host's"
-            remedy = "have a time server keep both; nothing is placed by it, and logs do not fit"
-            yield Finding("clock", what, remedy, refuses=False)
-
-
 _RULES: tuple[Callable[[Facts, Rules], Iterator[Finding]], ...] = (
     _token,
     _version,
     _dashboard,
     _outside,
-    _clocks,
 )

@@ -59,7 +59,7 @@ def application(agent: Agent) -> Starlette:
         if not (limit.isdecimal() and 0 < int(limit) <= 1000):
             raise ValueError(f"limit is {limit!r}; it has to be a number from 1 to 1000")
         model = request.query_params.get("model")
-        return _json({"placements": agent.told.of(model, int(limit))})
+        return _json({"placements": agent.why(model, int(limit))})
 
     return Starlette(
         routes=[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 from uuid import uuid4
@@ -41,9 +41,11 @@ class Told:
         self._rows.appendleft({**row, "notes": rows(notes)})
         return id
 
-    def of(self, model: str | None, limit: int) -> list[Row]:
-        """The latest first; of one model, or of all."""
-        found = [r for r in self._rows if model is None or _same(r["model"], model)]
+    def of(self, models: Collection[str] | None, limit: int) -> list[Row]:
+        """The latest first; of what is called so, or of all."""
+        found = [
+            r for r in self._rows if models is None or any(_same(r["model"], m) for m in models)
+        ]
         return found[:limit]
 
     def refuse(

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from collectors.reading import Bytes, Seconds
+from supervisor.fleet.changes import read_change
 from supervisor.fleet.hosts import Directory, Host, HostId, Presence, Promise, PromiseId, Word
 from supervisor.fleet.index import Index
-from supervisor.fleet.liveness import Delays, Roll, troubles
+from supervisor.fleet.liveness import Delays, Roll
+from supervisor.fleet.troubles import troubles
 from supervisor.fleet.words import read_word
 
 from .backend import Heard, Row
@@ -39,6 +41,7 @@ class View:
         self._promises: tuple[Promise, ...] = ()
         self._number = 0
         self._garbled: dict[str, str] = {}
+        self._engines: dict[HostId, str] = {}  # Ray's version, by host
 
     @property
     def others(self) -> frozenset[HostId]:
@@ -57,9 +60,10 @@ class View:
         """What was heard at `now` of a question that was `asked` then: ages count from there."""
         same = heard.version.partition(":")[0] == self.since.partition(":")[0]
         self.since, self.began = heard.version, Seconds(now - heard.up)
-        new = {self._read(row, now, heard.ages) for row in heard.words}
+        new = {host for row in heard.words if (host := self._read(row, now, heard.ages))}
         for name, age in heard.ages.items():
             self._hear(HostId(name), Seconds(asked - age), name in new)
+        self._engines = {HostId(h): str(version) for h, version in heard.versions.items()}
         for host in heard.dead:
             self._roll.dead(HostId(host))
         # Who left, and not who has not told a directory that began anew.
@@ -71,17 +75,26 @@ class View:
             self._forget(host)
         self._promises = tuple(p for row in heard.kept for p in _promises(row, now))
 
-    def _read(self, row: Row, now: Seconds, ages: Mapping[str, Seconds]) -> str:
-        """Whose word it is."""
+    def _read(self, row: Row, now: Seconds, ages: Mapping[str, Seconds]) -> str | None:
+        """Whose word it is; or what changed in it, and then None where that was not heard before:
+        all is wanted anew."""
         host = str(row.get("host"))
+        if host == self.own:  # of ourselves we know more
+            return host
+        before = self._told.get(HostId(host))
         try:
-            word = read_word(row)
+            if "after" in row:
+                word = read_change(row, None if before is None else before.word)
+            else:
+                word = read_word(row)
+        except LookupError:
+            self.since = ""
+            return None
         except ValueError as error:  # of a version that we do not know
             self._garbled[host] = f"{host} is not understood: {error}"
             return host
         self._garbled.pop(host, None)
-        if word.host != self.own:  # of ourselves we know more
-            self._told[word.host] = _Told(word, Seconds(now - ages.get(host, Seconds(0.0))))
+        self._told[word.host] = _Told(word, Seconds(now - ages.get(host, Seconds(0.0))))
         return host
 
     def _hear(self, host: HostId, at: Seconds, new: bool) -> None:
@@ -116,7 +129,8 @@ class View:
 
     def trouble(self, now: Seconds, wall: float, connected: bool) -> list[str]:
         """What is wrong with hosts, in sentences."""
-        found = troubles(self.directory(now, connected), wall)
+        directory = self.directory(now, connected)
+        found = troubles(directory, wall, self.own, self._engines)
         return [*self._roll.trouble(now), *found, *sorted(self._garbled.values())]
 
 

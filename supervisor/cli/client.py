@@ -46,6 +46,10 @@ class NoDaemon(ClientError):
     """Nobody listens."""
 
 
+class Barred(NoDaemon):
+    """Somebody may listen, and we may not ask."""
+
+
 class Timeout(ClientError):
     """No answer in time."""
 
@@ -283,7 +287,7 @@ class Client:
         why = error.strerror or str(error)
         if isinstance(error, PermissionError):
             try_ = "run as a user who may open it, or give --url"
-            return NoDaemon(f"the daemon at {self.address} cannot be reached", why, try_)
+            return Barred(f"the daemon at {self.address} cannot be reached", why, try_)
         try_ = "start it with `ullage run`, or name its address: --url, --socket or ULLAGE_URL"
         return NoDaemon(f"no daemon answers at {self.address}", why, try_)
 

@@ -27,7 +27,7 @@ from .asking import (
     examples,
     said,
 )
-from .client import Answer, Client, NoDaemon, Refused
+from .client import Answer, Barred, Client, NoDaemon, Refused
 from .commands import Named
 from .fleet_join import join, resources
 
@@ -80,9 +80,11 @@ def _configured() -> str:
 
 
 def _known(client: Client, agent: Client) -> Answer:
-    """The fleet; where no agent answers, this host alone. Raises ClientError."""
+    """The fleet; where no agent answers, this host alone. Raises ClientError, Trouble."""
     try:
         return agent.get("/fleet")
+    except Barred as error:
+        raise _barred(error) from None
     except NoDaemon:
         word = client.get("/api/v1/fleet/word").document
         host = {"word": word, "heard": 0.0, "presence": "here"}
@@ -109,12 +111,20 @@ def _refusal(error: Refused) -> Trouble:
     return Trouble(code, error.what, [near, error.why, *lines], try_)
 
 
+def _barred(error: Barred) -> Trouble:
+    """Who may not open the socket does not know whether there is a fleet."""
+    try_ = "run as a user who may open it: root, or one of listen.socket_group"
+    return Trouble(NO_DAEMON, "the agent's socket may not be opened", [error.why], try_)
+
+
 def _ask(ask: Callable[[], Answer]) -> Answer:
     """An answer of the agent's. Raises Trouble where it has none to give."""
     try:
         return ask()
     except Refused as error:
         raise _refusal(error) from None
+    except Barred as error:
+        raise _barred(error) from None
     except NoDaemon as error:
         why = [error.why, "this host is in no fleet, or its agent does not run"]
         raise Trouble(NO_DAEMON, "no agent of a fleet answers here", why,

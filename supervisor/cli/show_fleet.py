@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from textwrap import wrap
 from typing import Any
 
 from rich.console import RenderableType
@@ -23,6 +24,8 @@ from .show import COLOURS, drawn, labels, table_of
 JOIN = "this host alone: no agent of a fleet answers here; `ullage fleet join` joins one"
 ALONE = "this host alone: its agent was started without a fleet"
 SOME = 4  # promises, and hosts of a model, that are named
+HOST, MODEL = 63, 120  # characters of a name that are shown
+LONG = 100.0  # seconds: what is older is told in minutes
 _WORDS = {"here": "green", "silent": "yellow", "lost": "bold red", "drained": "yellow"}
 
 
@@ -31,8 +34,9 @@ def status(answer: Row, on: Screen) -> str:
     directory = answer["directory"]
     parts: list[RenderableType] = [_header(answer), ""]
     parts += [_hosts(answer), ""]
-    parts += [Text(line) for line in _promises(directory)]
-    parts += [Text(said(line), COLOURS["warning"]) for line in answer["trouble"]]
+    parts += [_sentence(line, on) for line in _promises(directory)]
+    parts += [_sentence(line, on, COLOURS["warning"]) for line in _resting(directory)]
+    parts += [_sentence(line, on, COLOURS["warning"]) for line in answer["trouble"]]
     if answer["backend"] == "single":
         parts.append(Text(ALONE if answer["connected"] else JOIN))
     return drawn(parts, on)
@@ -43,26 +47,26 @@ def hosts(answer: Row, on: Screen) -> str:
     directory = answer["directory"]
     label = labels(s["pool"] for h in directory["hosts"] for s in h["word"]["spaces"])
     promised = promised_of(directory)
-    table = table_of("HOST", "STATE", ">HEARD", "POOL", ">TOTAL", ">FREE", ">HEADROOM", ">PROMISED")
+    table = table_of("HOST", "STATE", "POOL", ">TOTAL", ">FREE", ">HEADROOM", ">PROMISED")
     for host in directory["hosts"]:
         word = host["word"]
-        lead = (_named(host, answer), _presence(host), _heard(host, directory))
+        lead = (_named(host, answer), _presence(host))
         mine = format_bytes(promised.get(word["host"], 0))
         if not word["spaces"]:
             table.add_row(*lead, "-", "-", "-", "-", mine)
         for i, space in enumerate(word["spaces"]):
             cells = (label[space["pool"]], *map(format_bytes, _sizes(space)))
             first = i == 0
-            table.add_row(*(lead if first else ("",) * 3), *cells, mine if first else "")
+            table.add_row(*(lead if first else ("", "")), *cells, mine if first else "")
     parts: list[RenderableType] = [table, ""]
     for host in directory["hosts"]:
         word = host["word"]
         where = word["address"] or "no address: other hosts send it no requests"
-        text = f"{word['host']}  {where}  Ullage {word['version']}"
-        parts.append(Text(said(text)))
+        name, where = _short(word["host"]), _short(where, MODEL)
+        parts.append(_sentence(f"{name}  {where}  Ullage {_short(word['version'])}", on))
         if word["rests"]:
-            parts.append(Text(said(f"  nothing is placed there: {word['rests']}"),
-                              COLOURS["warning"]))  # fmt: skip
+            text = f"  nothing is placed there: {word['rests']}"
+            parts.append(_sentence(text, on, COLOURS["warning"]))
     return drawn(parts, on)
 
 
@@ -72,12 +76,15 @@ def models(answer: Row, on: Screen) -> str:
     if not found:
         return "No host of the fleet has a model.\n"
     table = table_of("MODEL", ">SIZE", "READY", "COULD BE", ">IN FLIGHT", ">WAITING")
+    for lists in table.columns[2:4]:
+        lists.no_wrap = False
     for row in found:
         ready = Text(_list(row["ready"]) or "-", "green" if row["ready"] else "")
         coming = [f"{h} ({status})" for h, status in row["others"] if status != "local"]
         local = [h for h, status in row["others"] if status == "local"]
         size = "not known" if row["size"] is None else format_bytes(row["size"])
-        table.add_row(Text(printable(row["name"])), size, ready, _list([*coming, *local]) or "-",
+        name, others = Text(_short(row["name"], MODEL)), _list([*coming, *local])
+        table.add_row(name, size, ready, others or "-",
                       str(row["in_flight"]), str(row["waiting"]))  # fmt: skip
     return drawn([table], on)
 
@@ -168,7 +175,7 @@ def _hosts(answer: Row) -> RenderableType:
     directory = answer["directory"]
     promised = promised_of(directory)
     table = table_of("HOST", "STATE", ">HEARD", ">HEADROOM", ">PROMISED", ">READY", ">IN FLIGHT",
-                     ">WAITING", "")  # fmt: skip
+                     ">WAITING")  # fmt: skip
     for host in directory["hosts"]:
         word = host["word"]
         table.add_row(
@@ -180,9 +187,16 @@ def _hosts(answer: Row) -> RenderableType:
             str(sum(m["ready"] for m in word["models"])),
             str(sum(m["in_flight"] for m in word["models"])),
             str(sum(m["waiting"] for m in word["models"])),
-            Text(said(word["rests"] or ""), COLOURS["warning"]),
         )
     return table
+
+
+def _resting(directory: Row) -> Iterator[str]:
+    """Who takes no part, and why; of a host that is drained that says its state."""
+    for host in directory["hosts"]:
+        word = host["word"]
+        if word["rests"] and host["presence"] != "drained":
+            yield f"nothing is placed on {_short(word['host'])}: {word['rests']}"
 
 
 def _headroom(spaces: Sequence[Row]) -> str:
@@ -192,22 +206,27 @@ def _headroom(spaces: Sequence[Row]) -> str:
 
 
 def _promises(directory: Row) -> Iterator[str]:
-    rows: Sequence[Row] = directory["promises"]
+    known = {
+        (p["id"], p["host"]): p for p in sorted(directory["promises"], key=lambda p: p["size"])
+    }
+    rows = list(known.values())
     for row in rows[:SOME]:
         left = format_seconds(max(0.0, row["until"] - directory["at"]))
         others = [h for h in row["members"] if h != row["host"]]
-        beside = f", with {', '.join(others)}" if others else ""
-        yield said(
-            f"promised: {format_bytes(row['size'])} of {row['host']} for {row['model']}{beside},"
-            f" {left} left"
-        )
+        beside = f", with {', '.join(map(_short, others))}" if others else ""
+        host, model = _short(row["host"]), _short(row["model"], MODEL)
+        if row["size"]:
+            size = format_bytes(row["size"])
+            yield f"promised: {size} of {host} for {model}{beside}, {left} left"
+        else:  # its bytes are not told any more: it has been begun
+            yield f"on its way: {model} to {host}{beside}, for {left} at most"
     if len(rows) > SOME:
         yield f"promised: {len(rows) - SOME} more"
 
 
 def _named(host: Row, answer: Row) -> Text:
     name = host["word"]["host"]
-    return Text(said(name), "bold" if name == answer["self"] else "")
+    return Text(_short(name), "bold" if name == answer["self"] else "")
 
 
 def _presence(host: Row) -> Text:
@@ -216,7 +235,20 @@ def _presence(host: Row) -> Text:
 
 
 def _heard(host: Row, directory: Row) -> str:
-    return f"{max(0.0, directory['at'] - host['heard']):.1f} s"
+    age: float = max(0.0, directory["at"] - host["heard"])
+    return f"{age:.1f} s" if age < LONG else format_seconds(age)
+
+
+def _short(name: str, most: int = HOST) -> str:
+    """Safe to show, and of a bearable length: a host may call itself anything."""
+    text = said(name)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _sentence(line: str, on: Screen, style: str = "") -> Text:
+    """What does not fit on a line goes on further in: so it is seen where each begins."""
+    lines = wrap(said(line), on.width, subsequent_indent="    ", break_on_hyphens=False)
+    return Text("\n".join(lines), style)
 
 
 def _sizes(space: Mapping[str, int]) -> tuple[int, int, int]:
@@ -225,7 +257,7 @@ def _sizes(space: Mapping[str, int]) -> tuple[int, int, int]:
 
 def _list(names: Sequence[str]) -> str:
     more = [f"{len(names) - SOME} more"] if len(names) > SOME else []
-    return said(", ".join([*names[:SOME], *more]))
+    return ", ".join([*map(_short, names[:SOME]), *more])
 
 
 def _plain(row: Row) -> str:

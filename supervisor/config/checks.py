@@ -11,6 +11,7 @@ from supervisor.accounts import GROUP, group_id
 from supervisor.core.contradictions import contradictions as find
 from supervisor.core.ladder import Rung
 from supervisor.core.policy import Policy
+from supervisor.tls.authorities import read as read_certificates
 from supervisor.tls.certificates import CERT, KEY, CertificateError, pair, read
 from supervisor.units import format_duration, shown
 
@@ -23,6 +24,7 @@ from .served import LAUNCHED
 from .settings import File, KeyPath
 
 LONGEST_SECRET = 65536  # bytes of its file; what is beyond is not read
+MOST_TOKENS = 4  # that are good at once: two are enough to go from one to the next
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ADVICE = "listen on 127.0.0.1, or set listen.token_file"
@@ -177,6 +179,30 @@ def groups(file: File, given: Given) -> None:
 def read_token(file: Path) -> str:
     """A token that stands in a file. Raises ValueError: what is wrong with it."""
     return _token(_read_secret(file))
+
+
+def read_tokens(file: Path) -> tuple[str, ...]:
+    """Tokens that stand in a file, one a line. Raises ValueError: what is wrong with one."""
+    lines = _read_secret(file).split("\n")
+    found = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        try:
+            if line or number == 1:
+                found.append(_token(line))
+        except ValueError as error:
+            where = f"line {number} of {shown(str(file))} " if len(lines) > 1 else ""
+            raise ValueError(f"{where}{error}") from None
+    if len(found) > MOST_TOKENS:
+        raise ValueError(f"{shown(str(file))} has {len(found)} tokens; {MOST_TOKENS} at most")
+    return tuple(found)
+
+
+def read_authorities(file: Path) -> str:
+    """Certificates that stand in a file. Raises ValueError: what is wrong with it."""
+    try:
+        return read_certificates(file)
+    except CertificateError as error:
+        raise ValueError(str(error)) from None
 
 
 def _token(value: str) -> str:

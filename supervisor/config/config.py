@@ -179,7 +179,7 @@ def _settled(
     token = checks.listening(file, given)
     gateway = gated_checks.read(file, given)
     alerts = alerted_checks.read(file, given)
-    fleet = read_fleet(file, given, checks.read_token)
+    fleet = read_fleet(file, given, checks.read_tokens, checks.read_authorities)
     tokens = entrusted(file, given, token, gateway.tokens)
     checks.pools(file, given)
     checks.timing(file, given)

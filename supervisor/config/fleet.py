@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from collectors.reading import Seconds
 from supervisor.units import format_duration, shown
@@ -19,6 +19,8 @@ from .table import Table, setting
 if TYPE_CHECKING:
     from .given import Given
     from .settings import File
+
+T = TypeVar("T")
 
 SOCKET = "fleet.sock"
 SPEAKS = Seconds(1.0)  # how often a host says how it stands
@@ -113,7 +115,13 @@ class Fleet(Table):
         None,
         forms.PATH,
         "A file with the token that the gateways of other hosts accept; others must not be able to"
-        " read it.",
+        " read it. Of several, one a line, the first is sent and each is accepted.",
+    )
+    ca_file: Path | None = setting(
+        None,
+        forms.PATH,
+        "A file with the certificates, in PEM, that those of other hosts' gateways are to be issued"
+        " by. None: by one that the system trusts.",
     )
     ray: str = setting(
         "auto", RAYLET, "Ray's own address. auto: that of the node on this machine.", at="fleet.ray"
@@ -163,14 +171,17 @@ class Fleet(Table):
 @dataclass(frozen=True, slots=True)
 class FleetConfig:
     """What the operator says of the fleet, checked. Times in seconds. `said`: there is such a
-    table. `socket` and `name` are what they come to where nothing was said."""
+    table. `socket` and `name` are what they come to where nothing was said. `tokens`: the first is
+    sent to other hosts, each is accepted from them; `ca`: certificates in PEM."""
 
     name: str = "localhost"
     address: str | None = None
     socket: Path = Path(SOCKET)
     gateway: bool = False
     token_file: Path | None = None
-    token: str | None = field(default=None, repr=False)
+    tokens: tuple[str, ...] = field(default=(), repr=False)
+    ca_file: Path | None = None
+    ca: str | None = field(default=None, repr=False)
     ray: str = "auto"
     require_token: bool = True
     allow_outside: bool = False
@@ -190,9 +201,15 @@ class FleetConfig:
 _OWN = ("name", "socket")
 
 
-def read(file: File, given: Given, token_of: Callable[[Path], str]) -> FleetConfig:
-    """What is said of the fleet; `token_of` reads the token of a file. Notes what is wrong, all of
-    it. The socket is still to be put where it belongs: see `placed`."""
+def read(
+    file: File,
+    given: Given,
+    tokens_of: Callable[[Path], tuple[str, ...]],
+    ca_of: Callable[[Path], str],
+) -> FleetConfig:
+    """What is said of the fleet; `tokens_of` reads the tokens of a file, `ca_of` certificates, and
+    both raise ValueError. Notes what is wrong, all of it. The socket is still to be put where it
+    belongs: see `placed`."""
     table, said = file.fleet, bool(given.keys(("fleet",)))
     if not said:
         return FleetConfig(name=_machine() or "localhost")
@@ -205,28 +222,47 @@ def read(file: File, given: Given, token_of: Callable[[Path], str]) -> FleetConf
             ("fleet", "silent"), f"must be longer than {every}, in which a host speaks once"
         )
     _gateways(file, given)
+    if file.listen.tls_cert is not None and file.listen.socket is None:
+        why = "is missing: by TLS the fleet's agent does not ask the daemon of its own machine"
+        given.problem(("listen", "socket"), f'{why}; write it as "/run/ullage/ullage.sock"')
     for other in ("listen", "gateway"):
         if table.socket is not None and table.socket == getattr(file, other).socket:
             given.problem(("fleet", "socket"), f"is {other}.socket too; give another")
-    token = None
-    if table.token_file is not None:
-        try:
-            token = token_of(table.token_file)
-        except ValueError as error:
-            given.problem(("fleet", "token_file"), str(error))
+    tokens = _in_file(given, "token_file", table.token_file, tokens_of)
+    ca = _in_file(given, "ca_file", table.ca_file, ca_of)
     names = {n: getattr(table, n) for n in Fleet.model_fields if n not in _OWN}
-    return FleetConfig(**names, name=_named(table, given), token=token, said=True)
+    return FleetConfig(**names, name=_named(table, given), tokens=tokens or (), ca=ca, said=True)
+
+
+def _in_file(given: Given, key: str, file: Path | None, read: Callable[[Path], T]) -> T | None:
+    if file is None:
+        return None
+    try:
+        return read(file)
+    except ValueError as error:
+        given.problem(("fleet", key), str(error))
+        return None
 
 
 def _gateways(file: File, given: Given) -> None:
     """Both what others ask here and what is asked of others goes by the gateway."""
-    if file.gateway.enabled:
-        return
-    if file.fleet.address is not None:
-        why = "is where nobody answers: gateway.enabled is false"
-        given.problem(("fleet", "address"), why)
-    if file.fleet.gateway:
-        given.problem(("fleet", "gateway"), "is true, and gateway.enabled is false")
+    fleet, gateway = file.fleet, file.gateway
+    if fleet.gateway and fleet.token_file is None and not given.has(("fleet", "token_file")):
+        why = "is missing: fleet.gateway is true, and other hosts believe this one by their token"
+        right = 'name a file that has the same one on every host, as "/etc/ullage/fleet.token"'
+        given.problem(("fleet", "token_file"), f"{why} alone; {right}")
+    if not gateway.enabled:
+        if fleet.address is not None:
+            why = "is where nobody answers: gateway.enabled is false"
+            given.problem(("fleet", "address"), why)
+        if fleet.gateway:
+            given.problem(("fleet", "gateway"), "is true, and gateway.enabled is false")
+    elif fleet.address is not None and gateway.tls_cert is not None:
+        parts, _, port = forms.split_url(fleet.address)
+        if parts.scheme == "http" and port == gateway.port:
+            why = "is http, and gateway.tls_cert has the gateway speak TLS at that port"
+            address = fleet.address.removeprefix("http://")
+            given.problem(("fleet", "address"), f'{why}; write it as "https://{address}"')
 
 
 def _named(table: Fleet, given: Given) -> str:
@@ -258,5 +294,6 @@ def shown_fleet(config: FleetConfig) -> Iterator[tuple[tuple[str, ...], str]]:
     if config.said:
         yield ("fleet", "name"), config.name
         yield ("fleet", "socket"), str(config.socket)
-    if config.token_file is not None:
-        yield ("fleet", "token_file"), str(config.token_file)
+    for name in ("token_file", "ca_file"):
+        if (file := getattr(config, name)) is not None:
+            yield ("fleet", name), str(file)

@@ -19,7 +19,7 @@ Of two that place at once one takes the claim later. Either the other's host fin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from collectors.reading import NONE, RAM, Bytes, Seconds
@@ -28,6 +28,15 @@ from supervisor.core.snapshot import Share
 from .hosts import HostId, Promise, Word
 
 MIB = 1024**2
+
+
+def strays(
+    made: Mapping[str, float], held: Collection[str], now: float, after: float = 0.0
+) -> list[str]:
+    """Of the claims that somebody `made`, each with when: those that it does not hold `after` so
+    many seconds. The answer never came, it gave up, and the claim was made after all: they are to
+    be taken back, or nobody ever would."""
+    return sorted(id for id, at in made.items() if id not in held and now - at >= after)
 
 
 class Settling(NamedTuple):

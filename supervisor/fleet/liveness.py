@@ -1,18 +1,16 @@
-"""Who is here, by the age of what was heard of them on one's own clock, and what is wrong there."""
+"""Who is here, by the age of what was heard of them on one's own clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
 from collectors.reading import Seconds
-from supervisor.core.wording import duration
 from supervisor.printable import printable
 
 from .hosts import DRAINED, Directory, Host, HostId, Presence, Promise, Word
 
-CLOCKS_OFF = Seconds(300.0)  # two wall clocks that are further apart are worth telling
 ENDED = 8  # of each host so many epochs are remembered that another has taken the place of
 
 
@@ -103,76 +101,3 @@ class Roll:
         drained = host.word.rests == DRAINED
         found = presence(host.heard, now, self._delays, drained=drained)
         return host if found is host.presence else replace(host, presence=found)
-
-
-def troubles(directory: Directory, own_wall: float) -> list[str]:
-    """What is wrong with the hosts that are heard of, in words. `own_wall` is Unix time here, at
-    the directory's own instant."""
-    here = sorted(
-        (h for h in directory.hosts.values() if h.presence is not Presence.LOST),
-        key=lambda h: h.id,
-    )
-    return [*_clocks(here, directory.at, own_wall), *_without_pools(here), *_shared(here)]
-
-
-def _clocks(here: list[Host], at: Seconds, own_wall: float) -> list[str]:
-    off = {h.id: h.word.wall - (own_wall - (at - h.heard)) for h in here}
-    far = {id: by for id, by in off.items() if abs(by) > CLOCKS_OFF}
-    ahead = sum(by > 0 for by in far.values())
-    if len(far) > 1 and len(far) > len(here) / 2 and ahead in (0, len(far)):
-        by = sorted(far.values(), key=abs)[len(far) // 2]
-        told = f"{duration(abs(by))} {'behind' if ahead else 'ahead of'}"
-        return [
-            f"this host's clock is {told} those of {_listed(far)}: set it by NTP."
-            " Only times that are shown are wrong by it"
-        ]
-    return [
-        f"the clock of {printable(id)} is {duration(abs(by))} {'ahead of' if by > 0 else 'behind'}"
-        " this host's: set both by NTP. Only times that are shown are wrong by it"
-        for id, by in far.items()
-    ]
-
-
-def _without_pools(here: list[Host]) -> list[str]:
-    return [
-        f"{printable(h.id)} has no pools: nothing is placed there."
-        " `ullage doctor` on that host says what cannot be read"
-        for h in here
-        if not h.word.spaces
-    ]
-
-
-def _shared(here: list[Host]) -> list[str]:
-    """What only one of two hosts can have."""
-    found: list[str] = []
-    for one, other in _pairs(here, lambda w: w.host.casefold()):
-        found.append(
-            f"{one} and {other} differ by case alone: give each host a name of its own,"
-            " by `name` under [fleet]"
-        )
-    for one, other in _pairs(here, lambda w: w.epoch):
-        found.append(f"{one} and {other} are one daemon, told of by two agents: stop one of them")
-    for one, other in _pairs(here, lambda w: w.address):
-        found.append(
-            f"{one} and {other} have one address: requests for one reach the other."
-            " Set `address` under [fleet]"
-        )
-    return found
-
-
-def _pairs(here: list[Host], key: Callable[[Word], str | None]) -> Iterator[tuple[str, str]]:
-    """Each that has the same as one before it, with that one."""
-    first: dict[str, HostId] = {}
-    for host in here:
-        what = key(host.word)
-        if what is not None:
-            if what in first:
-                yield printable(first[what]), printable(host.id)
-            else:
-                first[what] = host.id
-
-
-def _listed(hosts: Iterable[HostId], most: int = 5) -> str:
-    names = [printable(h) for h in hosts]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

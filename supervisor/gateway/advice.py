@@ -17,12 +17,6 @@ from supervisor.units import format_seconds
 from .tokens import names_alias
 
 GATEWAY = "the gateway"
-WITHOUT_TOKEN = Advice(
-    GATEWAY,
-    "fleet.gateway is true, and without fleet.token_file no other host would believe this one: it"
-    " serves alone what is asked here",
-    "give all hosts one token, each in a file of its own that fleet.token_file names",
-)
 SOON = 7 * 86400.0  # seconds before its end at which a token is worth a word
 
 
@@ -32,15 +26,17 @@ def examine(
     fault: str | None,
     now: float,
     alone: str | None = None,
+    address: str | None = None,
 ) -> tuple[Advice, ...]:
     """`fault`: why it does not listen; `alone`: why the fleet's agent does not answer, where it
-    should. `now` is Unix time."""
+    should; `address`: fleet.address. `now` is Unix time."""
     if not config.enabled:
         return ()
     refs = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
     return (
         *_address(config, snapshot, fault),
         *_fleet(alone),
+        *_reached(config, address),
         *(a for token in config.tokens for a in _token(token, config, snapshot, refs, now)),
         *_aliases(config, snapshot, refs),
     )
@@ -68,6 +64,15 @@ def _fleet(alone: str | None) -> Iterator[Advice]:
         what = f"the fleet's agent does not answer ({alone}): this host serves alone what it has"
         remedy = "see whether it runs (`ullage fleet status`), or set fleet.gateway to false"
         yield Advice(GATEWAY, what, remedy)
+
+
+def _reached(config: GatewayConfig, address: str | None) -> Iterator[Advice]:
+    """A proxy on this machine may be in between; without one nobody gets through."""
+    if address is None or config.exposed or is_loopback(urlsplit(address).hostname or ""):
+        return
+    what = f"fleet.address is {address}, and the gateway listens on {config.host} alone: without a"
+    remedy = "set gateway.host to that address, with tokens (`ullage token NAME`) for its clients"
+    yield Advice(GATEWAY, f"{what} proxy on this machine no other host reaches it", remedy)
 
 
 def _on_port(engine: EngineState, port: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -14,6 +13,7 @@ from supervisor.core.types import ModelType
 from supervisor.loop import Loop
 from supervisor.telemetry.otlp import Sender, exporter
 from supervisor.telemetry.tracing import Tracing
+from supervisor.tls.authorities import trusting
 from supervisor.tls.certificates import Certificate
 
 from .admission import Admission
@@ -30,8 +30,6 @@ from .sessions import Sessions
 from .shown import Shown
 from .tokens import Tokens
 from .upstream import Links
-
-log = logging.getLogger("ullage.gateway")
 
 
 def build(config: Config, loop: Loop) -> Gateway:
@@ -78,22 +76,16 @@ def assemble(
         names=Names(loop.sampler.engines, own.aliases, said),
         admission=Admission(loop, own, counts),
         counts=counts,
-        links=Links(limits),
+        links=Links(limits, None if fleet.ca is None else trusting(fleet.ca)),
         keys=Keys(engines),
-        marks=Marks(fleet.token, fleet.name),
+        marks=Marks(fleet.tokens, fleet.name),
         clock=clock,
         wall=wall,
     )
-    gate.unbelieved = fleet.gateway and fleet.token is None
-    if gate.unbelieved:
-        log.warning(
-            "fleet.gateway is true, and without fleet.token_file no other host would believe this"
-            " one: it serves alone what is asked here"
-        )
-    elif fleet.gateway:
+    if fleet.gateway:
         near = gate.admission.loaded, gate.links, gate.marks
         gate.fleet = Fleet(fleet, loop, *near, counts, clock=clock)
-    return Gateway(gate, limits)
+    return Gateway(gate, limits, fleet=fleet)
 
 
 def shown(gateway: Gateway) -> Shown:
@@ -101,5 +93,5 @@ def shown(gateway: Gateway) -> Shown:
     gate = gateway.gate
     return Shown(
         gate.config, gate.counts, gate.tokens, gateway, gate.clock, gate.wall, gate.fleet,
-        gate.unbelieved,
+        gateway.fleet.address,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -59,8 +60,8 @@ class Way:
     cannot be this host's. After a failure it is placed anew, at most so many `tries`."""
 
     __slots__ = (
-        "_avoid", "_config", "_fleet", "_held", "_names", "_over", "_sent", "_timer", "_tries",
-        "_who", "_why", "_wish", "ref", "since", "there", "unknown", "waited",
+        "_avoid", "_config", "_error", "_fleet", "_held", "_names", "_over", "_sent", "_timer",
+        "_tries", "_who", "_why", "_wish", "ref", "since", "there", "unknown", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +80,7 @@ class Way:
         self._avoid: dict[str, float] = {}  # hosts, and until when
         self._tries = tries  # that are left
         self._why: list[str] = []  # of hosts that failed, in words
+        self._error: OSError | None = None  # why the last could not be reached
         self._held = self._over = self._sent = False
         self.since = fleet.clock()
         self._timer: asyncio.TimerHandle | None = None
@@ -217,8 +219,9 @@ class Way:
             return None
         return ((HOST, there.host.encode("ascii", "replace")),)
 
-    def back(self) -> None:
-        """The other host is done with it, or gone."""
+    def back(self, error: OSError | None = None) -> None:
+        """The other host is done with it, or gone; `error`: why it could not be reached."""
+        self._error = error
         if self._sent:
             self._sent = False
             self._fleet.counts.under_way -= 1
@@ -229,7 +232,7 @@ class Way:
         assert there is not None
         known = bool(self._why) and self._why[-1].startswith(f"{there.host} refused")
         self._fleet.counts.failed("refused" if known else "lost")
-        self._failed(there.host, "" if known else "did not answer")
+        self._failed(there.host, "" if known else unreached(self._error))
 
     def leave(self) -> None:
         """Its client is gone, or may not have it."""
@@ -307,6 +310,15 @@ class Way:
         if self._fleet.has_met(self._names[0]):
             return refusals.unheard(self.ref, answer.why)
         return self.unknown
+
+
+def unreached(error: OSError | None) -> str:
+    """Why there was no answer: of a certificate that nobody vouches for it is told, for that is
+    mended in our own configuration."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return "did not answer"
+    why = error.verify_message or error.reason or "it cannot be verified"
+    return f"shows a certificate that is not trusted here ({why}): see fleet.ca_file"
 
 
 def _closer(wrong: WrongModel, nobody: Nobody) -> WrongModel:

@@ -76,9 +76,8 @@ class Gate:
     counts: Counts
     links: Links
     keys: Keys
-    marks: Marks = field(default_factory=lambda: Marks(None))
+    marks: Marks = field(default_factory=Marks)
     fleet: Fleet | None = None
-    unbelieved: bool = False  # it should be in a fleet, and has no token for that
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     tracing: Tracing | None = None
@@ -99,7 +98,7 @@ class Gate:
         found: Entry | None = head.memo.get(key)
         if (
             found is not None
-            and found.turn == self.tokens.turn
+            and found.turn == self._turn
             and (found.expires == 0.0 or self.wall() < found.expires)
         ):
             return found
@@ -138,10 +137,15 @@ class Gate:
             surface.does not in TO_ENGINES,
             surface.does is Does.INFER,
             named(api),
-            self.tokens.turn,
+            self._turn,
             placed,
             self.fleet is not None and not placed and surface.engine is None,
         )
+
+    @property
+    def _turn(self) -> int:
+        """Another whenever somebody else may come in."""
+        return self.tokens.turn + self.marks.turn
 
     def _refused(
         self, client: Client, head: Head, api: Api, refused: Refused, cors: Headers = ()

@@ -7,6 +7,7 @@ nobody else (`heads.forward` takes off whatever is called x-ullage-…).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
@@ -36,21 +37,36 @@ _SHUT: Final = frozenset((401, 403, 421, 429, 508))
 
 
 class Marks:
-    """`token` is the fleet's; None: no word is believed."""
+    """`tokens` are the fleet's: the first is sent, each is believed; without any no word is.
+    `turn` is another once they are others."""
 
-    def __init__(self, token: str | None, own: str = "") -> None:
+    def __init__(self, tokens: Iterable[str] = (), own: str = "") -> None:
         self._own = _plain(own.encode("ascii", "replace"))
-        self._bearer = b"" if token is None else b"Bearer " + token.encode()
-        self._digest = None if token is None else sha256(token.encode()).digest()
+        self._tokens: tuple[str, ...] = ()
+        self._bearer, self._digests = b"", tuple[bytes, ...]()
         # Without a name: who asks is whoever the other host says, or nobody in particular.
-        self.caller = Caller(TokenConfig("", self._digest or b"", priority=HIGHEST))
+        self.caller = Caller(TokenConfig("", b"", priority=HIGHEST))
+        self.turn = 0
+        self.take(tokens)
+
+    def take(self, tokens: Iterable[str]) -> None:
+        """These from now on. What another host has placed here already stays here to its end."""
+        tokens = tuple(tokens)
+        if tokens == self._tokens:
+            return
+        self._tokens, self.turn = tokens, self.turn + 1
+        self._bearer = b"Bearer " + tokens[0].encode() if tokens else b""
+        self._digests = tuple(sha256(token.encode()).digest() for token in tokens)
 
     def believed(self, head: Head) -> bool:
         """Does it come from another host of the fleet, which has placed it here?"""
-        if self._digest is None or head.get(PLACED) is None:
+        if not self._digests or head.get(PLACED) is None:
             return False
         token = given(head)
-        return token is not None and compare_digest(sha256(token).digest(), self._digest)
+        if token is None:
+            return False
+        found = sha256(token).digest()
+        return any(compare_digest(found, digest) for digest in self._digests)
 
     def added(self, head: Head, client: str, priority: int) -> Headers:
         """What a request to another host's gateway has besides: the token, the mark, on whose

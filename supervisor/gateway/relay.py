@@ -87,7 +87,7 @@ class Relay:
     __slots__ = (
         "_came", "_fresh", "_link", "_links", "_listener", "_moved", "_origin", "_passage",
         "_pieces", "_put", "_request", "_since", "_stage", "_stirred", "answer", "begun", "client",
-        "sent",
+        "error", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +97,7 @@ class Relay:
         self.begun = False  # something of the answer has reached the client
         self.sent = 0  # bytes of the answer's body, as the engine framed them
         self.answer: Answer | None = None
+        self.error: OSError | None = None  # why there is no connection
         self._links, self._origin, self._listener = links, origin, listener
         self._moved: Callable[[], None] = listener.flight.moved
         self._request = request
@@ -127,6 +128,7 @@ class Relay:
         link.write(self._request)
 
     def refused(self, error: OSError) -> None:
+        self.error = error
         self._end(End.NOT_BEGUN)
 
     def flow(self, on: bool) -> None:

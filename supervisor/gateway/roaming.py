@@ -163,7 +163,7 @@ class Roaming(Exchange):
     def came_back(self, end: End, status: int) -> None:
         """Another host is done with it, or gone."""
         if self._way is not None:
-            self._way.back()
+            self._way.back(None if self._relay is None else self._relay.error)
         self.ended(end, status)
 
     def _again(self) -> bool:

@@ -9,13 +9,15 @@ import os
 import selectors
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from supervisor import listen
+from supervisor.config.fleet import FleetConfig
 from supervisor.config.gated import TokenConfig
 from supervisor.core.snapshot import ModelRef
 from supervisor.listen import ListenError
 from supervisor.telemetry.otlp import Sender
+from supervisor.tls.authorities import trusting
 from supervisor.tls.certificates import Certificate, CertificateError
 from supervisor.tls.encryption import plain
 from supervisor.tls.handshakes import Handshakes
@@ -47,6 +49,7 @@ class Gateway:
     port: int = 0
     sender: Sender | None = None  # of traces
     certificate: Certificate | None = None  # with one the port speaks TLS; the socket never does
+    fleet: FleetConfig = field(default_factory=FleetConfig)  # as configured
     clients: Connections = field(init=False)
     _servers: list[asyncio.Server | Handshakes] = field(default_factory=list)
     _sockets: list[socket.socket] = field(default_factory=list)
@@ -164,6 +167,13 @@ class Gateway:
         if self.gate.tokens.take(tokens):
             for exchange in list(self.gate.under_way):
                 exchange.revoke()
+
+    def in_fleet(self, fleet: FleetConfig) -> None:
+        """These tokens and certificates of other hosts are good from now on."""
+        self.gate.marks.take(fleet.tokens)
+        before, self.fleet = self.fleet, replace(self.fleet, tokens=fleet.tokens, ca=fleet.ca)
+        if fleet.ca != before.ca:
+            self.gate.links.trusts(None if fleet.ca is None else trusting(fleet.ca))
 
     # -- what is served
 

@@ -60,7 +60,7 @@ class Shown:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     fleet: Across | None = None
-    unbelieved: bool = False
+    address: str | None = None  # where other hosts are told to reach it
 
     def state(self) -> dict[str, Any]:
         """Its part of `GET /api/v1/state`. Seconds are rounded to milliseconds."""
@@ -128,8 +128,8 @@ class Shown:
         known = tuple(c.token for c in self.tokens.callers if c.token is not None)
         config = replace(self.config, tokens=known, guests=())
         trouble = None if self.fleet is None else self.fleet.trouble
-        found = advice.examine(config, snapshot, self.live.fault, self.wall(), trouble)
-        return (*found, advice.WITHOUT_TOKEN) if self.unbelieved else found
+        fault, address = self.live.fault, self.address
+        return advice.examine(config, snapshot, fault, self.wall(), trouble, address)
 
     def _idle(self, used_at: float | None) -> float | None:
         return None if used_at is None else round(max(0.0, self.clock() - used_at), 3)

@@ -130,10 +130,12 @@ class Link(asyncio.Protocol):
 
 
 class Links:
-    """All connections to engines: those in use, and by origin those that are idle."""
+    """All connections to engines: those in use, and by origin those that are idle. `authorities`:
+    whom to trust about other hosts' gateways; None: whom the system trusts."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, authorities: ssl.SSLContext | None = None) -> None:
         self.limits = limits
+        self.authorities = authorities
         self.idle: dict[Origin, list[Link]] = {}
         self.open: set[Link] = set()
         self.users: set[Receiver] = set()
@@ -182,6 +184,14 @@ class Links:
         if link in link.idle:
             link.idle.remove(link)
 
+    def trusts(self, authorities: ssl.SSLContext | None) -> None:
+        """From now on, about other hosts' gateways. Idle links that were made before are not used
+        again."""
+        self.authorities = authorities
+        for origin, idle in self.idle.items():
+            while origin.far and origin.tls and idle:
+                idle.pop().drop()
+
     def close(self) -> None:
         """Every link is dropped; their users hear nothing."""
         for task in self._connecting.values():
@@ -199,8 +209,9 @@ class Links:
                 if origin.unix is not None:
                     await loop.create_unix_connection(lambda: link, origin.unix)
                 elif origin.tls:
+                    trusted = (origin.far and self.authorities) or trust()
                     await loop.create_connection(
-                        lambda: link, origin.host, origin.port, ssl=trust()
+                        lambda: link, origin.host, origin.port, ssl=trusted
                     )
                 else:
                     await loop.create_connection(lambda: link, origin.host, origin.port)

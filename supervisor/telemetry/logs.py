@@ -173,10 +173,10 @@ class Lines(logging.Handler):
         """Which takes out the secrets that are known here."""
         return self.formatter.redact if isinstance(self.formatter, _Formatter) else Redact()
 
-    def hide(self, engines: Iterable[EngineConfig], token: str | None = None) -> None:
-        """The keys of these, and `token`, are secrets from now on."""
+    def hide(self, engines: Iterable[EngineConfig], *tokens: str | None) -> None:
+        """The keys of these, and `tokens`, are secrets from now on."""
         if isinstance(self.formatter, _Formatter):
-            self.formatter.redact.hide([token, *_of_engines(engines)])
+            self.formatter.redact.hide([*tokens, *_of_engines(engines)])
 
     def _put(self, text: str) -> None:
         try:
@@ -275,7 +275,7 @@ def last_word(text: str) -> None:
 
 def secrets(config: Config, environ: Mapping[str, str]) -> list[str | None]:
     """Those that are known word by word: configured ones, and those in the environment."""
-    ours = [config.token, *_of_engines(config.engines)]
+    ours = [config.token, *config.fleet.tokens, *_of_engines(config.engines)]
     return ours + [value for name, value in environ.items() if is_secret(name)]
 
 

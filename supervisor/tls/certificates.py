@@ -163,8 +163,8 @@ class Certificate:
 
 def read(files: Files) -> tuple[ssl.SSLContext, Validity | None]:
     """What serves them. Raises CertificateError."""
-    cert = _whole(files.cert, CERT)
-    key = _whole(files.key, KEY, secret=True)
+    cert = whole(files.cert, CERT)
+    key = whole(files.key, KEY, secret=True)
     if b"-----BEGIN CERTIFICATE-----" not in cert:
         raise CertificateError(CERT, f"{files.cert} holds no certificate in PEM")
     if any(mark in key for mark in _ENCRYPTED):
@@ -199,7 +199,8 @@ def _refused(files: Files, error: ssl.SSLError) -> CertificateError:
     return CertificateError(CERT, f"{cert} and its key cannot be used: {why}")
 
 
-def _whole(file: Path, about: str, *, secret: bool = False) -> bytes:
+def whole(file: Path, about: str, *, secret: bool = False) -> bytes:
+    """What is in a file in PEM. Raises CertificateError."""
     try:
         found = plain_file.read(file, LARGEST + 1)
     except plain_file.NotPlain:

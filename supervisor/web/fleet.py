@@ -74,7 +74,8 @@ def operations(site: Site, errands: Errands) -> list[Operation]:
 class Fleet:
     def __init__(self, site: Site, errands: Errands) -> None:
         self._site, self._errands = site, errands
-        self._offers = Offers(site.door, HostId(site.fleet.name), site.fleet.valid)
+        host = HostId(site.fleet.name)
+        self._offers = Offers(site.door, host, site.fleet.valid, aliases=site.aliases)
 
     async def word(self, call: Call[Query, None]) -> Response:
         site, loop = self._site, self._site.loop

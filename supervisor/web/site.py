@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -45,6 +45,7 @@ class Site:
     `allowed_hosts` are names by which clients may call this machine, besides loopback's and
     `bound_host`. `callers` knows who may ask for what. `gateway` None: there is none.
     `certificates` are those of the listeners that speak TLS. `neighbours` None: there is no fleet.
+    `aliases` are the gateway's.
     """
 
     door: Door
@@ -62,6 +63,7 @@ class Site:
     certificates: Sequence[Certificate] = ()
     fleet: FleetConfig = FleetConfig()
     neighbours: Neighbours | None = None
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def loop(self) -> Loop:

@@ -53,7 +53,7 @@ def test_a_model_is_placed_where_the_most_room_is_and_loaded_once():
         assert {n["host"]: n["why"] for n in found["notes"]} == {
             "a": "dearer", "b": "dearer", "c": "least loss",
         }  # fmt: skip
-        why = fleet.agents["a"].told.of(MODEL, 5)
+        why = fleet.agents["a"].why(MODEL, 5)
         assert [(w["id"], w["host"]) for w in why] == [(found["placement"], "c")]
 
     play(story)
@@ -245,6 +245,8 @@ def test_a_host_is_drained_from_any_other_and_shown_so():
         await fleet.agents["b"].undrain("c")
         await fleet.beat()
         assert seen(fleet, "a")["c"] == "here"
+        with pytest.raises(BackendError, match=r"there is no host bb; did you mean b\?"):
+            await fleet.agents["a"].drain("bb", None)
         with pytest.raises(BackendError, match="there is no host z; there are a, b, c"):
             await fleet.agents["a"].drain("z", None)
 

@@ -44,6 +44,13 @@ def test_a_directory_that_began_anew_is_complete_when_no_offer_can_stand_that_it
     assert settling.wait(Seconds(99)) == 0
 
 
+def test_a_claim_that_its_maker_does_not_know_of_is_taken_back_after_a_while() -> None:
+    made = {"old": 10.0, "held": 10.0, "young": 14.0}
+    assert ledger.strays(made, {"held"}, 15.0, 5.0) == ["old"]
+    assert ledger.strays(made, {"held"}, 19.0, 5.0) == ["old", "young"]
+    assert ledger.strays({}, {"held"}, 19.0) == []
+
+
 @given(st.integers(0, 2**60))
 def test_whole_mebibytes_are_never_less_than_the_bytes(size: int) -> None:
     assert 0 <= ledger.in_mib(size) * 2**20 - size < 2**20

@@ -1,4 +1,4 @@
-"""Who is here, and what is wrong there."""
+"""Who is here, by the age of what was heard of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from collectors.reading import Seconds
 from supervisor.fleet.hosts import DRAINED, HostId, Presence
-from supervisor.fleet.liveness import Delays, Roll, presence, troubles
-from tests.fleet.builders import NOW, WALL, directory, housed, word
+from supervisor.fleet.liveness import Delays, Roll, presence
+from tests.fleet.builders import housed, word
 
 A = HostId("a")
 
@@ -114,63 +114,3 @@ def test_presence_only_depends_on_the_latest_word_that_was_believed(
             assert number > best
             best, heard = number, now
         assert how(roll, now) is presence(Seconds(heard), Seconds(now), delays)
-
-
-# -- troubles
-
-
-def test_a_fleet_in_order_has_no_trouble() -> None:
-    fleet = directory(*(word(h, address=f"http://{h}") for h in "abc"))
-    assert troubles(fleet, WALL) == []
-    assert troubles(fleet, WALL + 299) == []
-
-
-def test_a_clock_an_hour_apart_is_told_whichever_way() -> None:
-    fleet = directory(
-        *(word(h, address=h) for h in "abc"),
-        word("early", wall=WALL - 3600, address="d"),
-        word("late", wall=WALL + 7300, address="e"),
-    )
-    early, late = troubles(fleet, WALL)
-    assert early.startswith("the clock of early is 60 min behind this host's: set both by NTP")
-    assert late.startswith("the clock of late is 2 h 1 min ahead of this host's")
-
-
-def test_a_word_that_came_a_while_ago_is_not_called_a_clock_that_is_behind() -> None:
-    fleet = directory(word("a"), at=NOW)
-    roll = Roll(Delays(Seconds(2000), Seconds(4000)))
-    roll.hear(word("a"), Seconds(NOW))
-    assert troubles(roll.directory(Seconds(NOW + 1000)), WALL + 1000) == []
-    assert troubles(fleet, WALL + 1000) != []
-
-
-def test_where_all_others_agree_it_is_the_own_clock_that_is_wrong() -> None:
-    fleet = directory(*(word(h, address=h) for h in "abcdefg"))
-    (told,) = troubles(fleet, WALL - 3600)
-    assert told.startswith(
-        "this host's clock is 60 min behind those of a, b, c, d, e and 2 more: set it by NTP"
-    )
-    (told,) = troubles(fleet, WALL + 3600)
-    assert told.startswith("this host's clock is 60 min ahead of those of")
-
-
-def test_a_host_without_pools_is_told_and_what_two_hosts_cannot_share() -> None:
-    fleet = directory(
-        word("alpha", spaces=(), address="x"),
-        word("beta", epoch="one", address="y"),
-        word("Beta", epoch="two", address="z"),
-        word("gamma", epoch="one", address="w"),
-        word("delta", address="x"),
-    )
-    told = troubles(fleet, WALL)
-    assert [t.partition(":")[0] for t in told] == [
-        "alpha has no pools",
-        "Beta and beta differ by case alone",
-        "beta and gamma are one daemon, told of by two agents",
-        "alpha and delta have one address",
-    ]
-
-
-def test_nothing_is_said_of_hosts_that_are_lost_nor_of_addresses_that_none_has() -> None:
-    fleet = directory(word("a", spaces=(), address=None), word("b", address=None), lost=["a"])
-    assert troubles(fleet, WALL) == []

@@ -19,7 +19,7 @@ from tests.gateway.wires import FakeTransport
 
 TOKEN = "fleet-token"
 FLEET = FleetConfig(
-    name="a", gateway=True, token=TOKEN, socket=Path("/nowhere/fleet.sock"), said=True
+    name="a", gateway=True, tokens=(TOKEN,), socket=Path("/nowhere/fleet.sock"), said=True
 )
 AGENT = Origin("localhost", 0, unix="/nowhere/fleet.sock")
 

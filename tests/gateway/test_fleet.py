@@ -352,7 +352,7 @@ async def test_the_fleets_token_opens_no_other_door_and_no_door_where_there_is_n
     async with fleet(tokens=(known,)) as town:
         unmarked = town.at.asks("/v1/chat/completions", PLACED[1], model="a", **HELLO)
         assert unmarked.answer()[0] == 401
-    async with fleet(own=other(token=None, gateway=False), tokens=(known,)) as town:
+    async with fleet(own=other(tokens=(), gateway=False), tokens=(known,)) as town:
         marked = town.at.asks("/v1/chat/completions", *PLACED, model="a", **HELLO)
         assert marked.answer()[0] == 401
 
@@ -367,15 +367,6 @@ async def test_a_host_that_places_nothing_itself_serves_what_others_place_here()
         assert wire.taken()
         line.data_received(whole())
         assert guest.answer()[0] == 200
-
-
-@story
-async def test_without_a_token_nothing_is_placed_for_no_mark_would_be_believed() -> None:
-    async with fleet(own=other(token=None)) as town:
-        assert town.at.gate.fleet is None
-        assert town.at.gate.unbelieved
-        guest = town.at.asks(model="far", **HELLO)
-        assert guest.answer()[0] == 404
 
 
 @story

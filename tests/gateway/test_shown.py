@@ -230,6 +230,7 @@ def test_an_agent_that_does_not_answer_is_advised_about():
     assert advice(replace(shown(), fleet=Fleet())) == []
 
 
-def test_a_gateway_that_no_other_host_would_believe_is_advised_about():
-    (told,) = advice(replace(shown(), unbelieved=True))
-    assert "fleet.token_file" in told[1]
+def test_an_address_where_no_other_host_gets_through_is_advised_about():
+    (told,) = advice(replace(shown(), address="http://10.0.0.5:8553"))
+    assert "fleet.address is http://10.0.0.5:8553, and the gateway listens on 127.0.0.1" in told[1]
+    assert advice(replace(shown(), address="http://localhost:8553")) == []

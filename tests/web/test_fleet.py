@@ -213,3 +213,21 @@ def test_the_plain_page_has_the_fleet_where_there_is_one() -> None:
     assert state["hosts"] == []
     page, state = play(story)
     assert ("Fleet" in page, state) == (False, None)
+
+
+def test_an_alias_is_offered_as_the_first_model_that_is_ready_or_else_that_fits() -> None:
+    aliases = {
+        "chat": ("nosuch", "gemma3:4b", "qwen3:8b"),
+        "small": ("nosuch", "gemma3:4b"),
+        "qwen3:8b": ("gemma3:4b",),  # it hides the model of that name, as in the gateway
+        "none": ("nosuch", "nobody"),
+    }
+
+    async def story(http: httpx.AsyncClient, made: Site) -> Any:
+        found = [(await offer(http, name))["model"] for name in ("chat", "small", "qwen3:8b")]
+        return found, await http.post(OFFERS, json={"model": "none"})
+
+    found, unknown = play(story, aliases=aliases)
+    assert found == ["ollama/qwen3:8b", GEMMA, GEMMA]
+    assert unknown.status_code == 404
+    assert "nosuch" in unknown.json()["detail"]

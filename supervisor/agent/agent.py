@@ -17,12 +17,16 @@ from collectors.reading import Seconds
 from supervisor.fleet.decided import Rules
 from supervisor.fleet.hosts import HostId
 from supervisor.fleet.liveness import Delays
+from supervisor.fleet.spans import called, span_rows, span_troubles
 from supervisor.fleet.words import directory_row
 
 from .backend import Backend, BackendError, Row
 from .bridge import Bridge
 from .claims import Claims
+from .gangs import Gangs
+from .parts import Parts
 from .placing import Placing
+from .rising import Means
 from .told import Told
 from .view import View
 
@@ -64,6 +68,13 @@ class Agent:
             terms.host, self.view, backend, self._claims, self.told, terms.rules, terms.valid,
             terms.delays.lost, self._refresh, self._clock,
         )  # fmt: skip
+        means = Means(
+            terms.host, self.view, backend, self._claims, terms.rules, terms.valid,
+            terms.delays.lost, self._refresh, self._clock,
+        )  # fmt: skip
+        self._gangs = Gangs(means, self.told)
+        settled = Seconds(terms.valid + terms.delays.lost)
+        self._parts = Parts(terms.host, bridge, self.view, self._clock, settled, terms.delays.lost)
         self._word: Row | None = None
         self._basis = ""  # what was known of the fleet before it was asked for
         self._said: Row | None = None  # what others know of us
@@ -78,12 +89,14 @@ class Agent:
         self._tasks = [
             asyncio.create_task(self._forever(self._listen), name="hear the daemon"),
             asyncio.create_task(self._forever(self._tell), name="tell the fleet"),
+            asyncio.create_task(self._forever(self._keep), name="keep parts"),
         ]
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._gangs.stop()
         await self.backend.stop()
         await self._bridge.close()
 
@@ -114,9 +127,13 @@ class Agent:
         self._silent = None
 
     async def beat(self) -> None:
-        """Hear the daemon, and tell the fleet, once."""
+        """Hear the daemon, tell the fleet, and see to what is held of spans, once."""
         await self._listen()
         await self._tell()
+        await self._keep()
+
+    async def _keep(self) -> None:
+        await self._parts.look(self.backend.connected)
 
     async def _tell(self) -> None:
         try:
@@ -129,6 +146,7 @@ class Agent:
             self._claims.lost()  # they ended with the driver that had made them
         self._was_connected = self.backend.connected
         self._placing.news.set()
+        self._gangs.means.news.set()
 
     async def _refresh(self) -> None:
         """Tell, and hear. Raises BackendError."""
@@ -153,23 +171,35 @@ class Agent:
 
     def fleet(self) -> Row:
         now, connected = self._clock(), self.backend.connected
+        directory = self.view.directory(now, connected)
         return {
             "self": self.terms.host,
             "backend": self.backend.name,
             "connected": connected,
             "trouble": self.trouble(),
             "placements": dict(self.told.counts),
-            "directory": directory_row(self.view.directory(now, connected)),
+            "spans": [
+                {**row, "doing": self._gangs.doing(row["name"])} for row in span_rows(directory)
+            ],
+            "directory": directory_row(directory),
         }
 
     def trouble(self) -> list[str]:
         own = [] if self._silent is None else [self._silent]
-        hosts = self.view.trouble(self._clock(), self._wall(), self.backend.connected)
-        return [*own, *self.backend.trouble, *hosts]
+        now, connected = self._clock(), self.backend.connected
+        hosts = self.view.trouble(now, self._wall(), connected)
+        spans = span_troubles(self.view.directory(now, connected))
+        return [*own, *self.backend.trouble, *hosts, *spans]
 
-    async def place(self, model: str, dry: bool, within: Seconds, avoid: Collection[str]) -> Row:
-        """Raises told.Refused."""
-        return await self._placing.place(model, dry, within, avoid)
+    async def place(
+        self, model: str, dry: bool, within: Seconds | None, avoid: Collection[str]
+    ) -> Row:
+        """`within` None: as long as it takes to bring up a model that spans hosts; another is
+        placed at once, or not. Raises told.Refused."""
+        directory = self.view.directory(self._clock(), self.backend.connected)
+        if (span := called(directory, model)) is not None:
+            return await self._gangs.place(span, dry, within, avoid)
+        return await self._placing.place(model, dry, within or Seconds(0.0), avoid)
 
     async def drain(self, host: str, seconds: float | None) -> Row:
         """Raises BackendError."""

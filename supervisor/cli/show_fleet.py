@@ -23,6 +23,7 @@ from .show import COLOURS, drawn, labels, table_of
 JOIN = "this host alone: no agent of a fleet answers here; `ullage fleet join` joins one"
 ALONE = "this host alone: its agent was started without a fleet"
 SOME = 4  # promises, and hosts of a model, that are named
+_SPANS = {"ready": "green", "loading": "yellow", "broken": "bold red", "in part": "yellow"}
 _WORDS = {"here": "green", "silent": "yellow", "lost": "bold red", "drained": "yellow"}
 
 
@@ -71,6 +72,7 @@ def models(answer: Row, on: Screen) -> str:
     found = models_of(answer["directory"])
     if not found:
         return "No host of the fleet has a model.\n"
+    spans = answer.get("spans", ())
     table = table_of("MODEL", ">SIZE", "READY", "COULD BE", ">IN FLIGHT", ">WAITING")
     for row in found:
         ready = Text(_list(row["ready"]) or "-", "green" if row["ready"] else "")
@@ -79,7 +81,7 @@ def models(answer: Row, on: Screen) -> str:
         size = "not known" if row["size"] is None else format_bytes(row["size"])
         table.add_row(Text(printable(row["name"])), size, ready, _list([*coming, *local]) or "-",
                       str(row["in_flight"]), str(row["waiting"]))  # fmt: skip
-    return drawn([table], on)
+    return drawn([table, "", _spans(spans)] if spans else [table], on)
 
 
 def placed(answer: Row) -> list[str]:
@@ -150,6 +152,21 @@ def models_of(directory: Row) -> list[dict[str, Any]]:
 
 
 # -- its parts
+
+
+def _spans(rows: Sequence[Row]) -> RenderableType:
+    """Models that span hosts: how each is, and every host's part."""
+    table = table_of("SPANS HOSTS", "STATE", "HOST", "LEADS", "PART", "THERE")
+    for row in rows:
+        state = Text(printable(row["doing"] or row["state"]), _SPANS.get(row["state"], ""))
+        lead: tuple[Text | str, ...] = (Text(printable(row["name"])), state)
+        for part in row["parts"]:
+            there = part["status"] if part["presence"] == "here" else part["presence"]
+            leads = "yes" if part["leads"] else ""
+            cells = (part["host"], leads, part["model"], there)
+            table.add_row(*lead, *(Text(said(cell)) for cell in cells))
+            lead = ("", "")
+    return table
 
 
 def _header(answer: Row) -> Text:

@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from collectors.reading import Seconds
+from supervisor.fleet.hosts import Part
 from supervisor.units import format_duration, shown
 
 from . import forms
 from .forms import Form
+from .spans import Span
+from .spans import read as read_spans
 from .table import Table, setting
 
 if TYPE_CHECKING:
@@ -158,6 +163,7 @@ class Fleet(Table):
         "How long an answer to that stands: a load that comes later is refused.",
         at="fleet.valid",
     )
+    spans: dict[str, Span] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +185,7 @@ class FleetConfig:
     factor: float = 2.0
     offers: int = 4
     valid: Seconds = Seconds(10.0)
+    spans: tuple[Part, ...] = ()
     said: bool = False
 
     @property
@@ -187,7 +194,7 @@ class FleetConfig:
         return SPEAKS
 
 
-_OWN = ("name", "socket")
+_OWN = ("name", "socket", "spans")
 
 
 def read(file: File, given: Given, token_of: Callable[[Path], str]) -> FleetConfig:
@@ -215,7 +222,9 @@ def read(file: File, given: Given, token_of: Callable[[Path], str]) -> FleetConf
         except ValueError as error:
             given.problem(("fleet", "token_file"), str(error))
     names = {n: getattr(table, n) for n in Fleet.model_fields if n not in _OWN}
-    return FleetConfig(**names, name=_named(table, given), token=token, said=True)
+    name = _named(table, given)
+    parts = read_spans(table.spans, name, given)
+    return FleetConfig(**names, name=name, spans=parts, token=token, said=True)
 
 
 def _gateways(file: File, given: Given) -> None:

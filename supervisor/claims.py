@@ -94,6 +94,17 @@ class Claims:
             self.door.claims_changed()
         return Leased(lease, self.standing(ref), carried)
 
+    async def hold(self, name: str, client: str, ttl: Seconds) -> Leased:
+        """Open a lease on a model that is there, or is being loaded: none is loaded for it. Raises
+        DoorError where it is not."""
+        ref = self.door.resolve(name)
+        self._check(ref)
+        if not (self._there(ref) or self._loading(ref)):
+            raise DoorError(f"{ref} is not there, and is not to be loaded for a lease")
+        lease = self.keeping.leases.open(ref, client, ttl)
+        self.door.claims_changed()
+        return Leased(lease, self.standing(ref))
+
     def _check(self, ref: ModelRef) -> None:
         snapshot = self.door.snapshot()
         resident = snapshot.resident(ref)

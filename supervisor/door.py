@@ -273,15 +273,16 @@ class Door:
         except TimeoutError:
             raise DoorError(f"the log of {ref} cannot be had in time") from None
 
-    def demand(self, name: str) -> Demand:
-        """What loading this model is expected to take. Raises DoorError when nobody knows."""
+    def demand(self, name: str, *, spanned: bool = False) -> Demand:
+        """What its load is expected to take. Raises DoorError: nobody knows, or it spans hosts."""
         ref = self.resolve(name)
         loop, snapshot = self.loop, self.snapshot()
+        if not spanned and loop.policy.spans(ref) and snapshot.resident(ref) is None:
+            raise DoorError(f"{ref} spans hosts: `ullage fleet place {ref.model}` loads all of it")
         together = loop.witnesses.rules.together
         if (drained := loop.keeping.pausing.refusal(ref.engine)) is not None:
             raise DoorError(f"{ref} is not loaded: {drained}")
-        found = together.expect(snapshot, loop.policy, ref)
-        if found is not None:
+        if (found := together.expect(snapshot, loop.policy, ref)) is not None:
             return found
         if (refusal := loop.witnesses.footprints.refusal(ref)) is not None:
             raise DoesNotFit(refusal)

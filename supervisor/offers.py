@@ -16,6 +16,7 @@ from collectors.reading import Seconds
 
 from .core.actions import Evict, Load, Plan
 from .core.experience import Experience
+from .core.footprint import at_least
 from .core.history import Tier
 from .core.plan import plan
 from .core.policy import Policy
@@ -25,7 +26,7 @@ from .core.rows import plan_row
 from .core.snapshot import Ability, Demand, ModelRef, Snapshot, State
 from .core.status import Standings
 from .door import Carried, Door, DoorError, NotReady
-from .events import About, Arrived
+from .events import About, Arrived, Replan
 from .fleet.hosts import HostId, Offer, OfferId
 from .fleet.speak import housed
 from .printable import printable
@@ -110,19 +111,15 @@ class Offers:
         """Load what was offered, unless the time of that is over by when it is decided. Raises
         DoorError."""
         ends = self._standing[offer.id].ends
-        demand = door.demand(offer.model)
+        demand = self._demand(door.resolve(offer.model), door.snapshot())
         refs = frozenset(d.ref for d in (demand, *demand.beside) if d.ref is not None)
         about = About(refs, "the fleet wants it here", until=ends)
         door.stay(about)
         if demand.ref is not None:
             door.loop.post(Arrived(demand.ref))
         cause = f"the fleet asked to load {offer.model} here, by the offer {offer.id}"
-
-        def replan(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
-            return plan(snapshot, policy, demand, experience)
-
         try:
-            return await door.ask(cause, replan, False, about)
+            return await door.ask(cause, _replan(demand), False, about)
         except NotReady:
             if self._now >= ends:
                 raise OfferOver(f"the offer {offer.id} was over before it could begin") from None
@@ -178,8 +175,8 @@ class Offers:
         if Ability.LOAD not in engine.abilities:
             return replace(offer, why=_short(f"{ref.engine} cannot be told to load a model"))
         try:
-            demand = door.demand(str(ref))
-            found = door.plan_load(str(ref))
+            demand = self._demand(ref, snapshot)
+            found = door.dry(_replan(demand))
         except NotReady:
             raise
         except DoorError as error:
@@ -195,6 +192,15 @@ class Offers:
             takes=tuple(share for load in loads for share in load.takes),
             leaves=tuple(str(e.ref) for e in found.evictions),
         )
+
+    def _demand(self, ref: ModelRef, snapshot: Snapshot) -> Demand:
+        """What it takes. Of a model that spans hosts it is what the operator says at least: an
+        engine may fill its part only when the leader's is loaded. Raises DoorError."""
+        demand = self.door.demand(str(ref), spanned=True)
+        said = self.door.loop.policy.models.get(str(ref))
+        if said is None or not said.part or said.memory is None:
+            return demand
+        return at_least(demand, said.memory, snapshot)
 
     def _loss(self, evict: Evict, snapshot: Snapshot) -> float:
         """In seconds: what it is expected to cost that this one goes. Where the ranking in force
@@ -228,6 +234,13 @@ class Offers:
 def _order(offered: tuple[int, Offer]) -> tuple[bool, bool, int, float, float, str]:
     place, offer = offered
     return not offer.ready, not offer.fits, place, offer.loss, offer.wait, offer.model
+
+
+def _replan(demand: Demand) -> Replan:
+    def replan(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
+        return plan(snapshot, policy, demand, experience)
+
+    return replan
 
 
 def in_the_way(found: Plan) -> str:

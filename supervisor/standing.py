@@ -110,10 +110,11 @@ def who_is_due(snapshot: Snapshot) -> frozenset[ModelRef]:
 
 
 def loading(ref: ModelRef, expect: Expect) -> Replan:
-    """Load a model that is wanted again. What nobody knows the size of is not loaded."""
+    """Load a model that is wanted again. What nobody knows the size of is not loaded, and what
+    spans hosts only with its other parts."""
 
     def replan(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
-        demand = expect(snapshot, policy, ref)
+        demand = None if policy.spans(ref) else expect(snapshot, policy, ref)
         if demand is None:
             return Plan(Trigger.DEMAND)
         return plan(snapshot, policy, demand, experience)

@@ -119,6 +119,25 @@ def test_the_models_say_where_each_is_ready_and_where_it_could_be() -> None:
     assert "phi" not in rows  # nobody can be sent to a host that is lost
 
 
+SPANS = [
+    {"name": "big:400b", "state": "loading", "leader": None, "doing": "gpu2 loads its part",
+     "parts": [{"host": "gpu1", "model": "llama/big:400b", "leads": True, "status": "local",
+                "presence": "here"},
+               {"host": "gpu2", "model": "rpc/part", "leads": False, "status": "loading",
+                "presence": "lost"}]},
+]  # fmt: skip
+
+
+def test_models_that_span_hosts_are_shown_with_every_part() -> None:
+    page = show_fleet.models(FLEET | {"spans": SPANS}, WIDE)
+    rows = lines(page)
+    assert ["SPANS", "HOSTS", "STATE", "HOST", "LEADS", "PART", "THERE"] in rows
+    first, second = (line for line in page.splitlines() if "rpc/" in line or "llama/" in line)
+    assert " ".join(first.split()) == ("big:400b gpu2 loads its part gpu1 yes llama/big:400b local")
+    assert second.split() == ["gpu2", "rpc/part", "lost"]
+    assert "SPANS HOSTS" not in show_fleet.models(FLEET | {"spans": []}, WIDE)
+
+
 def test_without_the_connection_it_is_said_that_all_of_it_is_old() -> None:
     page = show_fleet.status(FLEET | {"connected": False}, WIDE)
     assert "not connected: as it was last heard" in page

@@ -12,6 +12,7 @@ import os
 from typing import Any, Final
 
 from collectors.reading import Seconds
+from supervisor.fleet.spans import PARTS
 
 from . import directory
 from .backend import BackendError, Row
@@ -20,7 +21,7 @@ from .bridge import Bridge
 NAME: Final = "ullage-host:"
 SPACE: Final = "ullage"  # Ray's namespace
 LEDGER: Final = "ullage:"  # what a placement group's name begins with
-ASKED: Final = ("offer", "accept", "drain", "undrain")
+ASKED: Final = ("offer", "accept", "drain", "undrain", "unload")
 PROMPT: Final = 2.0  # seconds that Ray has for what takes milliseconds
 
 
@@ -47,28 +48,38 @@ class HostActor:
             return {"error": row}
 
     async def accept(
-        self, offer: str, claim: str, model: str, valid: float, lost: float, within: Seconds
+        self,
+        offer: str,
+        claim: str,
+        model: str,
+        valid: float,
+        lost: float,
+        within: Seconds,
+        part: bool = False,
     ) -> Row:
         """First it is written where all look that the model is coming, and then it is looked
-        whether the claim still stands: so of two that place a model at once, one sees the other."""
+        whether the claim still stands: so of two that place a model at once, one sees the other.
+        Of a model that spans hosts each `part` comes by the one claim of all."""
         import ray
+
+        bar = f"{claim}{PARTS}{self._host}" if part else claim
 
         there = ray.get_actor(directory.NAME, namespace=SPACE)
         try:
             async with asyncio.timeout(PROMPT):
-                await there.bar.remote(self._host, claim, model, valid, lost)
+                await there.bar.remote(self._host, bar, model, valid, lost)
                 stands = await asyncio.to_thread(_stands, claim, model)
         except Exception as error:
             what = f"{self._host} cannot tell whether {model} is still claimed for it"
             raise BackendError("unclaimed", f"{what}: {error or 'no answer'}", 409) from None
         if not stands:
-            there.unbar.remote(self._host, claim)
+            there.unbar.remote(self._host, bar)
             raise BackendError("unclaimed", f"{model} is no longer claimed for {self._host}", 409)
         try:
             return await self._bridge.accept(offer, within)
         except BackendError as error:
             if not error.unsure:
-                there.unbar.remote(self._host, claim)
+                there.unbar.remote(self._host, bar)
             raise
 
 

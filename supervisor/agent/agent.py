@@ -20,13 +20,17 @@ from supervisor.fleet.decided import Rules
 from supervisor.fleet.hosts import HostId, Word
 from supervisor.fleet.index import LATEST
 from supervisor.fleet.liveness import Delays
+from supervisor.fleet.spans import called, span_rows, span_troubles
 from supervisor.fleet.words import directory_row
 from supervisor.printable import printable
 
 from .backend import Backend, BackendError, Row
 from .bridge import Bridge
 from .claims import Claims
+from .gangs import Gangs
+from .parts import Parts
 from .placing import Placing
+from .rising import Means
 from .told import Refused, Told
 from .view import View
 
@@ -75,6 +79,13 @@ class Agent:
             terms.delays.lost, self._refresh, self._clock,
         )  # fmt: skip
         self._word: _Spoken | None = None
+        means = Means(
+            terms.host, self.view, backend, self._claims, terms.rules, terms.valid,
+            terms.delays.lost, self._refresh, self._clock,
+        )  # fmt: skip
+        self._gangs = Gangs(means, self.told)
+        settled = Seconds(terms.valid + terms.delays.lost)
+        self._parts = Parts(terms.host, bridge, self.view, self._clock, settled, terms.delays.lost)
         self._basis = ""  # what was known of the fleet before it was asked for
         self._said: _Spoken | None = None  # what others know of us
         self._said_at = Seconds(0.0)
@@ -89,12 +100,14 @@ class Agent:
         self._tasks = [
             asyncio.create_task(self._forever(self._listen), name="hear the daemon"),
             asyncio.create_task(self._forever(self._tell), name="tell the fleet"),
+            asyncio.create_task(self._forever(self._keep), name="keep parts"),
         ]
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._gangs.stop()
         await self.backend.stop()
         await self._bridge.close()
 
@@ -125,9 +138,13 @@ class Agent:
         self._silent = None
 
     async def beat(self) -> None:
-        """Hear the daemon, and tell the fleet, once."""
+        """Hear the daemon, tell the fleet, and see to what is held of spans, once."""
         await self._listen()
         await self._tell()
+        await self._keep()
+
+    async def _keep(self) -> None:
+        await self._parts.look(self.backend.connected)
 
     async def _tell(self) -> None:
         try:
@@ -140,6 +157,7 @@ class Agent:
             self._claims.lost()  # they ended with the driver that had made them
         self._was_connected = self.backend.connected
         self._placing.news.set()
+        self._gangs.means.news.set()
 
     async def _refresh(self) -> None:
         """Tell, and hear. Raises BackendError."""
@@ -166,27 +184,40 @@ class Agent:
 
     def fleet(self) -> Row:
         now, connected = self._clock(), self.backend.connected
+        directory = self.view.directory(now, connected)
         return {
             "self": self.terms.host,
             "backend": self.backend.name,
             "connected": connected,
             "trouble": self.trouble(),
             "placements": dict(self.told.counts),
-            "directory": directory_row(self.view.directory(now, connected)),
+            "spans": [
+                {**row, "doing": self._gangs.doing(row["name"])} for row in span_rows(directory)
+            ],
+            "directory": directory_row(directory),
         }
 
     def trouble(self) -> list[str]:
         own = [] if self._silent is None else [self._silent]
-        hosts = self.view.trouble(self._clock(), self._wall(), self.backend.connected)
-        found = [*own, *self.backend.trouble, *hosts]
+        now, connected = self._clock(), self.backend.connected
+        hosts = self.view.trouble(now, self._wall(), connected)
+        spans = span_troubles(self.view.directory(now, connected))
+        found = [*own, *self.backend.trouble, *hosts, *spans]
         told = [printable(line)[:LONGEST] for line in found[:MANY]]
         return [*told, f"and {len(found) - MANY} more"] if len(found) > MANY else told
 
-    async def place(self, model: str, dry: bool, within: Seconds, avoid: Collection[str]) -> Row:
-        """Raises told.Refused."""
+    async def place(
+        self, model: str, dry: bool, within: Seconds | None, avoid: Collection[str]
+    ) -> Row:
+        """`within` None: as long as it takes to bring up a model that spans hosts; another is
+        placed at once, or not. Raises told.Refused."""
+        directory = self.view.directory(self._clock(), self.backend.connected)
+        for meant in self._names(model):
+            if (span := called(directory, meant)) is not None:
+                return await self._gangs.place(span, dry, within, avoid)
         named = self._placing.likeliest(self._names(model), avoid)
         try:
-            row = await self._placing.place(named, dry, within, avoid)
+            row = await self._placing.place(named, dry, within or Seconds(0.0), avoid)
         except Refused as error:
             raise Refused(error.status, _called(error.body, model, named)) from None
         return _called(row, model, named)

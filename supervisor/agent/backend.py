@@ -71,5 +71,5 @@ class Backend(Protocol):
     async def release(self, claim: str) -> None: ...
 
     async def ask(self, host: str, what: str, within: Seconds, **words: Any) -> Row:
-        """Have another host's daemon asked: "offer", "accept", "drain" or "undrain"."""
+        """Have another host's daemon asked: "offer", "accept", "drain", "undrain" or "unload"."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 
@@ -45,6 +46,33 @@ class Bridge:
 
     async def undrain(self, within: Seconds = PATIENCE) -> Row:
         return await self._ask("DELETE", "/drain", within)
+
+    async def hold(self, model: str, client: str, ttl: Seconds, within: Seconds = PATIENCE) -> str:
+        """A lease on a model that is there; its id. Loads nothing."""
+        body: Row = {"model": model, "client": client, "ttl": ttl, "wait": False, "load": False}
+        row = await self._ask("POST", "/leases", within, body)
+        try:
+            return str(row["lease"]["id"])
+        except (KeyError, TypeError):
+            raise BackendError("garbled", "the daemon gave no lease", 502) from None
+
+    async def held(self, model: str, within: Seconds = PATIENCE) -> dict[str, str]:
+        """The leases on a model: whose each is, by its id."""
+        row = await self._ask("GET", f"/leases?model={quote(model, safe='')}", within)
+        try:
+            return {str(lease["id"]): str(lease["client"]) for lease in row["leases"]}
+        except (KeyError, TypeError):
+            raise BackendError("garbled", "the daemon's leases cannot be read", 502) from None
+
+    async def renew(self, lease: str, within: Seconds = PATIENCE) -> None:
+        await self._ask("POST", f"/leases/{lease}/renew", within, {})
+
+    async def let_go(self, lease: str, within: Seconds = PATIENCE) -> None:
+        await self._ask("DELETE", f"/leases/{lease}", within)
+
+    async def unload(self, model: str, within: Seconds = PATIENCE) -> Row:
+        """Now, or when nobody uses it any more."""
+        return await self._ask("POST", "/unload", within, {"models": [model], "background": True})
 
     async def close(self) -> None:
         client, self._client = self._client, None

@@ -15,12 +15,19 @@ from .backend import Backend, BackendError, Row
 
 @dataclass(frozen=True, slots=True)
 class Promised:
-    """A claim that is ours. `shares`: bytes by host. `until`: when its time is over."""
+    """A claim that is ours. `shares`: bytes by host. `until`: when its time is over. `renewed`: of
+    a model that spans hosts, which takes long: others are told of it for so many seconds at a time,
+    so that it is over soon when nobody tells of it any more."""
 
     id: str
     model: str
     shares: Mapping[str, Bytes]
     until: Seconds
+    renewed: Seconds | None = None
+
+    def left(self, now: Seconds) -> Seconds:
+        left = Seconds(self.until - now)
+        return left if self.renewed is None else min(left, self.renewed)
 
 
 @dataclass(slots=True)
@@ -33,7 +40,7 @@ class Claims:
         """What others are told of them."""
         now = self.clock()
         return tuple(
-            {"id": p.id, "model": p.model, "shares": dict(p.shares), "left": p.until - now}
+            {"id": p.id, "model": p.model, "shares": dict(p.shares), "left": p.left(now)}
             for p in self._ours.values()
             if p.until > now
         )
@@ -44,6 +51,14 @@ class Claims:
         began = self.clock()
         id = await self.backend.claim(model, shares)
         self._ours[id] = Promised(id, model, shares, Seconds(began + valid))
+        return id
+
+    async def keep(
+        self, model: str, shares: Mapping[str, Bytes], within: Seconds, renewed: Seconds
+    ) -> str:
+        """The same for a model that spans hosts: until it is given up, or `within` is over."""
+        id = await self.take(model, shares, within)
+        self._ours[id] = replace(self._ours[id], renewed=renewed)
         return id
 
     async def give_up(self, id: str) -> None:
@@ -60,12 +75,15 @@ class Claims:
         """Give up what is over: its time has run out, or all hosts say that the model is there."""
         for promised in list(self._ours.values()):
             over = self.clock() >= promised.until
+            if promised.renewed is not None and not over:
+                continue  # whoever brings it up gives it up
             if over or all(_has(index, HostId(h), promised.model) for h in promised.shares):
                 await self.give_up(promised.id)
 
     def lost(self) -> None:
-        """Whoever kept them is gone, and so are they."""
-        self._ours.clear()
+        """Whoever kept them is gone, and so are they. Of a model that spans hosts it may only be
+        that one answer was late: it is told on, and asked for again before its leader begins."""
+        self._ours = {id: p for id, p in self._ours.items() if p.renewed is not None}
 
 
 def _has(index: Index, host: HostId, model: str) -> bool:

@@ -19,14 +19,13 @@ from supervisor.fleet.decided import Answer, Asking, Choice, Placement, Queued, 
 from supervisor.fleet.explain import of_choice
 from supervisor.fleet.hosts import Directory, HostId, Offer, PromiseId
 from supervisor.fleet.place import choose_hosts, closest, place
-from supervisor.fleet.words import read_offer
 
 from .backend import Backend, BackendError, Row
 from .claims import Claims
+from .offering import ASK, ask_for_offer
 from .told import Told, rows
 from .view import View
 
-ASK: Final = Seconds(2.0)  # for what takes the other daemon milliseconds
 LAG: Final = Seconds(2.0)  # after which a host's word tells of a request that was sent there
 AGAIN: Final = Seconds(0.25)  # at least that long it takes until all is looked at anew
 AT_MOST: Final = Seconds(1.0)
@@ -143,17 +142,7 @@ class Placing:
         return dict(zip(asking.hosts, found, strict=True))
 
     async def _offer(self, host: HostId, model: str) -> Answer:
-        asked = self.clock()  # its time runs from then on, at the latest
-        try:
-            name = self._name_at(host, model)
-            offer = read_offer(await self.backend.ask(host, "offer", ASK, model=name))
-        except BackendError as error:
-            return Answer(None, asked, error.detail)
-        except ValueError as error:
-            return Answer(None, asked, f"its answer is not understood: {error}")
-        if offer.host != host:
-            return Answer(None, asked, f"{offer.host} answers in its place")
-        return Answer(offer, asked)
+        return await ask_for_offer(self.backend, host, self._name_at(host, model), self.clock)
 
     async def _load(
         self,

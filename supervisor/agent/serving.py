@@ -38,10 +38,11 @@ def application(agent: Agent) -> Starlette:
     async def place(request: Request) -> Response:
         body = Checked(await _body(request), "the body")
         model, dry = body.text("model"), body.flag("dry", False)
-        within, avoid = body.number("within", 0.0), body.texts("avoid")
-        if within > LONGEST:
+        within, avoid = body.number_or_none("within"), body.texts("avoid")
+        if within is not None and within > LONGEST:
             raise ValueError(f"within is {within:g}; it may be {LONGEST:g} seconds at most")
-        return _json(await agent.place(model, dry, Seconds(within), avoid))
+        seconds = None if within is None else Seconds(within)
+        return _json(await agent.place(model, dry, seconds, avoid))
 
     async def drain(request: Request) -> Response:
         body = Checked(await _body(request), "the body")

@@ -164,7 +164,7 @@ def hosts(client: Client, agent: Client, as_json: bool) -> None:
 @fleet.command(epilog=examples("ullage fleet models"))
 @_asks()
 def models(client: Client, agent: Client, as_json: bool) -> None:
-    """List the models of all hosts: where each is ready, and where it could be."""
+    """List the models of all hosts: where each is ready, where it could be, what spans hosts."""
     _look(client, agent, as_json, "models")
 
 
@@ -212,7 +212,11 @@ def place(
     avoid: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Find the host for a model: where it is ready, else where its load costs least."""
+    """Find the host for a model: where it is ready, else where its load costs least.
+
+    One that spans hosts is brought up on all of them, which is waited for unless --within says how
+    long.
+    """
     given: dict[str, Any] = {"model": model, "dry": dry_run, "avoid": list(avoid)}
     if within is not None:
         given["within"] = _seconds("--within", within)

@@ -26,6 +26,7 @@ ALONE = "this host alone: its agent was started without a fleet"
 SOME = 4  # promises, and hosts of a model, that are named
 HOST, MODEL = 63, 120  # characters of a name that are shown
 LONG = 100.0  # seconds: what is older is told in minutes
+_SPANS = {"ready": "green", "loading": "yellow", "broken": "bold red", "in part": "yellow"}
 _WORDS = {"here": "green", "silent": "yellow", "lost": "bold red", "drained": "yellow"}
 
 
@@ -75,6 +76,7 @@ def models(answer: Row, on: Screen) -> str:
     found = models_of(answer["directory"])
     if not found:
         return "No host of the fleet has a model.\n"
+    spans = answer.get("spans", ())
     table = table_of("MODEL", ">SIZE", "READY", "COULD BE", ">IN FLIGHT", ">WAITING")
     for lists in table.columns[2:4]:
         lists.no_wrap = False
@@ -86,7 +88,7 @@ def models(answer: Row, on: Screen) -> str:
         name, others = Text(_short(row["name"], MODEL)), _list([*coming, *local])
         table.add_row(name, size, ready, others or "-",
                       str(row["in_flight"]), str(row["waiting"]))  # fmt: skip
-    return drawn([table], on)
+    return drawn([table, "", _spans(spans)] if spans else [table], on)
 
 
 def placed(answer: Row) -> list[str]:
@@ -157,6 +159,21 @@ def models_of(directory: Row) -> list[dict[str, Any]]:
 
 
 # -- its parts
+
+
+def _spans(rows: Sequence[Row]) -> RenderableType:
+    """Models that span hosts: how each is, and every host's part."""
+    table = table_of("SPANS HOSTS", "STATE", "HOST", "LEADS", "PART", "THERE")
+    for row in rows:
+        state = Text(printable(row["doing"] or row["state"]), _SPANS.get(row["state"], ""))
+        lead: tuple[Text | str, ...] = (Text(printable(row["name"])), state)
+        for part in row["parts"]:
+            there = part["status"] if part["presence"] == "here" else part["presence"]
+            leads = "yes" if part["leads"] else ""
+            cells = (part["host"], leads, part["model"], there)
+            table.add_row(*lead, *(Text(said(cell)) for cell in cells))
+            lead = ("", "")
+    return table
 
 
 def _header(answer: Row) -> Text:

@@ -61,6 +61,7 @@ from .logged import check as check_telemetry
 from .mistakes import read_tables
 from .served import LAUNCHED, Launching
 from .settings import SETTINGS, KeyPath, Setting, dotted
+from .spans import shown_spans
 from .table import Table, form_of
 
 __all__ = [
@@ -271,6 +272,8 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
         row(("listen", "token_file"), str(config.token_file))
     for names, text in (*shown_tokens(config.tokens), *shown_fleet(config.fleet)):
         row(names, text)
+    for names, text in shown_spans(config.tables.fleet.spans):
+        row(names, text)
     for names, text in gated.shown_tokens(config.gateway):
         row(("gateway", *names), text)
     for names, text in alerted.shown_actions(config.alerts):
@@ -353,6 +356,7 @@ def _pool(table: settings.Pool) -> PoolPolicy:
 
 
 def _policy(file: settings.File, given: Given, single: bool) -> Policy:
+    parts = {t.model: t for t in file.fleet.spans.values() if t.model is not None}
     return Policy(
         pools={PoolId(p): _pool(t) for p, t in file.pools.items()},
         engines={
@@ -374,10 +378,12 @@ def _policy(file: settings.File, given: Given, single: bool) -> Policy:
                 force_when_busy=t.force_eviction_when_busy,
                 pinned=t.pinned,
                 **retained.of_scope(t),
-                memory=t.memory,
+                memory=t.memory or (parts[m].memory if m in parts else None),
+                part=m in parts,
+                spans=m in parts and parts[m].leads,
                 **bounds.of_scope(t),
             )
-            for m, t in file.models.items()
+            for m, t in ({m: settings.Model() for m in parts} | file.models).items()
         },
         max_active=file.max_active_backends,
         single=single,

@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import Field
+
 from collectors.reading import Seconds
+from supervisor.fleet.hosts import Part
 from supervisor.units import format_duration, shown
 
 from . import forms
 from .forms import Form
+from .spans import Span
+from .spans import read as read_spans
 from .table import Table, setting
 
 if TYPE_CHECKING:
@@ -166,6 +171,7 @@ class Fleet(Table):
         "How long an answer to that stands: a load that comes later is refused.",
         at="fleet.valid",
     )
+    spans: dict[str, Span] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +196,7 @@ class FleetConfig:
     factor: float = 2.0
     offers: int = 4
     valid: Seconds = Seconds(10.0)
+    spans: tuple[Part, ...] = ()
     said: bool = False
 
     @property
@@ -198,7 +205,7 @@ class FleetConfig:
         return SPEAKS
 
 
-_OWN = ("name", "socket")
+_OWN = ("name", "socket", "spans")
 
 
 def read(
@@ -231,7 +238,9 @@ def read(
     tokens = _in_file(given, "token_file", table.token_file, tokens_of)
     ca = _in_file(given, "ca_file", table.ca_file, ca_of)
     names = {n: getattr(table, n) for n in Fleet.model_fields if n not in _OWN}
-    return FleetConfig(**names, name=_named(table, given), tokens=tokens or (), ca=ca, said=True)
+    name = _named(table, given)
+    parts = read_spans(table.spans, name, given)
+    return FleetConfig(**names, name=name, spans=parts, tokens=tokens or (), ca=ca, said=True)
 
 
 def _in_file(given: Given, key: str, file: Path | None, read: Callable[[Path], T]) -> T | None:

@@ -313,7 +313,7 @@ class Setting:
 
 # What stands in the documentation for names of the operator's choice.
 NAMED = {"groups": "NAME", "pools": "ram", "engines": "NAME", "models": "MODEL", "served": "MODEL"}
-NAMED |= {"foreign": "PROCESS", "tokens": "NAME", "actions": "NAME"}
+NAMED |= {"foreign": "PROCESS", "tokens": "NAME", "actions": "NAME", "spans": "NAME"}
 
 # Variables that are no single key of the file.
 OTHER_VARIABLES = {
@@ -373,6 +373,7 @@ def _walk(table: type[BaseModel], path: KeyPath = ()) -> Iterator[Setting]:
             default = form.show(form.read(default))
         free = path[:1] in (("engines",), ("models",), ("groups",), ("foreign",))
         free |= path[:2] in (("gateway", "tokens"), ("listen", "tokens"), ("alerts", "actions"))
+        free |= path[:2] == ("fleet", "spans")
         env = None if free else "ULLAGE_" + "_".join(key).upper()
         shown = default or extra["shown"] or "none"
         yield Setting(key, shown, form, env, field.description or "", extra["at"])

@@ -46,6 +46,8 @@ def likely(snapshot: Snapshot, policy: Policy, experience: Experience) -> list[D
         # Who goes with its last user, or was told to go, comes back when it has one.
         if state in _THERE or not history.is_wanted(ref) or policy.goes_unused(ref):
             continue
+        if policy.spans(ref):
+            continue
         size, pool = history.size(ref), history.pool(ref)
         if pool is None:
             continue

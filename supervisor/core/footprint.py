@@ -21,6 +21,7 @@ from .snapshot import (
     EngineId,
     Installed,
     ModelRef,
+    Reservation,
     Resident,
     Share,
     Snapshot,
@@ -87,6 +88,36 @@ def better(
         if pool is not None:
             shares = (Share(pool.id, declared.of(pool.total), Source.DECLARED),)
     return replace(resident, shares=shares) if shares else resident
+
+
+def at_least(demand: Demand, amount: Amount, snapshot: Snapshot) -> Demand:
+    """`demand`, of no less than `amount` in the pool of which it takes most, RAM only where there
+    is no other."""
+    first = max(demand.shares, key=lambda s: (s.pool != RAM, s.size, s.pool), default=None)
+    pool = None if first is None else snapshot.pool(first.pool)
+    if first is None or pool is None or first.size >= (size := amount.of(pool.total)):
+        return demand
+    more = replace(first, size=size, source=Source.DECLARED)
+    return replace(demand, shares=tuple(more if s is first else s for s in demand.shares))
+
+
+def to_be_filled(snapshot: Snapshot, policy: Policy) -> tuple[Reservation, ...]:
+    """What parts of models that span hosts will take yet, while somebody holds them: the engine of
+    one is there before its leader fills it."""
+    held = {lease.ref for lease in snapshot.leases}
+    found = []
+    for resident in snapshot.residents:
+        own = policy.models.get(str(resident.ref)) if resident.ref in held else None
+        if own is None or not own.part or own.memory is None or resident.state is not State.LOADED:
+            continue
+        most = max(resident.shares, key=lambda s: (s.pool != RAM, s.size, s.pool), default=None)
+        pool = snapshot.pool(
+            _likely(snapshot, policy, resident.engine) if most is None else most.pool
+        )
+        if pool is not None:
+            share = Share(pool.id, own.memory.of(pool.total), Source.DECLARED)
+            found.append(Reservation(resident.ref, (share,)))
+    return tuple(found)
 
 
 def is_guessed(resident: Resident) -> bool:

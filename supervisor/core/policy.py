@@ -142,6 +142,8 @@ class EnginePolicy(Scope):
 class ModelPolicy(Scope):
     pinned: bool = False  # the same as Retention.PINNED
     memory: Amount | None = None  # what it takes, by the operator's word
+    part: bool = False  # of a model that spans hosts: it may be filled later, and takes `memory`
+    spans: bool = False  # and leads that: it is loaded as their fleet says, and not alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,11 @@ class Policy(Scope):
         if not self.drained:
             return None
         return self.drained.get(engine) or self.drained.get(EVERY_ENGINE)
+
+    def spans(self, ref: ModelRef) -> bool:
+        """Do other hosts hold parts of it? Then it is not loaded alone."""
+        own = self.models.get(str(ref))
+        return own is not None and own.spans
 
     def reserve_of(self, pool: MemoryPool) -> Bytes:
         own = self.pools.get(pool.id)

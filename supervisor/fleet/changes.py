@@ -11,11 +11,11 @@ from typing import Any
 
 from .checked import Checked
 from .hosts import Housed, Word
-from .words import housed_row, read_housed, read_word, space_row, word_row
+from .words import housed_row, part_row, read_housed, read_word, space_row, word_row
 
 Row = dict[str, Any]
 PLAIN = ("version", "address", "rests")
-SENT = (*PLAIN, "spaces", "number", "wall")
+SENT = (*PLAIN, "spaces", "parts", "number", "wall")
 
 
 def change_row(before: Word, after: Word) -> Row:
@@ -34,6 +34,8 @@ def change_row(before: Word, after: Word) -> Row:
             row[key] = getattr(after, key)
     if before.spaces != after.spaces:
         row["spaces"] = [space_row(s) for s in after.spaces]
+    if before.parts != after.parts:
+        row["parts"] = [part_row(p) for p in after.parts]
     if before.models is not after.models and before.models != after.models:
         known = {_key(m): m for m in before.models}
         now = {_key(m) for m in after.models}

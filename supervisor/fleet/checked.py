@@ -71,6 +71,9 @@ class Checked:
             raise self.wrong(key, wanted, value)
         return float(value)
 
+    def number_or_none(self, key: str) -> float | None:
+        return None if self._row.get(key) is None else self.number(key)
+
     def each(self, key: str, read: Callable[[object, str], T], of: str = "") -> tuple[T, ...]:
         """Every entry of a list, by `read(entry, where)`. Without the list: none."""
         value = self._given(key, [])

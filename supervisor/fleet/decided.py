@@ -18,11 +18,14 @@ class Why(Enum):
     READY = "ready"  # chosen: it would answer now
     COMING = "coming"  # chosen: it is being loaded there
     LEAST_LOSS = "least loss"  # chosen: of those that offered it loses least
+    PART = "part"  # chosen: it holds a part of a model that spans hosts
     BUSIER = "busier"  # ready there as well, and more is asked of it
     NOT_NEEDED = "not needed"  # it is served elsewhere without a load
     OVERLOADED = "overloaded"  # ready there, and has more to do than it may have
     DEARER = "dearer"  # it offered, and another loses less
-    NOT_ENOUGH = "not enough"  # it offered, and too few others did for a model that spans hosts
+    NOT_ENOUGH = "not enough"  # it would do, and too few others would for a model that spans hosts
+    BROKEN = "broken"  # it leads a model that spans hosts, and has lost a part of that
+    IN_PLACE = "in place"  # what it holds is part of a model that is served already
     NOT_ASKED = "not asked"  # others were more promising
     ASKED = "asked"  # for its offer, which is to come
     NO_OFFER = "no offer"  # it was asked, and did not answer
@@ -44,7 +47,7 @@ class Why(Enum):
     RESTS = "rests"
 
 
-CHOSEN = frozenset({Why.READY, Why.COMING, Why.LEAST_LOSS})
+CHOSEN = frozenset({Why.READY, Why.COMING, Why.LEAST_LOSS, Why.PART})
 
 
 class Note(NamedTuple):
@@ -71,15 +74,13 @@ class Wish:
     """A model that is to be served somewhere, by whoever is at `own`.
 
     `sent`: requests for it that `own` has sent to a host since that spoke last, and that its word
-    cannot know of. `span`: how many hosts the model takes at once. `mine`: the promise that this
-    very wish holds, which is not in its way.
+    cannot know of. `mine`: the promise that this very wish holds, which is not in its way.
     """
 
     model: str
     own: HostId | None = None
     avoid: frozenset[HostId] = frozenset()
     sent: Mapping[HostId, int] = field(default_factory=dict)
-    span: int = 1
     mine: PromiseId | None = None
 
 

@@ -15,11 +15,14 @@ _SENTENCES = {
     Why.READY: "{} was chosen: the model is ready there",
     Why.COMING: "{} was chosen: the model is being loaded there",
     Why.LEAST_LOSS: "{} was chosen: of those that offered it loses least",
+    Why.PART: "{} was chosen: it holds a part",
     Why.BUSIER: "{} was not taken: the model is ready there, and has more to do than elsewhere",
     Why.NOT_NEEDED: "{} was not needed: it is served without a load elsewhere",
     Why.OVERLOADED: "{} was not taken: the model is ready there, and has more to do than it may",
     Why.DEARER: "{} was not taken: another loses less, or would be ready sooner",
     Why.NOT_ENOUGH: "{} would do, but too few others would, for a model that spans hosts",
+    Why.BROKEN: "{} has its part, which leaves first: another part has gone",
+    Why.IN_PLACE: "{} holds a part of it that is in use",
     Why.NOT_ASKED: "{} was not asked: others were more promising",
     Why.ASKED: "{} is asked for an offer",
     Why.NO_OFFER: "{} was asked, and gave no offer",
@@ -40,6 +43,7 @@ _SENTENCES = {
     Why.DRAINED: "{} is drained: nothing comes there",
     Why.RESTS: "{} takes no part",
 }
+_WITH_LOSS = frozenset({Why.LEAST_LOSS, Why.PART, Why.DEARER, Why.NOT_ENOUGH})
 # What a note's detail is of, where it is more than the host's own words.
 _DETAILS = {Why.PROMISED: "{} of it", Why.TOO_SMALL: "all its memory is {}"}
 
@@ -48,7 +52,7 @@ def of_note(note: Note) -> str:
     text = _SENTENCES[note.why].format(printable(note.host))
     if note.detail:
         text += ": " + _DETAILS.get(note.why, "{}").format(printable(note.detail))
-    elif note.loss is not None and note.why in (Why.LEAST_LOSS, Why.DEARER, Why.NOT_ENOUGH):
+    elif note.loss is not None and note.why in _WITH_LOSS:
         text += f" (it would lose {duration(note.loss)})"
     return text
 

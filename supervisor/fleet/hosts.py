@@ -49,6 +49,22 @@ class Housed:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What a host holds of a model that spans hosts. `model` is "engine/model" there, which is in
+    its word as any other is.
+
+    `leads`: requests go there, and it is loaded last, when parts of it are ready on `hosts` - 1 of
+    the `others`; the other hosts say neither.
+    """
+
+    span: str
+    model: str
+    leads: bool = False
+    hosts: int = 0
+    others: tuple[HostId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Word:
     """What a host says of itself, once. `epoch` is another after each start of its daemon;
     `number` counts its words: an older one is not believed after a newer.
@@ -66,6 +82,7 @@ class Word:
     spaces: tuple[Space, ...] = ()
     models: tuple[Housed, ...] = ()
     rests: str | None = None
+    parts: tuple[Part, ...] = ()
 
 
 class Presence(Enum):

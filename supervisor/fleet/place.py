@@ -23,7 +23,7 @@ from .index import Index, having, names, plain
 
 USUAL = Rules()
 LATER = Seconds(1.0)  # a word's time: after it more may be known of a host that is silent
-_ABSENT_IN = {
+ABSENT_IN = {
     Presence.LOST: Why.LOST,
     Presence.SILENT: Why.SILENT,
     Presence.DRAINED: Why.DRAINED,
@@ -52,11 +52,10 @@ def choose_hosts(
     if found.wait is not None:
         found.fill(Why.WAITS, found.able)
         return Queued(wish.model, found.all_notes(), wait=found.wait, nearest=nearest)
-    if len(found.able) < max(1, wish.span):
-        found.fill(Why.NOT_ENOUGH, found.able)
+    if not found.able:
         return Queued(wish.model, found.all_notes(), not found.called, nearest=nearest)
     order = sorted(found.able, key=found.promise)
-    asked, others = order[: max(rules.offers, wish.span)], order[max(rules.offers, wish.span) :]
+    asked, others = order[: rules.offers], order[rules.offers :]
     found.fill(Why.ASKED, asked)
     found.fill(Why.NOT_ASKED, others)
     return Asking(found.claim, tuple(asked), tuple(order), found.all_notes(), found.size)
@@ -108,15 +107,11 @@ def place(
         notes[best] = Note(best, Why.READY)
         return Placement(wish.model, best, _sorted(notes), ready=True)
     contenders.sort(key=lambda c: c[:4])
-    span = max(1, wish.span)
-    if len(contenders) < span:
-        for _, _, _, host, offer in contenders:
-            notes[host] = Note(host, Why.NOT_ENOUGH, offer.loss)
+    if not contenders:
         return Queued(wish.model, _sorted(notes))
-    chosen = [offer for *_, offer in contenders[:span]]
-    for offer in chosen:
-        notes[offer.host] = Note(offer.host, Why.LEAST_LOSS, offer.loss)
-    return Placement(wish.model, chosen[0].host, _sorted(notes), offers=tuple(chosen))
+    *_, chosen = contenders[0]
+    notes[chosen.host] = Note(chosen.host, Why.LEAST_LOSS, chosen.loss)
+    return Placement(wish.model, chosen.host, _sorted(notes), offers=(chosen,))
 
 
 def closest(known: Iterable[str], model: str, most: int = 3) -> tuple[str, ...]:
@@ -184,8 +179,7 @@ def _look(directory: Directory, wish: Wish, rules: Rules, index: Index | None) -
     found = _Look()
     candidates = _barred(directory, wish, index, found)
     _claims(directory, wish, found)
-    size = max((h.size or 0 for c in candidates for h in c.housed), default=0)
-    found.size = Bytes(-(-size // max(1, wish.span)))
+    found.size = max((h.size or NONE for c in candidates for h in c.housed), default=NONE)
     spoken_for = ledger.promised(_others(directory, wish), directory.at)
     for candidate in candidates:
         _weigh(candidate, wish, rules, spoken_for.get(candidate.host.id, NONE), found)
@@ -211,7 +205,7 @@ def _barred(
             continue
         found.called.update(plain(h) for h in housed)
         if not here:
-            why = _ABSENT_IN[host.presence]
+            why = ABSENT_IN[host.presence]
             if _unsure(host, housed):
                 why, found.wait = Why.UNSURE, max(LATER, found.wait or LATER)
             notes[id] = Note(id, why)

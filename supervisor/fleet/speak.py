@@ -11,7 +11,7 @@ from supervisor.core.snapshot import Installed, ModelRef, Resident, Snapshot
 from supervisor.core.status import Standings, Status
 
 from .checked import LONGEST
-from .hosts import DRAINED, HostId, Housed, Space, Word
+from .hosts import DRAINED, HostId, Housed, Part, Space, Word
 
 Waiting = Mapping[ModelRef, int]  # requests that are held, by model
 
@@ -26,6 +26,7 @@ def speak(
     version: str,
     wall: float,
     address: str | None,
+    parts: tuple[Part, ...] = (),
 ) -> Word:
     """Its word, which nobody has counted yet. A model whose name no other host could be told of, as
     it is too long or no text, is not in it."""
@@ -40,6 +41,7 @@ def speak(
               for r in rooms(snapshot, policy)),
         tuple(_models(snapshot, policy, waiting)),
         rests(snapshot, policy),
+        parts,
     )  # fmt: skip
 
 

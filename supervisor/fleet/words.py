@@ -22,6 +22,7 @@ from .hosts import (
     Housed,
     Offer,
     OfferId,
+    Part,
     Presence,
     Promise,
     PromiseId,
@@ -50,6 +51,16 @@ def housed_row(housed: Housed) -> Row:
     }
 
 
+def part_row(part: Part) -> Row:
+    return {
+        "span": part.span,
+        "model": part.model,
+        "leads": part.leads,
+        "hosts": part.hosts,
+        "others": list(part.others),
+    }
+
+
 def word_row(word: Word) -> Row:
     return {
         "host": word.host,
@@ -61,6 +72,7 @@ def word_row(word: Word) -> Row:
         "spaces": [space_row(s) for s in word.spaces],
         "models": [housed_row(m) for m in word.models],
         "rests": word.rests,
+        "parts": [part_row(p) for p in word.parts],
     }
 
 
@@ -147,6 +159,21 @@ def read_housed(row: object, where: str = "model") -> Housed:
     )
 
 
+def read_part(row: object, where: str = "part") -> Part:
+    r = Checked(row, where)
+    others = tuple(HostId(h) for h in r.texts("others"))
+    part = Part(
+        r.text("span"), r.text("model"), r.flag("leads", False), r.whole("hosts", 0), others
+    )
+    once(others, "host", where)
+    if part.leads and not 1 < part.hosts <= len(others) + 1:
+        raise ValueError(
+            f"{where}: hosts is {part.hosts}; it has to be from 2 to {len(others) + 1}: this one"
+            " and its others"
+        )
+    return part
+
+
 def read_word(row: object, where: str = "word") -> Word:
     """`number` may be left out: a daemon does not count its words, who carries them does."""
     r = Checked(row, where)
@@ -154,8 +181,10 @@ def read_word(row: object, where: str = "word") -> Word:
     inside = f"{where} of {host}"
     spaces = r.each("spaces", read_space, inside)
     models = r.each("models", read_housed, inside)
+    parts = r.each("parts", read_part, inside)
     once(tuple(s.pool for s in spaces), "pool", inside)
     once(tuple(f"{m.engine}/{m.name}" for m in models), "model", inside)
+    once(tuple(p.span for p in parts), "span", inside)
     return Word(
         host,
         r.text("epoch"),
@@ -166,6 +195,7 @@ def read_word(row: object, where: str = "word") -> Word:
         spaces,
         models,
         r.text_or_none("rests"),
+        parts,
     )
 
 

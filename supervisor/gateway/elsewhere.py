@@ -179,6 +179,7 @@ class Way:
         fleet, now = self._fleet, self._fleet.clock()
         if self._held:
             late = now - self.since >= self._config.drain_after
+            late &= not fleet.spans(self._wish.candidates)
             # Only a host itself can make models at work leave.
             return self._here() if late and self.unknown is None else None
         if (full := self._full()) is not None:

@@ -128,6 +128,10 @@ class Fleet:
         """Is one of them ready on this host, however much it has to do?"""
         return any(map(self.loaded.is_open, refs))
 
+    def spans(self, refs: Collection[ModelRef]) -> bool:
+        """Is one of them loaded by the fleet alone, with parts on other hosts?"""
+        return any(map(self.loop.policy.spans, refs))
+
     # -- where a request goes
 
     def ask(self, asker: Asker) -> None:

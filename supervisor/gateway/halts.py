@@ -39,7 +39,8 @@ class Halts:
         if (drained := self.of_engine(ref.engine, ref)) is not None:
             return drained
         pause, closed = self.pausing.pause, self._alerts.closed(ref.engine)
-        if (pause is None and closed is None) or self.is_coming(ref, snapshot):
+        spans = self.loop.policy.spans(ref)
+        if not (pause or closed or spans) or self.is_coming(ref, snapshot):
             return None
         there = snapshot.resident(ref)
         stays = ref not in self.loop.goings.refs and ref not in snapshot.farewells
@@ -48,8 +49,9 @@ class Halts:
         now = Seconds(self.loop.clock())
         if pause is not None:
             return refusals.paused(ref, pause, now)
-        assert closed is not None
-        return refusals.closed(ref, closed, now)
+        if closed is not None:
+            return refusals.closed(ref, closed, now)
+        return refusals.cannot(ref, f"{ref} spans hosts, and is loaded by their fleet alone")
 
     def rests(self, ref: ModelRef) -> bool:
         """Is nothing loaded now that is not on its way?"""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from collectors.reading import Process, Seconds
+from supervisor.core.footprint import to_be_filled
 from supervisor.core.lease import Use
 from supervisor.core.policy import Policy
 from supervisor.core.retention import follow
@@ -93,14 +94,13 @@ class Keeping:
 
     def dress(self, snapshot: Snapshot) -> Snapshot:
         """`snapshot` with who uses what, and what is kept for whom."""
-        loads = tuple(r for r in snapshot.reservations if r.ref is not None)
-        return replace(
-            snapshot,
-            leases=self.leases.all,
-            uses=self.uses,
-            farewells=self.farewells.all,
-            reservations=(*loads, *self.reserved.reservations),
+        found = replace(
+            snapshot, leases=self.leases.all, uses=self.uses, farewells=self.farewells.all
         )
+        parts = to_be_filled(found, self.given)
+        known = {None, *(r.ref for r in parts)}
+        loads = tuple(r for r in snapshot.reservations if r.ref not in known)
+        return replace(found, reservations=(*loads, *parts, *self.reserved.reservations))
 
     def see(self, snapshot: Snapshot, policy: Policy) -> tuple[Snapshot, Policy]:
         """What is new: whose time is over, who was used, who is gone."""

@@ -235,6 +235,7 @@ class Leasing(Wish):
     client: Name = "unnamed"
     ttl: Ttl = LEASE
     wait: bool = True
+    load: bool = Field(True, description="if it is not there; false: that is refused")
 
 
 class Renewal(Body):

@@ -93,6 +93,7 @@ class Fleet:
             version=site.version,
             wall=loop.wall(),
             address=site.fleet.address if reached else None,
+            parts=site.fleet.spans,
         )
         return Json(word_row(word))
 

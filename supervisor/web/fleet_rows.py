@@ -33,6 +33,16 @@ class FleetModel(Row):
     slots: Annotated[int | None, Field(description="requests at once; null: not told")]
 
 
+class FleetPart(Row):
+    """What it holds of a model that spans hosts."""
+
+    span: str
+    model: ModelName
+    leads: Annotated[bool, Field(description="requests go there, and it is loaded last")]
+    hosts: Annotated[int, Field(description="of a leader: how many hosts it takes, this one too")]
+    others: Annotated[list[str], Field(description="of a leader: who may hold the other parts")]
+
+
 class FleetWord(Row):
     """What this host says of itself. `epoch` is another after each start of the daemon; `number` is
     0: who carries its words counts them."""
@@ -46,6 +56,7 @@ class FleetWord(Row):
     spaces: list[FleetSpace]
     models: list[FleetModel]
     rests: Annotated[str | None, Field(description="why nothing is placed here; null: it may be")]
+    parts: list[FleetPart]
 
 
 class FleetOffer(Row):

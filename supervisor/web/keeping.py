@@ -170,6 +170,8 @@ class Holds:
 
         def ask(door: Door) -> Coroutine[Any, Any, Leased]:
             claims = replace(self._claims, door=door)
+            if not body.load:
+                return claims.hold(body.model, body.client, body.ttl)
             return claims.lease(body.model, body.client, body.ttl, wait=body.wait)
 
         return await self._errands.answer(call.request, body.background, ask, self._leased)

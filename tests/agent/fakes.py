@@ -145,17 +145,16 @@ class Backend:
         if there.away:
             raise BackendError("away", f"{host} does not answer", unsure=True)
         if what == "accept":  # in the order of the actor's
-            self.engine.directory.bar(
-                host, words["claim"], words["model"], words["valid"], words["lost"]
-            )
+            bar = f"{words['claim']}/{host}" if words.get("part") else words["claim"]
+            self.engine.directory.bar(host, bar, words["model"], words["valid"], words["lost"])
             if words["claim"] not in self.engine.claims:
-                self.engine.directory.unbar(host, words["claim"])
+                self.engine.directory.unbar(host, bar)
                 raise BackendError("unclaimed", "", 409)
             try:
                 return await there.accept(words["offer"])
             except BackendError as error:
                 if not error.unsure:
-                    self.engine.directory.unbar(host, words["claim"])
+                    self.engine.directory.unbar(host, bar)
                 raise
         found: Row = await getattr(there, what)(**words)
         return found

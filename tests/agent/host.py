@@ -19,13 +19,14 @@ from collectors.reading import RAM, Bytes, PoolId, Seconds, gib
 from supervisor import __version__
 from supervisor.alerting import Alerting
 from supervisor.config.fleet import FleetConfig
-from supervisor.core.policy import Amount, Policy, PoolPolicy
+from supervisor.core.policy import Amount, ModelPolicy, Policy, PoolPolicy
 from supervisor.core.snapshot import EngineId, ModelId
 from supervisor.demo.clock import Clock
 from supervisor.demo.engines import DemoModel, OllamaLike
 from supervisor.demo.machine import GPU0, DemoMachine
 from supervisor.demo.serving import configuration
 from supervisor.demo.world import assemble_demo
+from supervisor.fleet.words import read_part
 from supervisor.web.server import Server
 from supervisor.web.site import Site
 
@@ -71,8 +72,11 @@ async def main(name: str, folder: Path) -> None:
     ]
     engine = Recorded(EngineId("cellar"), machine, clock.sleep, *models)
     engine.log, engine.host = Path(given["log"]), name
+    parts = tuple(read_part(row) for row in given.get("parts", ()))
     policy = Policy(
-        pools={GPU0: PoolPolicy(reserve=Amount(size=gib(1)))}, busy_while_fresh=Seconds(0.0)
+        pools={GPU0: PoolPolicy(reserve=Amount(size=gib(1)))},
+        busy_while_fresh=Seconds(0.0),
+        models={p.model: ModelPolicy(part=True, spans=p.leads) for p in parts},
     )
     for loaded in given.get("loaded", ()):
         await engine.load(ModelId(loaded))
@@ -85,7 +89,11 @@ async def main(name: str, folder: Path) -> None:
             alerting=Alerting(configuration().alerts, world.door),
             gateway=Gateway(),
             fleet=FleetConfig(
-                name=name, address=given["address"], valid=Seconds(given["valid"]), said=True
+                name=name,
+                address=given["address"],
+                valid=Seconds(given["valid"]),
+                spans=parts,
+                said=True,
             ),
         )
         server = Server(site, port=0, socket_path=folder / "ullage.sock")

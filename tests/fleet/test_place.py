@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collectors.reading import RAM, Seconds, gib
+from collectors.reading import RAM, Seconds
 from supervisor.fleet.decided import Answer, Asking, Placement, Queued, Rules, Why, Wish
 from supervisor.fleet.hosts import HostId, PromiseId, Word
 from supervisor.fleet.index import Index
@@ -339,35 +339,6 @@ def test_a_claim_does_not_keep_requests_from_where_the_model_is_ready() -> None:
     claims = [promise("a", 8, "m")]
     fleet = directory(word("a", housed("m")), ready("b"), promises=claims)
     assert isinstance(choose_hosts(fleet, M), Placement)
-
-
-# -- models that span hosts
-
-
-def test_a_model_that_spans_hosts_takes_the_cheapest_of_them_all_or_none() -> None:
-    fleet = directory(*(word(h, housed("m", size=36)) for h in "abcd"))
-    wish = Wish("m", span=3)
-    asked = choose_hosts(fleet, wish, Rules(offers=1))
-    assert isinstance(asked, Asking)
-    assert len(asked.hosts) == 3
-    assert asked.size == gib(12)
-    given = answers(offer("a", loss=4), offer("b", loss=1), offer("c", loss=2), offer("d", loss=3))
-    found = place(fleet, wish, given)
-    assert isinstance(found, Placement)
-    assert found.members == ("b", "c", "d")
-    assert whys(found)["a"] is Why.DEARER
-    none = place(fleet, wish, answers(offer("a"), offer("b"), offer("c", fits=False)))
-    assert isinstance(none, Queued)
-    assert whys(none) == {
-        "a": Why.NOT_ENOUGH, "b": Why.NOT_ENOUGH, "c": Why.NO_FIT, "d": Why.NOT_ASKED
-    }  # fmt: skip
-
-
-def test_where_too_few_hosts_can_have_a_part_none_is_asked() -> None:
-    fleet = directory(word("a", housed("m")), word("b", housed("m")), word("c"))
-    found = choose_hosts(fleet, Wish("m", span=3))
-    assert isinstance(found, Queued)
-    assert whys(found) == {"a": Why.NOT_ENOUGH, "b": Why.NOT_ENOUGH, "c": Why.NO_MODEL}
 
 
 def test_a_size_that_nobody_knows_bars_nobody() -> None:

@@ -68,7 +68,6 @@ def situations(draw: st.DrawFn) -> tuple[Directory, Wish, dict[HostId, Answer], 
         "m",
         None if own is None else HostId(own),
         frozenset(map(HostId, draw(st.sets(st.sampled_from(HOSTS), max_size=1)))),
-        span=draw(st.sampled_from([1, 1, 2])),
     )
     return fleet, wish, answers, Rules(offers=draw(st.integers(1, 4)))
 
@@ -112,7 +111,7 @@ def test_what_is_taken_is_an_offer_that_stands_fits_and_is_the_least_loss_within
     found = place(fleet, wish, answers, rules)
     if not isinstance(found, Placement) or not found.offers:
         return
-    assert len(found.offers) == wish.span
+    assert len(found.offers) == 1
     spoken_for = ledger.promised(fleet.promises, fleet.at)
     for taken in found.offers:
         word = fleet.hosts[taken.host].word

@@ -67,7 +67,6 @@ class Agent:
     head: Head
     others: dict[str, Agent]
     steps: Steps = ALL
-    span: dict[str, int] = field(default_factory=dict)
     decided: Callable[[Agent, str, Directory, Decision], None] = lambda *_: None
     mishap: Callable[[Agent, str], float] = lambda *_: 0.0  # how long the next step is off
     rules: Rules = Rules(offers=3)
@@ -190,7 +189,7 @@ class Agent:
 
     def settle(self, model: str, avoid: frozenset[HostId]) -> Process:
         """Where `model` is served, and if need be its load is begun."""
-        wish = Wish(model, HostId(self.name), avoid, span=self.span.get(model, 1))
+        wish = Wish(model, HostId(self.name), avoid)
         seen = self.directory()
         choice = choose_hosts(seen, wish, self.rules)
         assert [n.host for n in choice.notes] == sorted(seen.hosts)

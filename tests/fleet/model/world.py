@@ -15,9 +15,8 @@ from tests.fleet.model.host import TOTAL, VALID, Daemon
 from tests.fleet.model.kernel import Being, Kernel, Network, Process
 
 HOSTS = ("alpha", "beta", "gamma", "delta")
-SIZES = {"a": 10.0, "b": 9.0, "c": 12.0, "wide": 14.0}
-LOADS = {"a": 2.0, "b": 3.0, "c": 6.0, "wide": 4.0}
-WIDE = {"wide": 2}
+SIZES = {"a": 10.0, "b": 9.0, "c": 12.0, "d": 14.0}
+LOADS = {"a": 2.0, "b": 3.0, "c": 6.0, "d": 4.0}
 PATIENCE = 45.0
 RULES = Rules(offers=3)
 # A second copy is meant where the one there is of no use to whoever asks.
@@ -53,7 +52,7 @@ class World:
             daemon.loss = lambda: self.dice.uniform(0, 5)
             self.agents[name] = Agent(
                 being, self.kernel, self.network, daemon, self.head, self.agents, self.steps,
-                WIDE, self._decided, self._mishap, RULES,
+                self._decided, self._mishap, RULES,
             )  # fmt: skip
         self.head.boot()
         self._decisions: dict[str, tuple[Directory, Placement]] = {}
@@ -247,9 +246,6 @@ class World:
             promised = sum(c.bundles.get(host, 0) for c in self.head.claims)
             if promised > TOTAL * 2**30:
                 self.wrong.append(f"{host} has promised {promised / 2**30:.0f} GiB of {TOTAL:.0f}")
-        for claim in self.head.claims:
-            if claim.model in WIDE and len(claim.bundles) != WIDE[claim.model]:
-                self.wrong.append("a part of a model that spans hosts was promised alone")
 
     def _check_begun(self, host: str, model: str, claim: str, since: float) -> None:
         """A load that a placement began: who had the model then was known to whoever placed it."""

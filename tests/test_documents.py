@@ -353,7 +353,6 @@ def test_every_path_and_link_that_is_named_exists(path):
 
 def test_what_is_yet_to_be_built_is_not_there():
     named = re.findall(r"[\w/]+\.py", section(DESIGN, "8. Yet to be built"))
-    assert named
     assert [s for s in named if (ROOT / "supervisor" / s).exists()] == []
 
 

@@ -75,6 +75,7 @@ def test_the_example_has_every_setting_and_no_other():
     engines = ("llama", "mine", "own", "units", "boxes", "cluster")
     names = dict.fromkeys(engines, "NAME") | {
         "qwen3:8b": "MODEL",
+        "qwen3:235b": "NAME",
         "rivals": "NAME",
         "steam*": "PROCESS",
         "laptop": "NAME",

@@ -179,8 +179,8 @@ class Rise:
         ends = Seconds(means.clock() + means.valid + means.lost)
         while means.clock() < ends:
             means.news.clear()
-            found = spans.members(means.directory(), self.span).get(self.leader)
-            if found is not None and found.there:
+            now = spans.members(means.directory(), self.span).get(self.leader)
+            if now is not None and now.there:
                 return
             await means.pause(ends)
         raise Failed(f"{self.leader}, which leads it, has not begun to load it")

@@ -123,7 +123,7 @@ def test_a_part_that_does_not_fit_and_nobody_loads_anything():
         assert states(hosts) == NONE
         assert fleet.engine.claims == {}
         assert fleet.engine.made == 0
-        why = fleet.agents["a"].told.of(SPAN, 5)
+        why = fleet.agents["a"].why(SPAN, 5)
         assert {n["host"]: n["why"] for n in why[-1]["notes"]} == {
             "a": "not enough", "b": "not enough", "c": "no fit",
         }  # fmt: skip

@@ -156,14 +156,14 @@ def test_hosts_that_serve_one_copy_are_not_taken_for_another():
 
 
 def test_a_leader_that_may_be_loading_it_out_of_sight_bars_all_others():
-    fleet = directory(leads("a", ["b"], "loading"), holds("b"), leads("c", ["d"]), holds("d"),
-                      lost=["a"])  # fmt: skip
-    found = choose(fleet, WISH)
+    told = leads("a", ["b"], "loading"), holds("b"), leads("c", ["d"]), holds("d")
+    found = choose(directory(*told, silent=["a"]), WISH)
     assert isinstance(found, Queued)
-    assert found.wait == 10
     assert whys(found)["a"] is Why.UNSURE
-    later = Directory(Seconds(NOW + 11), fleet.hosts)
-    assert isinstance(choose(later, WISH), Asking)
+    gone = choose(directory(*told, lost=["a"]), WISH)
+    assert isinstance(gone, Asking)  # what it had begun is a copy of somebody who is lost
+    bar = promise("a", 1, SPAN, until=NOW + 5)
+    assert isinstance(choose(directory(*told, lost=["a"], promises=[bar]), WISH), Queued)
 
 
 def test_a_leader_without_an_address_serves_its_own_requests_alone():

@@ -28,6 +28,7 @@ from tests.daemon import Daemon
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("installed")]
 
 SPAN, VALID, PATIENCE = "smollm2", Seconds(2.0), 90.0
+POLL = 0.1  # seconds between two looks at other processes; every wait is bounded
 RPC = "ggml-rpc-server"
 BASE = """
 detect = false
@@ -75,7 +76,7 @@ async def until(true: Callable[[], bool | Awaitable[bool]]) -> None:
             found = true()
             if found if isinstance(found, bool) else await found:
                 return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(POLL)
 
 
 def free_port() -> int:

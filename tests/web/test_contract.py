@@ -71,8 +71,8 @@ def with_names(value: Any) -> Any:
         return value
     found = {key: with_names(each) for key, each in value.items()}
     for key, said in found.get("properties", {}).items():
-        is_name = said.get("type") != "boolean" and said.keys() & {"type", "anyOf"}
-        if key in KNOWN and is_name:
+        is_name = isinstance(said, dict) and said.keys() & {"type", "anyOf"}
+        if key in KNOWN and is_name and said.get("type") != "boolean":
             found["properties"][key] = {"enum": KNOWN[key]}
         elif key in ("models", "evict") and said.get("type") == "array":
             found["properties"][key] = {**said, "items": {"enum": KNOWN["model"]}, "maxItems": 3}

@@ -30,6 +30,7 @@ PAUSES: Final = (0.5, 0.5, 1.0, 2.0, 5.0)  # seconds before it is tried again
 FAILURES: Final = 5  # calls in a row that Ray did not answer: then it is asked by another process
 LATER: Final = Seconds(0.5)  # than the other host's own time is over: so it is told why
 LINE: Final = 64 * 2**20  # bytes: a directory of a thousand hosts is a tenth of that
+ENDS: Final = Seconds(1.0)  # in which a process that has nothing more to say has ended
 WORDS: Final = 20  # last lines of the process that are kept
 # A host may not join at all like that, whatever it tries.
 FINAL: Final = frozenset({"refused", "taken", "resources"})
@@ -205,8 +206,7 @@ class Link:
                 if not answer.done():
                     gone = {"code": "away", "detail": "Ray has gone", "unsure": True}
                     answer.set_result({"error": gone})
-            _kill(process)
-            await process.wait()
+            await _end(process)
             await asyncio.gather(words, return_exceptions=True)
 
     async def _node(self, process: Process) -> None:
@@ -250,6 +250,18 @@ class Link:
             if text := line.decode(errors="replace").strip():
                 self._last.append(text)
                 log.debug("ray: %s", text)
+
+
+async def _end(process: Process) -> None:
+    """One that ends by itself is only waited for: a signal would take its exit code from whoever
+    waits for that, and asyncio would complain."""
+    if process.stdout is not None and process.stdout.at_eof():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ENDS):
+                await process.wait()
+    if process.returncode is None:
+        _kill(process)
+    await process.wait()
 
 
 def _kill(process: Process) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -164,12 +165,40 @@ def test_a_ray_that_is_never_joined_is_given_up_and_tried_again(tmp_path, monkey
     play(tmp_path, story, joined=False, silent=True)
 
 
-def test_the_next_driver_loads_ray_while_it_is_waited(tmp_path):
+def test_the_next_driver_loads_ray_while_it_is_waited_and_joins_none_before(tmp_path):
+    looked: list[int] = []
+
+    async def examine() -> None:
+        looked.append(1)
+
     async def story(stand: Stand) -> None:
         await stand.until(lambda: "no such node" in stand.link.trouble[0])
         await stand.until(lambda: stand.starts == 2)
+        assert len(looked) == 1
 
-    play(tmp_path, story, joined=False, crashes=True, pauses=(3600.0,))
+    play(tmp_path, story, joined=False, crashes=True, pauses=(3600.0,), examine=examine)
+
+
+@pytest.mark.parametrize(
+    ("does", "killed"), [("pass", 0), ("import os, time; os.close(1); time.sleep(3600)", 1)]
+)
+def test_who_ends_by_himself_is_waited_for_and_killed_only_if_he_does_not(
+    monkeypatch: pytest.MonkeyPatch, does: str, killed: int
+) -> None:
+    kills: list[Process] = []
+    kill = links._kill
+    monkeypatch.setattr(links, "ENDS", Seconds(0.1 if killed else 20.0))
+    monkeypatch.setattr(links, "_kill", lambda p: (kills.append(p), kill(p)))
+
+    async def run() -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", does, stdout=PIPE)
+        assert process.stdout is not None
+        assert await process.stdout.read() == b""
+        await links._end(process)
+        assert process.returncode == (-9 if killed else 0)
+
+    asyncio.run(run())
+    assert len(kills) == killed
 
 
 def test_a_name_that_is_taken_is_a_refusal(tmp_path):

@@ -74,6 +74,7 @@ def test_only_who_is_vouched_for_is_asked_and_that_may_change(
             )
             links.trusts(strange)  # not even by the connection that is there
             assert "certificate verify failed" in str(await asked(links, far(address))).lower()
+            assert links.open == set()  # and that is closed
             links.trusts(ours)
             assert await asked(links, far(address)) == Said(200, b"{}")
             links.trusts(None)

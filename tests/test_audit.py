@@ -136,6 +136,17 @@ def test_sources_without_end_are_one_entry(journal):
     assert sum(row["times"] for row in rows) == 5 * MOST_SUMS
 
 
+def test_nobody_is_named_for_what_many_have_done(journal):
+    for n in range(MOST_SUMS + 5):
+        told = {"address": "10.0.0.1", "target": f"l-{n}", "wish": "{}"}
+        journal.audit.sum_up(f"agent{n}", "renew", HOUR, 200, **told)
+    journal.audit.sum_up("agent1", "alerts", HOUR, 200, address="10.0.0.1", wish="{}")
+    alerts, row, *_ = journal.audit.find(1000)
+    assert (row["who"], row["address"], row["times"]) == ("others", "others", 5)
+    assert (row["what"], row["target"], row["wish"]) == ("renew", None, None)
+    assert (alerts["who"], alerts["what"], alerts["times"]) == ("others", "alerts", 1)
+
+
 def test_what_a_program_repeats_is_counted_by_what_it_is(journal, wall):
     def renew(lease: str, who: str = "ci") -> int:
         return journal.audit.sum_up(who, "renew", HOUR, 200, address="10.0.0.1", target=lease)

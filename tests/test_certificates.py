@@ -228,6 +228,18 @@ def test_one_that_is_over_never_takes_the_place_of_one_that_is_not(issuer):
     assert "has expired on" in (served.fault or "")
 
 
+def test_its_end_is_told_also_while_the_share_of_its_files_hangs(issuer, caplog, monkeypatch):
+    async def hangs(work, deadline):
+        raise TimeoutError
+
+    served = Certificate("gateway", issuer.issue("a", days=60), wall=lambda: now)
+    served.load()
+    now = served.valid.ends - 10 * DAY
+    monkeypatch.setattr(served.aside, "call", hangs)
+    looked(served, 2)
+    assert caplog.text.count("its certificate ends in 10 days") == 1
+
+
 def test_its_end_is_told_two_weeks_before_once_a_day(issuer, caplog):
     now = [0.0]
     served = Certificate("gateway", issuer.issue("a", days=60), wall=lambda: now[0])

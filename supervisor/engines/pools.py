@@ -58,6 +58,8 @@ class Pools(httpx.AsyncBaseTransport):
         self._make, self._clock = make, clock
         self._places: dict[Address, _Place] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._places)
@@ -77,8 +79,12 @@ class Pools(httpx.AsyncBaseTransport):
         except TimeoutError:
             busy = f"{AT_ONCE} calls are under way"
             raise httpx.PoolTimeout(busy, request=request) from None
-        line = place.rest.pop() if place.rest else _Line(self._make())
-        place.busy.add(line)
+        try:
+            line = place.rest.pop() if place.rest else _Line(self._make())
+            place.busy.add(line)
+        except BaseException:  # want of memory, above all
+            place.room.release()
+            raise
         try:
             reply = await line.transport.handle_async_request(request)
         except BaseException as error:
@@ -100,12 +106,26 @@ class Pools(httpx.AsyncBaseTransport):
         place.busy.discard(line)
         place.room.release()
         now = line.rested_at = self._clock()
-        if cut:
+        if cut or self._closed:
             self._close((line,))
         else:
             place.rest.append(line)
+        self._let_go(place, now)
+        if place.rest and self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(EXPIRES, self._swept)
+
+    def _let_go(self, place: _Place, now: float) -> None:
+        """Of those too many, and of those that have rested for long."""
         while place.rest and (len(place.rest) > KEPT or now - place.rest[0].rested_at > EXPIRES):
             self._close((place.rest.popleft(),))
+
+    def _swept(self) -> None:
+        """An address that is not called any more keeps nothing open either."""
+        now, self._sweep = self._clock(), None
+        for place in self._places.values():
+            self._let_go(place, now)
+        if any(place.rest for place in self._places.values()):
+            self._sweep = asyncio.get_running_loop().call_later(EXPIRES, self._swept)
 
     def _close(self, lines: Iterable[_Line]) -> None:
         for line in lines:
@@ -117,11 +137,15 @@ class Pools(httpx.AsyncBaseTransport):
         if len(self._places) < MOST:
             return
         silent = self._clock() - SILENT
-        for address in [a for a, place in self._places.items() if place.used_at < silent]:
+        idle = [a for a, place in self._places.items() if place.used_at < silent and not place.busy]
+        for address in idle:
             self._close(self._places.pop(address).rest)
 
     async def aclose(self) -> None:
         """Also of calls that are under way: they fail."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
         while self._places:
             _, place = self._places.popitem()
             self._close((*place.rest, *place.busy))

@@ -68,11 +68,20 @@ class Agenda:
 
     def _look(self) -> None:
         self._timer, self._looks_at = None, float("inf")
-        self._steps, self._spent, self._again = self._work(self._clock()), 0.0, False
+        self._spent, self._again = 0.0, False
+        self._steps = self._work(self._clock())
         self._go_on()
 
     def _go_on(self) -> None:
         self._timer = None
+        try:
+            self._step()
+        except BaseException:  # want of memory, above all: who is held is looked after again
+            self._steps = None
+            self.at(self._clock() + SECOND_LOOK)
+            raise
+
+    def _step(self) -> None:
         assert self._steps is not None
         began = self._clock()
         for _ in self._steps:

@@ -117,7 +117,9 @@ class Audit:
             if known is None and len(self._sums) >= MOST_SUMS:
                 self._settle(now)
                 if len(self._sums) >= MOST_SUMS:
-                    key, told["address"] = (OTHERS, status), OTHERS
+                    # Whoever comes first of them is not the one who did it all.
+                    key = (OTHERS, status, what if status < 400 else None)
+                    who, told = OTHERS, {"address": OTHERS}
                     known = self._sums.get(key)
             row = None if known is None else self._rows.get(known.n)
             if known is not None and row is not None and now < known.over:

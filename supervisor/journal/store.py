@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 log = logging.getLogger("ullage.journal")
@@ -185,8 +186,9 @@ class Store:
                     prune_at = time.monotonic() + self._prune_every
                     self.put(self._prune())
                 with self._changed:
-                    count = min(BATCH, len(self._waiting))
-                    self._in_hand = [self._waiting.popleft() for _ in range(count)]
+                    self._in_hand = list(islice(self._waiting, BATCH))
+                    for _ in self._in_hand:  # once the list is whole: memory may be short
+                        self._waiting.popleft()
                 error = self._write(self._in_hand)
             except Exception as unforeseen:  # want of memory, above all: it may pass as well
                 error = unforeseen
@@ -238,8 +240,7 @@ class Store:
             if self._db is None:
                 self._db = self._begin()
             if self._stale:
-                _commit(self._db, self._refill())
-                self._stale = False
+                self._fill()
             _commit(self._db, [s for w in batch for s in w.statements])
         except _POISON as error:
             if len(batch) > 1:
@@ -254,6 +255,16 @@ class Store:
                 self._give_up_connection(error)
             return error
         return None
+
+    def _fill(self) -> None:
+        """What is dropped meanwhile makes it stale again."""
+        assert self._db is not None
+        self._stale = False
+        try:
+            _commit(self._db, self._refill())
+        except BaseException:
+            self._stale = True
+            raise
 
     def _give_up_connection(self, error: Exception) -> None:
         """The next attempt opens the file again: it may be gone, moved, or corrupt."""

@@ -10,6 +10,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,10 +104,8 @@ class Certificate:
 
     async def look(self) -> None:
         """Once. Reads files that are others than before, when they have come to rest."""
-        try:
+        with suppress(TimeoutError):  # a share that hangs tells nothing new; what is in use ends
             await self.aside.call(self._look, DEADLINE)
-        except TimeoutError:
-            return  # a share that hangs has told us nothing new
         self._tell()
 
     def _look(self) -> None:

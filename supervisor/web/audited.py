@@ -67,6 +67,9 @@ class _Noted:
             with _On(Asker(who, lambda id: audit.decided(n, id))):
                 response, error = await _answered(self.operation.endpoint, call)
             status, why = response.status_code, _detail(response.status_code, response.body)
+        except Exception as ours:
+            why = f"internal error: {type(ours).__name__}"
+            raise
         finally:
             audit.end(n, status, why)
         if error is not None:

@@ -69,6 +69,7 @@ def test_addresses_that_are_never_used_again_are_forgotten():
     assert len(made) == 3 * pools.MOST  # the one in use was made once
 
 
+@pytest.mark.slow
 def test_calls_that_are_cut_short_at_any_moment_leave_no_connection_in_use():
     """Their time and that of who asks end in the same turn of a loop that was held up."""
     dice = random.Random(1)
@@ -124,6 +125,45 @@ def test_a_connection_without_a_call_is_kept_for_two_seconds_and_no_longer():
     asyncio.run(ask())
 
 
+def test_an_address_that_is_not_called_any_more_keeps_nothing_open(monkeypatch):
+    monkeypatch.setattr(pools, "EXPIRES", 0.02)
+
+    async def ask():
+        made = []
+
+        def make():
+            made.append(Silent())
+            return made[-1]
+
+        async with httpx.AsyncClient(transport=Pools(make)) as client:
+            urls = [f"http://127.0.0.1:{port}/" for port in (1, 2)]
+            await asyncio.gather(*(client.get(url) for url in urls))
+            async with asyncio.timeout(60):
+                while not all(line.closed for line in made):
+                    await asyncio.sleep(0)
+            assert client._transport._sweep is None, "nothing is left to look after"
+
+    asyncio.run(ask())
+
+
+def test_a_call_that_cannot_begin_takes_nobodys_place():
+    async def ask():
+        short = [MemoryError()] * (AT_ONCE + 1)
+
+        def make():
+            if short:
+                raise short.pop()
+            return Silent()
+
+        async with httpx.AsyncClient(transport=Pools(make)) as client:
+            for _ in range(AT_ONCE + 1):
+                with pytest.raises(MemoryError):
+                    await client.get("http://127.0.0.1:1/", timeout=httpx.Timeout(5, pool=0.01))
+            assert (await client.get("http://127.0.0.1:1/")).status_code == 200
+
+    asyncio.run(ask())
+
+
 def test_who_asks_while_all_connections_are_in_use_is_told_so_in_time():
     async def ask():
         async with FakeOllama() as deaf, wire.client() as client:
@@ -151,7 +191,7 @@ def test_the_end_ends_calls_that_are_under_way():
                 call = asyncio.create_task(client.get(f"{deaf.url}/api/ps"))
                 while not deaf.requests:
                     await asyncio.sleep(0)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 with pytest.raises(httpx.HTTPError):
                     await call
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-from supervisor.gateway.agenda import SERVES_A_PART, SLICE, Agenda
+import pytest
+
+from supervisor.gateway.agenda import SECOND_LOOK, SERVES_A_PART, SLICE, Agenda
 
 
 class Desk:
@@ -15,6 +17,7 @@ class Desk:
         self.steps, self.each, self.now = steps, each, 0.0
         self.looks: list[float] = []
         self.done = 0
+        self.fails_at: int | None = None
         self.due_at = float("inf")
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.agenda = Agenda(self._look, lambda _: self.due_at, self._tick, self.clock, self._call)
@@ -32,7 +35,9 @@ class Desk:
 
     def _look(self, now: float) -> Iterator[None]:
         self.looks.append(now)
-        for _ in range(self.steps):
+        for i in range(self.steps):
+            if i == self.fails_at:
+                raise MemoryError
             self.now += self.each
             self.done += 1
             yield
@@ -92,6 +97,22 @@ def test_what_is_due_later_is_looked_after_then() -> None:
     desk.turn()
     desk.turn()
     assert desk.looks == [0.0, 7.0]
+
+
+@pytest.mark.parametrize("when", [0, 3])
+def test_a_look_that_fails_is_not_the_last_one(when: int) -> None:
+    desk = Desk(4, 0.001)
+    desk.agenda.soon()
+    desk.fails_at = when
+    with pytest.raises(MemoryError):
+        desk.turn()
+    desk.fails_at = None
+    desk.turn()
+    assert (len(desk.looks), desk.done) == (2, when + 4)
+    assert desk.now >= SECOND_LOOK
+    desk.agenda.soon()
+    desk.turn()
+    assert len(desk.looks) == 3, "and it goes on as ever"
 
 
 def test_the_end_ends_a_look_in_its_middle() -> None:

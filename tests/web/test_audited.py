@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -87,6 +88,38 @@ def test_what_cannot_be_done_is_noted_with_the_reason():
         assert row["why"] == reply.json()["detail"]
 
     play(story)
+
+
+def test_a_mistake_of_ours_is_noted_as_one_and_whoever_hangs_up_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    begun = asyncio.Event()
+
+    async def breaks(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    async def hangs(*_: Any, **__: Any) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def story() -> list[str]:
+        made = of()
+        async with running(made) as http:
+            monkeypatch.setattr(type(made.door), "pin", breaks)
+            monkeypatch.setattr(type(made.door), "unpin", hangs)
+            body = {"model": "qwen3:8b"}
+            with suppress(ZeroDivisionError):
+                await http.post(f"{API}/pin", json=body)
+            asked = asyncio.create_task(http.post(f"{API}/unpin", json=body))
+            await begun.wait()
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            return [(e["what"], e["status"], e["result"], e["why"]) for e in await entries(http)]
+
+    assert asyncio.run(story()) == [
+        ("post_unpin", 500, "failed", "it was cut short"),
+        ("post_pin", 500, "failed", "internal error: ZeroDivisionError"),
+    ]
 
 
 def test_what_changes_nothing_is_not_noted():

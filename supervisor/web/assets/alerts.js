@@ -126,7 +126,8 @@ function kind(outcome) {
   return SIGNS[outcome] ? "refused" : "nothing";
 }
 
-async function told(decision) {
+/** What was decided, in the daemon's own words. */
+export async function told(decision) {
   const { sentences } = await get(`decisions/${encodeURIComponent(decision)}`);
   return h("ul", { class: "lines" }, ...sentences.map((sentence) => h("li", {}, shown(sentence))));
 }

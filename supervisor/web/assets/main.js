@@ -3,6 +3,7 @@
 import { say } from "./actions.js";
 import { alerts } from "./alerts.js";
 import { Away, Problem, askForToken, get, hasToken } from "./api.js";
+import { audit } from "./audit.js";
 import { claims } from "./claims.js";
 import { decisions } from "./decisions.js";
 import { tokenDialog } from "./dialogs.js";
@@ -38,7 +39,7 @@ refuse((why) => say(why, { bad: true }));
 const live = new Live(heard, (is, more) => banner.show(is, more));
 const banner = standing(store, live);
 const table = models(store);
-const parts = [header(store), findings(store), pools(store), timeline(store), table, fleet(store), queue(store), alerts(store), decisions(store), engines(store), claims(store), settings(store)];
+const parts = [header(store), findings(store), pools(store), timeline(store), table, fleet(store), queue(store), alerts(store), decisions(store), engines(store), claims(store), settings(store), audit(store)];
 keys(table);
 
 let due = null;

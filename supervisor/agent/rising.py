@@ -26,6 +26,7 @@ from .view import View
 log = logging.getLogger("ullage.fleet")
 
 LONGEST: Final = Seconds(1800.0)  # that parts may take to load, all together
+FRESH: Final = Seconds(3.0)  # what a word says may be so old when it is heard
 AGAIN: Final = Seconds(0.25)
 AT_MOST: Final = Seconds(1.0)
 
@@ -134,7 +135,7 @@ class Rise:
             wrong += [why for host in coming if (why := self._stuck(host))]
             if wrong:
                 raise Failed("; ".join(wrong))
-            if not coming:
+            if not coming and not (coming := await self._not_ready(parts)):
                 return
             if now - heard >= means.valid:
                 raise Failed("the fleet is not connected any more")
@@ -143,10 +144,22 @@ class Rise:
             self.tell(f"the part on {', '.join(coming)} is being loaded")
             await means.pause(ends)
 
+    async def _not_ready(self, parts: tuple[HostId, ...]) -> list[HostId]:
+        """By their own word of this moment: one that was heard may be of before it was begun."""
+        means = self.means
+        found = spans.members(means.directory(), self.span)
+        answers = await asyncio.gather(
+            *(ask_for_offer(means.backend, h, found[h].part.model, means.clock) for h in parts)
+        )
+        told = zip(parts, answers, strict=True)
+        return [h for h, answer in told if answer.offer is None or not answer.offer.ready]
+
     def _stuck(self, host: HostId) -> str | None:
         """Why a part will not come that was begun."""
         means, since = self.means, self.begun.get(host)
         member = spans.members(means.directory(), self.span).get(host)
+        if since is not None and (member is None or member.host.heard < since + FRESH):
+            return None
         if member is not None and member.there:
             self.seen.add(host)
             return None

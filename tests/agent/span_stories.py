@@ -40,7 +40,7 @@ def machines() -> dict[str, Row]:
 
 
 async def settled(cluster: Cluster) -> None:
-    """Nothing is begun by a directory that has just been started."""
+    """Nothing is begun by a directory that has just been started, nor before memory is back."""
 
     async def old() -> bool:
         asked = {"model": SPAN, "dry": True}
@@ -94,7 +94,11 @@ async def it_is_promised_whole_and_loaded_parts_first(cluster: Cluster) -> Figur
 
     await until(ready, cluster.told)
     assert await status(b, "old:8b") == "local"
-    assert (await a.fleet())["directory"]["promises"] == []
+
+    async def nothing_is_promised() -> bool:
+        return (await a.fleet())["directory"]["promises"] == []
+
+    await until(nothing_is_promised, cluster.told)
     return {"brought up": took, "besides its slowest part": took - LOAD}
 
 
@@ -109,6 +113,7 @@ async def it_goes_as_one(cluster: Cluster) -> Figures:
 
 async def a_host_that_dies_meanwhile_takes_all_of_it_back(cluster: Cluster) -> Figures:
     a, b, c = cluster.hosts.values()
+    await settled(cluster)
     before = len(loads(cluster))
     asked = asyncio.create_task(place(a))
 

@@ -22,7 +22,7 @@ from .spanning import SPAN, Holder, fleet_of, holds, leads
 
 SCHEDULES = 100
 STEPS = 60
-WORD = 6.0  # seconds that a word may be old, of who is silent as well
+WORD = 2.1  # seconds between two looks at a host
 CALM = 130  # seconds without faults and wishes, in which all has to come to rest
 
 

@@ -363,6 +363,26 @@ def test_what_asks_for_the_leaders_model_asks_for_all_of_it():
     play(story)
 
 
+def test_a_part_that_was_heard_to_be_ready_before_it_was_begun_is_not_ready_yet():
+    async def story(fleet: Fleet, hosts: dict[str, Holder]) -> None:
+        await place(fleet, "a")
+        await fleet.beat(count=15)
+        for holder in hosts.values():
+            holder.leases.clear()
+            await holder.unload(holder.part.model)
+        fleet.clock.now += 1.0
+        await fleet.agents["a"].beat()  # the others have not said that theirs are gone
+        asked = asyncio.ensure_future(fleet.agents["a"].place(SPAN, False, None, ()))
+        for _ in range(300):
+            await asyncio.sleep(0)
+        assert [len(h.begun) for h in hosts.values()] == [1, 2, 2]
+        await fleet.during(asked)
+        began = {name: holder.begun[-1][0] for name, holder in hosts.items()}
+        assert began["a"] >= max(began["b"], began["c"]) + 3.0
+
+    play(story)
+
+
 def test_an_agent_that_ends_takes_back_what_it_has_begun():
     async def story(fleet: Fleet, hosts: dict[str, Holder]) -> None:
         hosts["b"].load = 60.0

@@ -356,9 +356,15 @@ def test_why_tells_the_last_placements_with_every_host(agent: Desk) -> None:
     placement["sentences"] = said
     agent.answers["GET", "/why"] = (200, {"placements": [placement]})
     found = ask(agent, "why", "phi", "-n", "3", TZ="UTC")
-    assert "phi → nowhere" in found.output
+    assert "phi → nowhere\n" in found.output
     assert "  gpu1 has no room for it" in found.output
     assert agent.asked == [("GET", "/why?model=phi&limit=3", None)]
+
+
+def test_what_was_only_asked_for_is_not_told_as_placed(agent: Desk) -> None:
+    placement = {"id": "ab12", "at": 0.0, "model": "phi", "host": "gpu1", "notes": [], "dry": True}
+    agent.answers["GET", "/why"] = (200, {"placements": [placement | {"sentences": ["x"]}]})
+    assert "phi → gpu1  (asked only: --dry-run)\n" in ask(agent, "why").output
 
 
 def test_without_placements_it_says_so(agent: Desk) -> None:

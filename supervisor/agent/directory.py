@@ -79,7 +79,8 @@ class Directory:
         known = self._hosts.get(host)
         if known is None or known.agent != agent:
             known = self._hosts[host] = _Host(agent, now)
-        known.told, known.kept, known.engine = now, tuple(kept), engine or {}
+        known.told, known.engine = now, engine or {}
+        known.kept = tuple(row for row in kept if isinstance(row.get("left"), int | float))
         asked = self._time(basis)
         self._bars = {
             key: bar

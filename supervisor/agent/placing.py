@@ -77,7 +77,7 @@ class Placing:
         while True:
             self.news.clear()
             if not self.backend.connected:
-                return self._alone(wish)
+                return self._alone(wish, dry)
             now = replace(wish, sent=self._sent_of(wish.model), avoid=wish.avoid | spoiled)
             choice = self._choose(now)
             if isinstance(choice, Asking):
@@ -88,14 +88,14 @@ class Placing:
                 elif tries < TRIES:
                     tries += 1
                     if begun := await self._load(now, choice, decided, answers, spoiled):
-                        return self._placed(begun)
+                        return self._placed(begun, dry)
                     continue  # the world was another than it looked
                 else:
                     choice = Queued(wish.model, decided.notes, wait=AGAIN)
             if isinstance(choice, Placement):
                 return self._placed(choice, dry)
             if dry or self.clock() >= end or (isinstance(choice, Queued) and choice.unknown):
-                self._refuse(choice)
+                self._refuse(choice, dry)
             await self._pause(choice, end)
             tries = 0
 
@@ -191,22 +191,23 @@ class Placing:
 
     # -- what is answered
 
-    def _alone(self, wish: Wish) -> Row:
+    def _alone(self, wish: Wish, dry: bool) -> Row:
         """Without the others there is nothing to choose: what is here is served here."""
         here = self.view.index.who(wish.model).get(self.own, ())
         if not here or self.own in wish.avoid:
-            self._refuse(choose_hosts(self._directory(), wish, self.rules, self.view.index))
+            found = choose_hosts(self._directory(), wish, self.rules, self.view.index)
+            self._refuse(found, dry)
         said = ["not connected to the fleet: this host decides alone"]
-        id = self.told.note(wish.model, self.own, said, ())
+        id = self.told.note(wish.model, self.own, said, (), dry)
         ready = any(h.ready for h in here)
         return self._answer(wish.model, self.own, ready, id, said, [])
 
-    def _placed(self, found: Placement, dry: bool = False) -> Row:
+    def _placed(self, found: Placement, dry: bool) -> Row:
         said = of_choice(found)
         if not dry:
             sent = self._sent.setdefault((found.model, found.host), deque(maxlen=1000))
             sent.append(self.clock())
-        id = self.told.note(found.model, found.host, said, found.notes)
+        id = self.told.note(found.model, found.host, said, found.notes, dry)
         return self._answer(found.model, found.host, found.ready, id, said, rows(found.notes))
 
     def _answer(
@@ -223,15 +224,15 @@ class Placing:
             "notes": notes,
         }
 
-    def _refuse(self, found: Choice) -> None:
+    def _refuse(self, found: Choice, dry: bool) -> None:
         said = of_choice(found)
         if isinstance(found, Queued) and found.unknown:
             near = list(closest(self.view.index.known(), found.model))
-            self.told.refuse(404, "unknown", found.model, said, found.notes, closest=near)
+            self.told.refuse(404, "unknown", found.model, said, found.notes, dry, closest=near)
         model = found.claim if isinstance(found, Asking) else found.model
         wait = getattr(found, "wait", None)
         more = {} if wait is None else {"wait": wait}
-        self.told.refuse(409, "queued", model, said, found.notes, **more)
+        self.told.refuse(409, "queued", model, said, found.notes, dry, **more)
 
     def _name_at(self, host: HostId, model: str) -> str:
         """As that host has it, with its engine."""

@@ -32,12 +32,21 @@ class Told:
     _rows: deque[Row] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def note(
-        self, model: str, host: str | None, said: list[str], notes: Iterable[Note], code: str = ""
+        self,
+        model: str,
+        host: str | None,
+        said: list[str],
+        notes: Iterable[Note],
+        dry: bool,
+        code: str = "",
     ) -> str:
-        """Keep it. Its id. `code`: why it was refused, where it was."""
+        """Keep it. Its id. `dry`: nobody was sent there, and it is not counted; `code`: why it was
+        refused, where it was."""
         notes, id = tuple(notes), uuid4().hex[:12]
-        self.counts[code or _result(host, notes)] += 1
-        row = {"id": id, "at": self.wall(), "model": model, "host": host, "sentences": said}
+        if not dry:
+            self.counts[code or _result(host, notes)] += 1
+        row = {"id": id, "at": self.wall(), "model": model, "host": host, "dry": dry}
+        row["sentences"] = said
         self._rows.appendleft({**row, "notes": rows(notes)})
         return id
 
@@ -55,9 +64,10 @@ class Told:
         model: str,
         said: list[str],
         notes: Sequence[Note],
+        dry: bool,
         **more: Any,
     ) -> NoReturn:
-        self.note(model, None, said, notes, code)
+        self.note(model, None, said, notes, dry, code)
         body = {"code": code, "detail": said[0], "sentences": said, "notes": rows(notes), **more}
         raise Refused(status, body)
 

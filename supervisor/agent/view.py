@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from collectors.reading import Bytes, Seconds
 from supervisor.fleet.changes import read_change
+from supervisor.fleet.checked import Checked
 from supervisor.fleet.hosts import Directory, Host, HostId, Presence, Promise, PromiseId, Word
 from supervisor.fleet.index import Index
 from supervisor.fleet.liveness import Delays, Roll
@@ -41,6 +42,7 @@ class View:
         self._promises: tuple[Promise, ...] = ()
         self._number = 0
         self._garbled: dict[str, str] = {}
+        self._unread: list[str] = []  # promises
         self._engines: dict[HostId, str] = {}  # Ray's version, by host
 
     @property
@@ -73,7 +75,8 @@ class View:
             h for h, at in self._heard.items() if now - at > FORGOTTEN
         }:
             self._forget(host)
-        self._promises = tuple(p for row in heard.kept for p in _promises(row, now))
+        self._unread = []
+        self._promises = tuple(p for row in heard.kept for p in self._kept(row, now))
 
     def _read(self, row: Row, now: Seconds, ages: Mapping[str, Seconds]) -> str | None:
         """Whose word it is; or what changed in it, and then None where that was not heard before:
@@ -96,6 +99,14 @@ class View:
         self._garbled.pop(host, None)
         self._told[word.host] = _Told(word, Seconds(now - ages.get(host, Seconds(0.0))))
         return host
+
+    def _kept(self, row: Row, now: Seconds) -> list[Promise]:
+        """One that is not understood is nobody's, and is told."""
+        try:
+            return _promises(row, now)
+        except ValueError as error:
+            self._unread.append(f"{row.get('owner')} is not understood: {error}")
+            return []
 
     def _hear(self, host: HostId, at: Seconds, new: bool) -> None:
         """A new word is taken whenever it came: how long answers take is not always the same."""
@@ -131,7 +142,8 @@ class View:
         """What is wrong with hosts, in sentences."""
         directory = self.directory(now, connected)
         found = troubles(directory, wall, self.own, self._engines)
-        return [*self._roll.trouble(now), *found, *sorted(self._garbled.values())]
+        unread = sorted({*self._garbled.values(), *self._unread})
+        return [*self._roll.trouble(now), *found, *unread]
 
 
 def _unheard(host: Host) -> Host:
@@ -139,10 +151,12 @@ def _unheard(host: Host) -> Host:
 
 
 def _promises(row: Row, now: Seconds) -> list[Promise]:
-    """Of a model that spans hosts, one for each."""
+    """Of a model that spans hosts, one for each. Raises ValueError."""
+    r = Checked(row, "promise")
+    id, model, left = r.text("id"), r.text("model"), r.number("left", negative=True)
+    shares = Checked(r.value("shares"), "promise: shares")
     members = tuple(HostId(h) for h in sorted(row["shares"]))
-    until = Seconds(now + row["left"])
+    until = Seconds(now + left)
     return [
-        Promise(PromiseId(row["id"]), row["model"], h, Bytes(row["shares"][h]), until, members)
-        for h in members
+        Promise(PromiseId(id), model, h, Bytes(shares.whole(h)), until, members) for h in members
     ]

@@ -31,7 +31,7 @@ def checks(facts: Facts | None, rules: Rules, agent: Mapping[str, Any] | None) -
     """`facts` None: no Ray runs here; `agent`: what it answers, None: nothing."""
     found = [*_of_agent(agent)]
     if facts is None:
-        if agent is None or agent["backend"] == "ray":
+        if agent is None or agent.get("backend") == "ray":
             what = "no node of Ray runs on this machine"
             found.append(Check("fleet: Ray", Status.FAIL, what, "see deploy/fleet.md: `ray start`"))
         return found
@@ -51,14 +51,18 @@ def _of_agent(agent: Mapping[str, Any] | None) -> list[Check]:
     if agent is None:
         what = "no agent answers on this host: it is in no fleet"
         return [Check(about, Status.WARN, what, "run `ullage fleet join`, as a unit of its own")]
-    found = [
-        Check(about, Status.WARN, str(sentence), "see `ullage fleet status`")
-        for sentence in agent["trouble"]
-    ]
-    if agent["connected"] and not found:
-        count = len(agent["directory"]["hosts"])
-        hosts = "1 host" if count == 1 else f"{count} hosts"
-        found.append(Check(about, Status.OK, f"{agent['self']} sees {hosts}"))
+    try:
+        found = [
+            Check(about, Status.WARN, str(sentence), "see `ullage fleet status`")
+            for sentence in agent["trouble"]
+        ]
+        if agent["connected"] and not found:
+            count = len(agent["directory"]["hosts"])
+            hosts = "1 host" if count == 1 else f"{count} hosts"
+            found.append(Check(about, Status.OK, f"{agent['self']} sees {hosts}"))
+    except (KeyError, TypeError):
+        what = "the agent answers as one of another version"
+        return [Check(about, Status.WARN, what, "end it, and start `ullage fleet join` anew")]
     return found
 
 

@@ -117,7 +117,8 @@ def why(answer: Row, zone: tzinfo | None = None) -> str:
     for row in rows:
         at = datetime.fromtimestamp(row["at"], UTC).astimezone(zone)
         where = row["host"] or "nowhere"
-        lines.append(said(f"{row['id']}  {at:%Y-%m-%d %H:%M:%S}  {row['model']} → {where}"))
+        dry = "  (asked only: --dry-run)" if row.get("dry") else ""
+        lines.append(said(f"{row['id']}  {at:%Y-%m-%d %H:%M:%S}  {row['model']} → {where}{dry}"))
         lines += [said(f"  {line}") for line in row["sentences"]] or notes(row["notes"])
     return "\n".join(lines) + "\n"
 

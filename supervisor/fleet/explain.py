@@ -11,6 +11,8 @@ from supervisor.printable import printable
 from .decided import CHOSEN, Asking, Choice, Note, Placement, Queued, Why
 from .hosts import Directory, Offer, Promise
 
+LEAST = 0.05  # seconds: less is told as nothing
+
 _SENTENCES = {
     Why.READY: "{} was chosen: the model is ready there",
     Why.COMING: "{} was chosen: the model is being loaded there",
@@ -19,7 +21,7 @@ _SENTENCES = {
     Why.BUSIER: "{} was not taken: the model is ready there, and has more to do than elsewhere",
     Why.NOT_NEEDED: "{} was not needed: it is served without a load elsewhere",
     Why.OVERLOADED: "{} was not taken: the model is ready there, and has more to do than it may",
-    Why.DEARER: "{} was not taken: another loses less, or would be ready sooner",
+    Why.DEARER: "{} was not taken: another loses less, is ready sooner, or has more room",
     Why.NOT_ENOUGH: "{} would do, but too few others would, for a model that spans hosts",
     Why.BROKEN: "{} has its part, which leaves first: another part has gone",
     Why.IN_PLACE: "{} holds a part of it that is in use",
@@ -53,7 +55,9 @@ def of_note(note: Note) -> str:
     if note.detail:
         text += ": " + _DETAILS.get(note.why, "{}").format(printable(note.detail))
     elif note.loss is not None and note.why in _WITH_LOSS:
-        text += f" (it would lose {duration(note.loss)})"
+        # Seconds that whoever leaves is expected to cost, to a tenth.
+        lost = duration(note.loss) if note.loss >= LEAST else "nothing"
+        text += f" (it would lose {lost})"
     return text
 
 

@@ -59,6 +59,22 @@ def test_a_model_is_placed_where_the_most_room_is_and_loaded_once():
     play(story)
 
 
+def test_what_was_only_asked_for_is_told_as_that_and_not_counted():
+    async def story(fleet: Fleet) -> None:
+        agent = fleet.agents["a"]
+        await fleet.place("a", dry=True)
+        with pytest.raises(Refused):
+            await fleet.place("a", dry=True, avoid="abc")
+        assert [w["dry"] for w in agent.why(None, 9)] == [True, True]
+        assert agent.fleet()["placements"] == {}
+        assert fleet.engine.daemons["c"].loads == []
+        await fleet.place("a")
+        assert agent.why(None, 1)[0]["dry"] is False
+        assert agent.fleet()["placements"] == {"load": 1}
+
+    play(story)
+
+
 def test_the_promise_is_seen_by_all_until_the_model_is_there():
     async def story(fleet: Fleet) -> None:
         daemon = fleet.engine.daemons["c"]

@@ -159,5 +159,14 @@ def test_the_doctor_misses_a_node_only_where_one_is_wanted():
     assert [c.status for c in alone] == [Status.OK]
 
 
+@pytest.mark.parametrize("answer", [{}, {**AGENT, "trouble": None}, {**AGENT, "directory": []}])
+def test_the_doctor_is_not_stopped_by_an_agent_of_another_version(answer):
+    (found,) = fleet_checks.checks(GOOD, Rules(), answer)[:-1]
+    assert (found.status, found.what) == (
+        Status.WARN,
+        "the agent answers as one of another version",
+    )
+
+
 def test_who_is_in_no_fleet_hears_nothing_of_it():
     assert fleet_checks.examine({"listen.port": ("8552", "default")}) == []

@@ -133,6 +133,22 @@ def test_two_hosts_of_one_name_are_told():
     story(tell)
 
 
+def test_a_promise_that_is_not_understood_is_told_and_is_nobodys():
+    async def tell(fleet: Fleet) -> None:
+        good = {"id": "1", "model": "m", "shares": {"c": 7}, "left": 5.0}
+        for wrong in ({**good, "shares": {"c": "much"}}, {"id": "1", "left": 5.0}, {"left": 5.0}):
+            fleet.engine.directory.tell("b", "b", None, (good, wrong, {"id": "2"}))
+            await fleet.agents["a"].beat()
+            (line,) = told(fleet)
+            assert line.startswith("b is not understood: promise")
+            promises = fleet.agents["a"].fleet()["directory"]["promises"]
+            assert [(p["id"], p["host"], p["size"]) for p in promises] == [("1", "c", 7)]
+        await fleet.beat()
+        assert told(fleet) == []
+
+    story(tell)
+
+
 def test_what_an_engine_complains_of_is_told_on_a_line_that_everybody_can_read():
     async def tell(fleet: Fleet) -> None:
         fleet.backends["a"].trouble = ("Ray\x1b[2J was not joined:\n" + "x" * 5000,)

@@ -24,7 +24,8 @@ def test_a_placement_is_told_with_the_chosen_first_and_what_each_would_lose() ->
     assert of_choice(found) == [
         "m is to be loaded on b",
         "b was chosen: of those that offered it loses least (it would lose 1.2 s)",
-        "a was not taken: another loses less, or would be ready sooner (it would lose 41 s)",
+        "a was not taken: another loses less, is ready sooner, or has more room"
+        " (it would lose 41 s)",
         "c is lost",
     ]
 
@@ -73,3 +74,9 @@ def test_offers_and_promises_are_told() -> None:
     assert of_offer(offer("a", size=8)) == "a would load ollama/m (9.0 GiB, 5.0 s)"
     told = of_promise(promise("a", 8, "m", until=1030), directory())
     assert told == "8.0 GiB of a are promised to m for 30 s more"
+
+
+def test_who_makes_nobody_leave_loses_nothing() -> None:
+    found = Note(HostId("a"), Why.LEAST_LOSS, 0.0)
+    assert of_note(found).endswith("it loses least (it would lose nothing)")
+    assert of_note(found._replace(loss=0.06)).endswith("(it would lose 0.1 s)")

@@ -20,7 +20,8 @@ from tests.nvml.fake_nvml import GIB
 from tests.nvml.fake_nvml import State as Driver
 
 POLL = 0.05  # seconds between two looks at another process; every wait is bounded
-PATIENCE = 40.0
+PATIENCE = 60.0
+STORY = 300.0  # for all of a story: a machine may be ten times as slow as ours
 ROOT = Path(__file__).parent.parent
 ULLAGE = (sys.executable, "-m", "supervisor")
 
@@ -123,10 +124,11 @@ class Daemon:
                 self.url = found[1]
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
-        """The exit code; negative for a signal. Bounded at 10 s, as the daemon promises."""
+        """The exit code; negative for a signal. Bounded: the daemon promises 10 s, and a machine
+        that is busy elsewhere takes longer."""
         await self.client.aclose()
         os.kill(self.pid, number)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             code = await self.process.wait()
         await self.reader
         return code
@@ -191,7 +193,7 @@ class Daemon:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate()
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()

@@ -65,7 +65,7 @@ class Disk:
             def execute(self, sql, values=()):
                 if not disk.gate.is_set():
                     disk.waited.set()
-                    disk.gate.wait(5)
+                    disk.gate.wait(60)
                 if disk.max_pages is not None:
                     super().execute(f"PRAGMA max_page_count = {disk.max_pages}")
                 if disk.error is not None and "mode=ro" not in target:

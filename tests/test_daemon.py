@@ -9,10 +9,10 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.daemon import Daemon, config
+from supervisor.web.requests import GONE
+from tests.daemon import PATIENCE, POLL, STORY, Daemon, config
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 
 pytestmark = pytest.mark.slow
@@ -20,10 +20,20 @@ pytestmark = pytest.mark.slow
 
 def run(story: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(STORY):
             await story
 
     asyncio.run(bounded())
+
+
+async def trail(daemon: Daemon, told: dict[str, str]) -> None:
+    """Until the audit trail has one entry, of a load, that is so."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = (await daemon.get("audit"))["entries"]
+            if [{k: e[k] for k in told} for e in found if e["what"] == "post_load"] == [told]:
+                return
+            await asyncio.sleep(POLL)
 
 
 def busy(model: str, state: dict[str, Any]) -> bool:
@@ -208,12 +218,16 @@ def test_whoever_hangs_up_while_waiting_has_taken_the_wish_back(tmp_path: Path) 
             server.take("a")
             server.busy["a"] = 1
             known = '[models.b]\nmemory = "1MiB"'
-            text = config({"llama": server}, "max_active_backends = 1", tables=known)
+            # However slow this machine is: it waits until it is told to give up.
+            lines = ("max_active_backends = 1", "lru_eviction_max_retries = 10000")
+            text = config({"llama": server}, *lines, tables=known)
             async with Daemon(tmp_path / "s", text) as daemon:
                 await daemon.wait(lambda s: busy("a", s))
                 body = {"model": "b"}  # for which "a" would have to go
-                with pytest.raises(httpx.ReadTimeout):
-                    await daemon.client.post("/api/v1/load", json=body, timeout=0.5)
+                asked = asyncio.create_task(daemon.client.post("/api/v1/load", json=body))
+                await trail(daemon, {"result": "begun"})
+                asked.cancel()
+                await trail(daemon, {"result": "failed", "why": GONE})
                 server.busy["a"] = 0
                 await daemon.wait(lambda s: not busy("a", s))
                 ticks = await daemon.metric("ullage_samples_total")

@@ -114,7 +114,7 @@ def test_they_are_loaded_shown_and_unloaded_like_any_model(tmp_path: Path) -> No
             assert ours(tmp_path) == {pids(tmp_path)[B]}
             began = time.monotonic()
             assert await daemon.stop() == 0
-            assert time.monotonic() - began < 9
+            assert time.monotonic() - began < 20
             assert ours(tmp_path) == set()
 
     run(story())
@@ -188,7 +188,7 @@ def test_the_daemon_s_end_is_not_held_up_by_the_deaf(tmp_path: Path) -> None:
             await load(daemon, A, B)
             began = time.monotonic()
             assert await daemon.stop() == 0
-            assert time.monotonic() - began < 9
+            assert time.monotonic() - began < 20
             assert ours(tmp_path) == set()
 
     run(story())

@@ -48,7 +48,7 @@ def test_each_rung_has_its_signal(
     child: subprocess.Popen[bytes], rung: Rung, number: signal.Signals
 ) -> None:
     take(rung, child.pid, read_times({child.pid})[child.pid].started)
-    assert child.wait(timeout=10) == -number
+    assert child.wait(timeout=60) == -number
 
 
 @pytest.mark.parametrize("started", [None, 1.0])

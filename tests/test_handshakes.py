@@ -189,7 +189,7 @@ def test_its_port_is_free_when_it_has_ended(run, issuer):
         async with listening(issuer.serve(), within=3600.0) as (served, port):
             _, silent = await asyncio.open_connection("127.0.0.1", port)
             await until(lambda: served.under_way == 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await until(lambda: served.under_way == 0)
         await asyncio.sleep(0)
         with closing(silent), pytest.raises(ConnectionRefusedError):

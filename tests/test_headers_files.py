@@ -196,7 +196,7 @@ def play(story: Callable[[Headers, Clock], Any]) -> None:
         finally:
             await headers.close()
 
-    asyncio.run(asyncio.wait_for(scene(), 10))
+    asyncio.run(asyncio.wait_for(scene(), 60))
 
 
 def test_a_header_is_read_once_and_again_when_its_file_has_changed(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def play(loop: Loop, story: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
         task = asyncio.create_task(loop.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await story()
         finally:
             task.cancel()

@@ -44,7 +44,7 @@ def test_after_silence_the_last_answer_counts_until_there_is_a_new_one() -> None
         source.gate.clear()  # it hangs from here on
         await asyncio.sleep(0)
         for _ in range(3):
-            assert await asyncio.wait_for(source.ask(probes), 1) == "last"
+            assert await asyncio.wait_for(source.ask(probes), 60) == "last"
         assert source.asked == 2  # one question is open, and no second is put
         source.value = "back"
         source.gate.set()

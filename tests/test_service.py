@@ -64,6 +64,11 @@ def test_there_is_no_limit_on_memory_and_none_of_what_hides_processes():
     assert not hiding & set(OPTIONS)
 
 
+def test_who_is_killed_for_want_of_memory_is_the_model_and_the_daemon_goes_on():
+    assert int(only("OOMScoreAdjust")) < 0  # and what it starts stands before it, at 0
+    assert only("OOMPolicy") == "continue"  # else one process killed is the whole service stopped
+
+
 # Of the kernel's list of devices, which never changes, and of /proc/devices.
 FIXED = {"195": "NVIDIA", "226": "/dev/dri", "261": "/dev/accel"}
 NAMED = {"nvidia*", "kfd"}

@@ -48,7 +48,7 @@ def test_the_old_is_deleted_again_and_again(path):
 
     kept = Store(path, [], load=lambda db: None, refill=list, prune=prune, prune_every=0.001)
     kept.open()
-    assert all(asked.acquire(timeout=5) for _ in range(3))
+    assert all(asked.acquire(timeout=60) for _ in range(3))
     kept.close(5)
 
 
@@ -283,7 +283,7 @@ def fails(error):
 
 def failed(store, times):
     with store._changed:
-        return store._changed.wait_for(lambda: store.failures == times, 5)
+        return store._changed.wait_for(lambda: store.failures == times, 60)
 
 
 def test_a_caller_who_gives_up_does_not_take_the_write_along(begin, path):

@@ -30,7 +30,7 @@ def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comple
         env=env,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

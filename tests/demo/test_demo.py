@@ -146,7 +146,7 @@ def test_ctrl_c_ends_it_with_a_summary_and_no_trace(sign):
     process = started("speed=10")
     assert b"a notes program" in process.stdout.readline()
     process.send_signal(sign)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert b" unloads, " in out.splitlines()[-1]
     assert err == b""
@@ -157,7 +157,7 @@ def test_a_reader_that_goes_away_ends_it_without_a_trace():
     process = started("speed=30")
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=60) == 1
     assert process.stderr.read() == b""
     process.stderr.close()
 

@@ -10,6 +10,7 @@ from tests.faults import (
     engines_fail,
     host_fails,
     killed,
+    limited,
     starved,
 )
 from tests.faults.registry import FAULTS
@@ -22,6 +23,7 @@ MODULES = (
     disk_fails,
     clock_fails,
     starved,
+    limited,
     alerts_fail,
 )
 

@@ -18,6 +18,7 @@ import httpx
 from tests.daemon import QUICK, Card, Daemon
 from tests.faults.below import Below
 from tests.faults.engines import Engine, Router, Shop
+from tests.faults.group import Group
 from tests.faults.history import Call, History, Life, Memory, Trouble
 from tests.faults.people import People
 from tests.nvml.fake_nvml import GIB
@@ -49,6 +50,8 @@ class Bench:
         self.program: tuple[str, ...] | None = None
         self.env: dict[str, str] = {}
         self.below: Below | None = None
+        self.group: Group | None = None
+        self.before: Callable[[], object] | None = None  # in its process, before it begins
         self.token: str | None = None  # that the daemon asks for
         self._pids: dict[str, int] = {}
 
@@ -176,6 +179,19 @@ class Bench:
         assert await self.daemon.stop(signal.SIGKILL) == -signal.SIGKILL
         self.life.ended, self.life.killed = self.history.now(), True
 
+    async def was_killed(self, within: float) -> bool:
+        """Somebody else does it: the same, once it is so. False: not in so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                code = await self.daemon.process.wait()
+        except TimeoutError:
+            return False
+        self.people.gateway = ""
+        self.life.ended, self.life.killed = self.history.now(), code == -signal.SIGKILL
+        await self.daemon.client.aclose()
+        await self.daemon.reader
+        return self.life.killed
+
     async def leave_nothing(self) -> None:
         """Of a daemon, and of what it has started, whatever has gone wrong."""
         process = getattr(self.daemon, "process", None)
@@ -254,7 +270,9 @@ async def a_bench(
             engine.done = lambda kind, model, e=engine: bench.done(e, kind, model)
         adapt(bench)
         env = bench.card.env | bench.env
-        bench.daemon = Daemon(folder / "s", bench.config(), env, token=bench.token)
+        bench.daemon = Daemon(
+            folder / "s", bench.config(), env, token=bench.token, before=bench.before
+        )
         if bench.program is not None:
             bench.daemon.program = bench.program
         try:

@@ -2,8 +2,8 @@
 alone. It streams three words to whoever asks.
 
 What is in FOLDER when it begins, or while it works, says how: `slow` (it does not listen while that
-is there), `deaf` (it does not hear of its end), `pace` (seconds between two words). `book` has a
-line for each that began.
+is there), `deaf` (it does not hear of its end), `greedy` (bytes that it takes before it listens),
+`pace` (seconds between two words). `book` has a line for each that began.
 """
 
 import os
@@ -51,6 +51,10 @@ with (folder / "book").open("a") as book:
     book.write(f"{os.getpid()} {model}\n")
 if (folder / "deaf").exists():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if (folder / "greedy").exists():
+    # As it stands beside a daemon that has OOMScoreAdjust=-500; to go down takes rights.
+    Path("/proc/self/oom_score_adj").write_text("500")
+    taken = b"x" * int((folder / "greedy").read_text())
 while (folder / "slow").exists():
     threading.Event().wait(0.01)
 ThreadingHTTPServer(("127.0.0.1", port), Answers).serve_forever()

@@ -108,7 +108,7 @@ async def killed_loading(bench: Bench) -> None:
     """Whoever waits is told at once, and the next one who asks has it started anew."""
     slow = folder(bench) / "slow"
     async with bench.trouble("kill", engines=(OWN,)):
-        await _gone(bench)
+        await gone(bench)
         slow.touch()
         asked = asyncio.create_task(bench.people.ask(A))
         pid = await first(bench)
@@ -148,7 +148,7 @@ async def refuses(bench: Bench) -> None:
     """It is killed when its time is over, and its model is told to be gone when it is."""
     deaf = folder(bench) / "deaf"
     async with bench.trouble("deaf", engines=(OWN,)):
-        await _gone(bench)
+        await gone(bench)
         deaf.touch()
         await served(bench, A)
         pid = await first(bench)
@@ -208,7 +208,7 @@ async def _at_work(bench: Bench) -> set[int]:
     return {pid for pid, _ in living(bench)}
 
 
-async def _gone(bench: Bench) -> None:
+async def gone(bench: Bench) -> None:
     await _unload(bench, A)
     await _within(bench, lambda: all(m != A for _, m in living(bench)), "it did not end")
 

@@ -19,6 +19,7 @@ SOME = {
     "SIGKILL of the daemon": 2,
     "a process of ours is killed while it loads": 1,
     "the wall clock is set": 1,
+    "a model of ours takes more than its control group has": 1,
     "the disk may only be read as the daemon starts": 1,
 }
 DECIDED = [{"mode": "enforce", "rooms": [], "trigger": "demand"}]

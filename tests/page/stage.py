@@ -23,7 +23,7 @@ from supervisor.web.server import Server
 from tests.configs import KINDS
 from tests.web.fakes import EPOCH, NOW, World, gateway, site
 
-PATIENCE = 20.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 class Stage:

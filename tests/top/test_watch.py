@@ -11,7 +11,7 @@ from supervisor.top.watch import MORE, Lost, News, Seen, Watch
 from tests.canned import BUSY, DONE, nobody_at, running
 from tests.top.fakes import FakeClient, changed
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def watch(client: Any, clock: Any = lambda: 0.0) -> Watch:

@@ -51,7 +51,7 @@ def streamed(
             reading = asyncio.create_task(
                 say(server, f"{text}Accept: text/event-stream\r\nConnection: close\r\n\r\n")
             )
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not doors.callers.waking:
                     await asyncio.sleep(0)
                 change()
@@ -107,7 +107,7 @@ def test_a_stream_that_may_stay_is_not_cut_by_a_change() -> None:
                 b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
                 b"Authorization: Bearer " + OLD.encode() + b"\r\n\r\n"
             )
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await reader.readuntil(b"event: hello")
                 doors.tokens = (known(OLD, READ, expires=NOW + 99), known(NEXT, READ))
                 doors.callers.changed()

@@ -172,8 +172,8 @@ def play(story: Play, count: int = 0, **rest: Any) -> Any:
         made = feed(count)
         async with serving(site(World(), feed=made, **rest)) as server:
             url = server.addresses[0]
-            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=9) as http:
-                async with asyncio.timeout(15):
+            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http:
+                async with asyncio.timeout(60):
                     return await story(Open(server, http), server, made)
 
     return asyncio.run(run())
@@ -325,7 +325,7 @@ def test_a_client_that_does_not_read_costs_no_memory_and_is_let_go_of(
                 await loop.sock_sendall(deaf, f"{head}Accept: text/event-stream\r\n\r\n".encode())
                 while not made.readers:
                     await asyncio.sleep(0)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(25):  # after 30 it would be for another reason
                     while made.readers:  # until it is let go of
                         made.tell("claim", what="x" * 50_000)
                         await asyncio.sleep(0)

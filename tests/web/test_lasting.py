@@ -48,8 +48,8 @@ def test_whoever_pauses_or_drains_is_answered_once_it_is_on_disk_and_it_is_in_fo
                 disk.gate.clear()
                 wish = {"json": {}} if rests else {}
                 answered = asyncio.create_task(http.request(method, path, **wish))
-                await asyncio.wait_for(in_force.wait(), 5)
-                await asyncio.to_thread(disk.waited.wait, 5)
+                await asyncio.wait_for(in_force.wait(), 60)
+                await asyncio.to_thread(disk.waited.wait, 60)
                 found = (await http.get(path)).json()  # others are answered meanwhile
                 assert bool(found.get("paused") or found.get("drained")) == rests
                 assert (answered.done(), kept()) == (False, not rests)

@@ -42,7 +42,7 @@ async def serving(of: Any = None, path: Path | None = None, **rest: Any) -> Asyn
 def play(story: Callable[[Server], Awaitable[Any]], **rest: Any) -> Any:
     async def run() -> Any:
         async with serving(**rest) as server:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 return await story(server)
 
     return asyncio.run(run())
@@ -123,11 +123,11 @@ def test_an_answer_may_take_longer_than_the_headers():
         later = asyncio.Event()
 
         async def busy_for_a_while(_: float) -> None:
-            asyncio.get_running_loop().call_later(0.2, later.set)
+            asyncio.get_running_loop().call_later(0.5, later.set)
             await later.wait()
 
         of.door.sleep = busy_for_a_while
-        async with running(of), serving(of, head_timeout=0.05) as server:
+        async with running(of), serving(of, head_timeout=0.25) as server:
             return await say(server, POST.replace("Host", "Connection: close\r\nHost") + WAITS)
 
     assert status(asyncio.run(run())) == 200

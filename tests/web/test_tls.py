@@ -104,7 +104,7 @@ def asked(issuer: Authority, url: str, **how: Any) -> dict[str, Any]:
         async with serving(issuer) as server:
 
             def ask() -> dict[str, Any]:
-                client = Client(url.format(port=server.port), timeout=10, **how)
+                client = Client(url.format(port=server.port), timeout=60, **how)
                 return client.get("/api/v1/version").document
 
             return await asyncio.to_thread(ask)
@@ -149,7 +149,7 @@ def test_who_asks_a_server_without_tls_by_https_is_told_so(issuer):
 
             def ask() -> None:
                 with pytest.raises(NoDaemon, match="does not speak TLS"):
-                    Client(f"https://localhost:{port}", timeout=10).get("/")
+                    Client(f"https://localhost:{port}", timeout=60).get("/")
 
             await asyncio.gather(asyncio.to_thread(answer), asyncio.to_thread(ask))
 

@@ -14,7 +14,7 @@ from supervisor.engines import ENGINES
 from supervisor.engines.base import EngineDown, EngineRefused
 
 NAMES = {"systemd": "unit", "container": "container", "kubernetes": "deployment"}
-PATIENCE = 10.0  # seconds, for a whole story
+PATIENCE = 60.0  # seconds, for a whole story
 
 
 @asynccontextmanager

@@ -65,7 +65,7 @@ class Gangs:
             means.news.clear()
             choice = self._choose(wish)
             if isinstance(choice, Placement):
-                return self._placed(choice)
+                return self._placed(choice, dry)
             if dry:
                 return await self._dry(wish, choice)
             if isinstance(choice, Asking) and span not in self._tasks and not (once and tried):
@@ -75,7 +75,7 @@ class Gangs:
             over = once and (tried or hopeless) and span not in self._tasks
             unknown = isinstance(choice, Queued) and choice.unknown
             if over or unknown or means.clock() >= end:
-                self._refuse(choice, span)
+                self._refuse(choice, span, dry)
             await means.pause(end)
 
     # -- one of them, on its way up
@@ -104,7 +104,7 @@ class Gangs:
                 self._fails(span, of_choice(found), found.notes)
             elif found.offers:
                 await Rise(self.means, wish, found, answers, partial(self._does, span)).run()
-                self.told.note(span, found.host, of_choice(found), found.notes)
+                self.told.note(span, found.host, of_choice(found), found.notes, dry=False)
         except (Failed, BackendError) as error:
             self._fails(span, [f"{span} was not brought up: {error}"], ())
         except Exception as error:  # our bug: it costs us this span, and is told
@@ -120,7 +120,7 @@ class Gangs:
         if self._failed.get(span) != said[0]:
             log.warning("%s", "; ".join(said))
         self._failed[span] = said[0]
-        self.told.note(span, None, said, notes, "queued")
+        self.told.note(span, None, said, notes, dry=False, code="queued")
 
     # -- what is decided
 
@@ -152,12 +152,12 @@ class Gangs:
             answers = await self._offers(wish, choice.hosts)
             found = gang.settle(self.means.directory(), wish, answers, self.means.rules)
         if isinstance(found, Placement):
-            return self._placed(found)
-        return self._refuse(found, wish.model)
+            return self._placed(found, dry=True)
+        return self._refuse(found, wish.model, dry=True)
 
-    def _placed(self, found: Placement) -> Row:
+    def _placed(self, found: Placement, dry: bool) -> Row:
         said = of_choice(found)
-        id = self.told.note(found.model, found.host, said, found.notes)
+        id = self.told.note(found.model, found.host, said, found.notes, dry)
         member = spans.members(self.means.directory(), found.model)[found.host]
         return {
             "host": found.host,
@@ -169,15 +169,15 @@ class Gangs:
             "notes": rows(found.notes),
         }
 
-    def _refuse(self, found: Choice, span: str) -> NoReturn:
+    def _refuse(self, found: Choice, span: str, dry: bool) -> NoReturn:
         """What is being done for it, or why the last attempt has failed, comes first."""
         said = of_choice(found)
         if isinstance(found, Queued) and found.unknown:
-            self.told.refuse(404, "unknown", span, said, found.notes)
+            self.told.refuse(404, "unknown", span, said, found.notes, dry)
         if (doing := self._doing.get(span)) is not None:
             said.insert(0, f"{span} is being brought up: {doing}")
         elif (failed := self._failed.get(span)) is not None and failed not in said:
             said.insert(0, failed)
         wait = getattr(found, "wait", None)
         more = {} if wait is None else {"wait": wait}
-        self.told.refuse(409, "queued", span, said, found.notes, **more)
+        self.told.refuse(409, "queued", span, said, found.notes, dry, **more)

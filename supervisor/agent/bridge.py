@@ -49,7 +49,7 @@ class Bridge:
 
     async def hold(self, model: str, client: str, ttl: Seconds, within: Seconds = PATIENCE) -> str:
         """A lease on a model that is there; its id. Loads nothing."""
-        body: Row = {"model": model, "client": client, "ttl": ttl, "wait": False, "load": False}
+        body: Row = {"model": model, "client": client, "ttl": ttl, "wait": False, "there": True}
         row = await self._ask("POST", "/leases", within, body)
         try:
             return str(row["lease"]["id"])

@@ -235,7 +235,7 @@ class Leasing(Wish):
     client: Name = "unnamed"
     ttl: Ttl = LEASE
     wait: bool = True
-    load: bool = Field(True, description="if it is not there; false: that is refused")
+    there: bool = Field(False, description="only if it is there: nothing is loaded for it")
 
 
 class Renewal(Body):

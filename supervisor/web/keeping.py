@@ -170,7 +170,7 @@ class Holds:
 
         def ask(door: Door) -> Coroutine[Any, Any, Leased]:
             claims = replace(self._claims, door=door)
-            if not body.load:
+            if body.there:
                 return claims.hold(body.model, body.client, body.ttl)
             return claims.lease(body.model, body.client, body.ttl, wait=body.wait)
 

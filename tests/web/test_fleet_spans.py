@@ -100,7 +100,7 @@ def test_a_lease_that_is_to_load_nothing_is_had_on_what_is_there_alone(
     world = Gated()
 
     async def story(http: httpx.AsyncClient, made: Site) -> None:
-        body = {"model": model, "client": "span x", "ttl": 60, "load": False}
+        body = {"model": model, "client": "span x", "ttl": 60, "there": True}
         reply = await http.post(f"{API}/leases", json=body)
         assert reply.status_code == status, reply.text
         leases = (await http.get(f"{API}/leases")).json()["leases"]

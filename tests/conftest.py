@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from tests.nvml.fake_nvml import build, compiler
 
-settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile("fast", max_examples=20, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=100, deadline=None, derandomize=True)
 # New stories every time, for whoever has ten minutes: see tests/stateful.
 settings.register_profile("long", max_examples=500, deadline=None, print_blob=True)
@@ -26,6 +26,7 @@ def pytest_collection_finish() -> None:
     """Thousands of tests that stay until the end are not looked through for garbage again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # by Python's own, a tenth of all time goes to looking
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,9 @@ class Live(Board):
     def on_mount(self) -> None:
         if not self.is_headless:
             loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGHUP):  # the terminal is left as it was
+            # The terminal is left as it was. By its own handler of SIGINT, asyncio would cancel
+            # whatever is awaited just then, and the program end by an exception, or not.
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
                 with suppress(NotImplementedError):
                     loop.add_signal_handler(number, self.exit)
         self._watch.start()

@@ -187,8 +187,10 @@ def test_a_question_that_nobody_waits_for_any_more_is_not_asked(
 
 def test_the_threads_never_keep_the_program_from_ending(collector: Scripted, owner: Owner) -> None:
     hang(collector, owner)
-    [thread] = [t for t in threading.enumerate() if t.name == "collector scripted"]
-    assert thread.daemon
+    # That of the test before this one may still be on its way out.
+    threads = [t for t in threading.enumerate() if t.name == "collector scripted"]
+    assert threads
+    assert all(thread.daemon for thread in threads)
 
 
 def test_all_are_asked_at_once_and_each_keeps_its_own_deadline() -> None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.config.served import Launching
@@ -64,7 +64,6 @@ def test_a_container_between_two_runs_is_in_none():
 values = st.none() | st.booleans() | st.integers(-9, 300) | st.text(max_size=5)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["State", "Config", "HostConfig", "Id"]),

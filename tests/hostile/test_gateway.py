@@ -95,8 +95,8 @@ def test_no_way_of_writing_a_path_changes_what_an_engine_has(path: str) -> None:
     run(tale())
 
 
-@story
 @pytest.mark.slow
+@story
 async def test_names_without_number_are_a_few_series_and_a_few_names() -> None:
     async with desk() as at:
         await at.town.has("a")

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families as parse
 
@@ -43,7 +43,6 @@ def test_each_histogram_has_its_own_bounds() -> None:
     assert [(e, le) for e, le in found if le not in (None, "+Inf")] == [("a", "1.0"), ("b", "2.0")]
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(st.characters(), max_size=300), min_size=1, max_size=8, unique=True))
 def test_whatever_models_are_called_each_has_its_own_line_and_it_can_be_read(
     names: list[str],
@@ -179,7 +178,7 @@ def test_a_scrape_waits_for_nobody() -> None:
 
     async def story() -> bytes:
         async with client(of) as http:
-            found = await asyncio.wait_for(http.get("/metrics"), 5)
+            found = await asyncio.wait_for(http.get("/metrics"), 60)
         return found.content
 
     assert asyncio.run(story()).startswith(b"# HELP ullage_build_info")
@@ -195,7 +194,7 @@ def test_a_scrape_does_not_queue_behind_calls_that_hang() -> None:
         stuck = loop.run_in_executor(None, hangs.wait)
         try:
             async with client(seen(World())) as http:
-                found = await asyncio.wait_for(http.get("/metrics"), 5)
+                found = await asyncio.wait_for(http.get("/metrics"), 60)
         finally:
             hangs.set()
             await stuck

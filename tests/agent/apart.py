@@ -9,15 +9,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tests.agent import needs
 from tests.agent.cluster import Row
 
 INSIDE = "TESTS_AGENT_INSIDE"
-Play = Callable[[Path, argparse.Namespace], Awaitable[list[Row]]]
+Play = Callable[[Path, argparse.Namespace], Coroutine[Any, Any, list[Row]]]
 
 
 def main(module: str, parser: argparse.ArgumentParser, play: Play) -> NoReturn:

@@ -44,7 +44,7 @@ run: .venv/.run
 # What is installed into environments of their own is fetched side by side. The slow ones mostly wait,
 # for processes of their own: they run side by side, and the gateway's clients beside them, who share
 # one server. Beside the real ones nothing runs: what memory came back is measured there, and
-# against the clock.
+# against the clock. Nor beside three nodes of Ray, of which the shorter stories are played here.
 test:
 	@$(MAKE) --no-print-directory -j3 lint .venv/.real .venv/.other .venv/.clients
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -n auto --dist worksteal -m "not slow and not real" $(ARGS)
@@ -52,6 +52,7 @@ test:
 	$(PYTEST) -n 3 --dist worksteal -m "slow and not (real or gpu or clients or fleet)" $(ARGS); slow=$$?; \
 	wait $$clients; clients=$$?; cat .venv/clients.out; exit $$((slow + clients))
 	$(PYTEST) -m "real or gpu" $(ARGS)
+	$(PYTEST) -m fleet -k shown tests/agent/test_fleet.py $(ARGS)
 
 # The types of a tree that is new take one core for half a minute: the tests do not wait for them.
 check: .venv/.dev

@@ -48,6 +48,7 @@ name = "{name}"
 address = "http://127.0.0.1:{port}"
 gateway = true
 token_file = "{folder}/fleet.token"
+ray = "{ray}"
 """
 ENGINE = """
 [engines.{engine}]
@@ -151,14 +152,17 @@ async def _ended() -> None:
 # -- from outside
 
 
-def written(folder: Path, name: str, port: int, engine: int | None, *, fleet: bool = True) -> Path:
-    """A host's folder, with its configuration. `engine` is the port of its one engine, if any."""
+def written(
+    folder: Path, name: str, port: int, engine: int | None, *, fleet: bool = True, ray: str = "auto"
+) -> Path:
+    """A host's folder, with its configuration. `engine` is the port of its one engine, if any;
+    `ray` where its agent finds Ray, if that is to join it."""
     folder.mkdir()
     (folder / "fleet.token").write_text(TOKEN)
     (folder / "fleet.token").chmod(0o600)
     told = CONFIG.format(folder=folder, port=port)
     if fleet:
-        told += FLEET.format(folder=folder, name=name, port=port)
+        told += FLEET.format(folder=folder, name=name, port=port, ray=ray)
     if engine is not None:
         told += ENGINE.format(engine=f"engine-{name}", at=engine)
     (folder / "ullage.toml").write_text(told)

@@ -79,6 +79,8 @@ class Host:
         resources = {f"ullage_mib:{self.name}": self.mib, **self.machine.get("more", {})}
         where = [f"--address=127.0.0.1:{PORT}"]
         if self.head:
+            # Of nodes on one machine Ray believes that they are the head's, which runs already.
+            (self.cluster.folder / "ray" / "ray_current_cluster").unlink(missing_ok=True)
             where = ["--head", f"--port={PORT}", "--include-dashboard=false",
                      "--no-monitor", f"--temp-dir={self.cluster.folder}/ray"]  # fmt: skip
         return await self.cluster.spawn(

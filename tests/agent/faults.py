@@ -9,12 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 import traceback
 from contextlib import suppress
@@ -23,10 +19,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.agent import needs
+from tests.agent import apart
 from tests.agent.cluster import Cluster, Host, Row, send
 
-INSIDE = "TESTS_AGENT_FAULTS_INSIDE"
 MODELS = 12  # small: nobody has to leave for one
 LENGTH = 30.0  # seconds in which faults begin
 STILL = (0.5, 8.0)  # seconds for which a process stands still: shorter and longer than `lost`
@@ -140,15 +135,15 @@ def seeds(text: str) -> list[int]:
     return list(range(int(first), int(last or first) + 1))
 
 
-async def play(folder: Path, asked: list[int]) -> list[Row]:
+async def play(folder: Path, asked: argparse.Namespace) -> list[Row]:
     cluster = Cluster(folder)
     models = [{"name": f"s{s}m{i}:8b", "gib": 0.25, "load": 0.5}
-              for s in asked for i in range(MODELS)]  # fmt: skip
+              for s in asked.seeds for i in range(MODELS)]  # fmt: skip
     for name in ("a", "b", "c"):
         cluster.host(name, {"gib": 80, "models": models})
     await cluster.start()
     rows: list[Row] = []
-    for seed in asked:
+    for seed in asked.seeds:
         try:
             rows.append({"ok": True, **await Schedule(cluster, seed).run()})
         except Exception:
@@ -159,28 +154,7 @@ async def play(folder: Path, asked: list[int]) -> list[Row]:
     return rows
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.agent.faults", description=__doc__)
     parser.add_argument("--seeds", type=seeds, default=seeds("1-10"))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--keep", type=Path, help="a folder for what the processes leave")
-    asked = parser.parse_args()
-    if INSIDE not in os.environ:
-        if why := needs.missing():
-            print(f"not tried: {why}", file=sys.stderr)
-            return 2
-        return needs.inside("tests.agent.faults", sys.argv[1:], {INSIDE: "1"})
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    with tempfile.TemporaryDirectory(prefix="ufl", ignore_cleanup_errors=True) as own:
-        folder = asked.keep or Path(own)
-        folder.mkdir(exist_ok=True)
-        rows = asyncio.run(play(folder, asked.seeds))
-    if asked.json:
-        asked.json.write_text(json.dumps(rows))
-    return 0 if all(row["ok"] for row in rows) and len(rows) == len(asked.seeds) else 1
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)  # whatever of it still runs ends with the namespace
+    apart.main("tests.agent.faults", parser, play)

@@ -6,33 +6,34 @@ Each gives back the figures that it measured, in seconds.
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import time
-from collections.abc import Awaitable, Callable
 
 from collectors.reading import mib
-from supervisor.agent.backend import BackendError
-from supervisor.agent.link import Link
 
-from .cluster import PORT, Cluster, Row, until
-
-Figures = dict[str, float]
-Story = Callable[[Cluster], Awaitable[Figures]]
-
-SPARE = "spare"  # a name for hosts that are drivers of Ray alone
-LOST = 5.0  # seconds in which a host that is gone is known to be lost
-BACK = 10.0  # and in which one is back, once its node is
+from .across import ASKS, HAS, a_request_for_a_model_of_another_host_costs_little_more
+from .beginning import the_directory_fills_by_itself_when_ray_starts_it_again
+from .cluster import Cluster, Row, until
+from .losing import (
+    a_host_that_dies_under_load_is_lost_and_its_models_go_elsewhere,
+    it_is_back_by_itself_and_models_are_placed_there_again,
+    with_the_head_everybody_is_back,
+    without_its_agent_s_driver_a_host_stays_and_joins_again,
+    without_the_head_every_host_serves_alone_and_nothing_else,
+)
+from .steps import SPARE, Figures, Story, begun, joins, ready, refused, spare, young
 
 
 def machines() -> dict[str, Row]:
     """Host c has the most room; on a, somebody would have to leave for a model of 8 GiB."""
     both = [{"name": "race:8b", "gib": 4}, {"name": "moves:8b", "gib": 4, "load": 60}]
     mine = [{"name": "big:8b", "gib": 8}, *both]
+    only = [{"name": name, "gib": 1} for name in ("theirs:8b", "new:8b", "later:8b")]
     return {
-        "a": {"gib": 12, "models": [*mine, {"name": "old:8b", "gib": 8}], "loaded": ["old:8b"]},
-        "b": {"gib": 16, "models": [*mine, {"name": "mine:8b", "gib": 1}]},
-        "c": {"gib": 24, "models": [*mine, {"name": "theirs:8b", "gib": 1}],
+        "a": {"gib": 12, "models": [*mine, {"name": "old:8b", "gib": 8}], "loaded": ["old:8b"],
+              "more": {f"ullage_mib:{ASKS}": 100}},
+        "b": {"gib": 16, "models": [*mine, {"name": "mine:8b", "gib": 1}],
+              "more": {f"ullage_mib:{HAS}": 100}},
+        "c": {"gib": 24, "models": [*mine, *only], "loaded": ["theirs:8b"],
               "more": {f"ullage_mib:{SPARE}": 100}},
     }  # fmt: skip
 
@@ -42,6 +43,8 @@ async def every_host_sees_every_host(cluster: Cluster) -> Figures:
         found = await host.fleet()
         assert (found["self"], found["backend"], found["connected"]) == (host.name, "ray", True)
         assert found["trouble"] == []
+        # Or it would end with a host that others are to hear of as lost.
+        assert len(host.find("node", "ray::Directory")) == host.head
     return {}
 
 
@@ -112,98 +115,6 @@ async def a_node_without_the_resource_is_refused(cluster: Cluster) -> Figures:
     return {}
 
 
-async def a_host_that_dies_under_load_is_lost_and_its_models_go_elsewhere(
-    cluster: Cluster,
-) -> Figures:
-    a, b, c = cluster.hosts.values()
-    status, found = await a.place("moves:8b", within=10, avoid=["a", "c"])
-    assert (status, found["host"]) == (200, "b"), found
-    assert await begun(cluster, "moves:8b") == ["b"]
-    waiting = asyncio.create_task(a.place("moves:8b", within=30, avoid=["a", "b"]))
-    began = time.monotonic()
-    b.kill()
-
-    async def lost() -> bool:
-        return (await a.sees())["b"] == (await c.sees())["b"] == "lost"
-
-    took = await until(lost)
-    assert took < LOST
-    status, found = await waiting
-    assert (status, found["host"]) == (200, "c"), found
-    elsewhere = time.monotonic() - began
-    assert await begun(cluster, "moves:8b", 2) == ["b", "c"]
-    return {"lost": took, "elsewhere": elsewhere}
-
-
-async def it_is_back_by_itself(cluster: Cluster) -> Figures:
-    a, b, _ = cluster.hosts.values()
-    await b.start("daemon", "agent")  # which waits for its node
-    await b.start("node")
-
-    async def node() -> bool:
-        return bool(b.find("node", "raylet/raylet"))
-
-    await until(node)
-    began = time.monotonic()
-
-    async def back() -> bool:
-        return (await a.sees())["b"] == "here"
-
-    await until(back, cluster.told)
-    took = time.monotonic() - began
-    await cluster.whole()
-    return {"rejoined": took}
-
-
-async def without_its_agent_s_driver_a_host_stays_and_joins_again(cluster: Cluster) -> Figures:
-    a, b, _ = cluster.hosts.values()
-    began = time.monotonic()
-    for driver in b.find("agent", "supervisor.agent.rayed"):
-        driver.kill()
-
-    async def away() -> bool:
-        return not (await b.fleet())["connected"]
-
-    await until(away)
-    status, found = await b.place("mine:8b")
-    assert (status, found["host"]) == (200, "b")
-
-    async def back() -> bool:
-        return (await b.fleet())["connected"] and (await a.sees())["b"] == "here"
-
-    await until(back, cluster.told)
-    return {"driver back": time.monotonic() - began}
-
-
-async def without_the_head_every_host_serves_alone_and_nothing_else(cluster: Cluster) -> Figures:
-    a, b, c = cluster.hosts.values()
-    loads = len(cluster.loads())
-    began = time.monotonic()
-    for server in a.find("node", "gcs_server"):
-        server.kill()
-
-    async def alone() -> bool:
-        return not any([(await h.fleet())["connected"] for h in (a, b, c)])
-
-    noticed = await until(alone)
-    found = await b.fleet()
-    assert found["trouble"]
-    seen = await b.sees()
-    assert seen["b"] == "here"
-    assert {seen["a"], seen["c"]} == {"silent"}
-    # Nothing new across hosts, and all that is here is served here.
-    status, row = await b.place("theirs:8b", within=1)
-    assert (status, row["code"]) == (409, "queued")
-    status, row = await b.place("mine:8b")
-    assert (status, row["host"]) == (200, "b")
-    assert len(cluster.loads()) == loads
-    reply = await b.daemon.post("/api/v1/load", json={"model": "cellar/mine:8b"})
-    assert reply.status_code == 200, reply.text
-    await restarted(cluster)
-    await cluster.whole()
-    return {"noticed": noticed, "whole again": time.monotonic() - began}
-
-
 async def ray_without_a_token_is_refused(cluster: Cluster) -> Figures:
     """The last: from now on such a Ray runs on this machine."""
     env = {k: v for k, v in cluster.env.items() if not k.startswith("RAY_AUTH")}
@@ -225,105 +136,23 @@ async def ray_without_a_token_is_refused(cluster: Cluster) -> Figures:
     return {}
 
 
-STORIES: tuple[Story, ...] = (
+SHOWN: tuple[Story, ...] = (
     every_host_sees_every_host,
     a_model_is_placed_where_there_is_room,
+    a_host_that_dies_under_load_is_lost_and_its_models_go_elsewhere,
+    it_is_back_by_itself_and_models_are_placed_there_again,
+    without_the_head_every_host_serves_alone_and_nothing_else,
+    with_the_head_everybody_is_back,
+)
+OTHERS: tuple[Story, ...] = (
     one_of_many_who_place_a_model_at_once_places_it,
     a_claim_is_one_and_all_or_nothing,
     a_second_host_of_one_name_is_refused,
     a_node_without_the_resource_is_refused,
-    a_host_that_dies_under_load_is_lost_and_its_models_go_elsewhere,
-    it_is_back_by_itself,
+    a_request_for_a_model_of_another_host_costs_little_more,
     without_its_agent_s_driver_a_host_stays_and_joins_again,
-    without_the_head_every_host_serves_alone_and_nothing_else,
+    the_directory_fills_by_itself_when_ray_starts_it_again,
     ray_without_a_token_is_refused,
 )
-
-
-# -- what they have in common
-
-
-async def young(cluster: Cluster) -> None:
-    """Nothing is begun by a directory that has just been started."""
-
-    async def old() -> bool:
-        status, found = await cluster.hosts["a"].place("big:8b", dry=True)
-        return status == 200 or "wait" not in found
-
-    await until(old)
-
-
-async def begun(cluster: Cluster, model: str, count: int = 1) -> list[str]:
-    """Where the loads of a model began, once there are so many."""
-
-    async def all_of_them() -> bool:
-        return len(cluster.loads(model)) >= count
-
-    await until(all_of_them)
-    return [row["host"] for row in cluster.loads(model)]
-
-
-async def ready(cluster: Cluster, model: str) -> None:
-    async def there() -> bool:
-        return bool((await cluster.hosts["b"].place(model, dry=True))[1].get("ready"))
-
-    await until(there)
-
-
-async def spare(cluster: Cluster) -> Link:
-    """A driver on the node of c, by a name of its own."""
-
-    async def nothing() -> None:
-        return
-
-    os.environ.update({k: v for k, v in cluster.env.items() if k.startswith("RAY_")})
-    given = {"host": SPARE, "daemon": "unix:/nowhere", "token_file": None, "node_ip": "127.0.0.3",
-             "address": f"127.0.0.1:{PORT}", "patience": 10.0, "require_token": True}  # fmt: skip
-    link = Link(given, 2.5, nothing)  # type: ignore[arg-type]
-    await link.start()
-
-    async def joined() -> bool:
-        return link.connected
-
-    await until(joined, lambda: str(link.trouble))
-    return link
-
-
-async def refused(link: Link, model: str, shares: Row, code: str) -> None:
-    try:
-        await link.claim(model, shares)
-    except BackendError as error:
-        found = error.code
-    else:
-        found = "claimed"
-    assert found == code, model
-
-
-async def joins(
-    cluster: Cluster, name: str, ip: str = "127.0.0.3", port: int = PORT
-) -> tuple[int, str]:
-    """`ullage fleet join` by that name: its exit code, and what it said."""
-    folder = cluster.folder / f"{name}-{port}"
-    folder.mkdir(exist_ok=True)
-    head = "127.0.0.1" if port == PORT else ip
-    (folder / "ullage.toml").write_text(
-        f'state_dir = "{folder}"\n[fleet]\nname = "{name}"\nray = "{head}:{port}"\n'
-    )
-    out = folder / "out"
-    out.write_text("")
-    words = ("-m", "supervisor", "fleet", "join", "--node-ip", ip)
-    process = await cluster.spawn(
-        sys.executable, *words, "--config", str(folder / "ullage.toml"), out=out
-    )
-    async with asyncio.timeout(60):
-        code = await process.wait()
-    return code, out.read_text()
-
-
-async def restarted(cluster: Cluster) -> None:
-    """As a service manager does it: nodes are started again, the head first."""
-    for host in cluster.hosts.values():
-        host.kill("node")
-    for host in cluster.hosts.values():
-        await host.start("node")
-        await until(host.has_node, cluster.told)
+GROUPS = {"shown": SHOWN, "others": OTHERS}
+STORIES = (*SHOWN, *OTHERS)

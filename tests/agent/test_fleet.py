@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from tests.agent import needs
 from tests.agent.cluster import ROOT, Row
 from tests.agent.faults import doubles, seeds
-from tests.agent.stories import STORIES
+from tests.agent.stories import GROUPS
 
 TIMEOUT = 900  # seconds for all stories together: on two free cores they take two minutes
 ONE = "1-1"  # of the ten schedules of `make fleet-faults`
@@ -37,17 +39,26 @@ def played(module: str, folder: Path, *words: str) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
-    rows = played("tests.agent", tmp_path_factory.mktemp("stories"))
-    return {row["story"]: row for row in rows}
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Row]]:
+    """A group of stories by name, played once."""
+
+    @cache
+    def play(group: str) -> dict[str, Row]:
+        rows = played("tests.agent", tmp_path_factory.mktemp(group), group)
+        return {row["story"]: row for row in rows}
+
+    return play
 
 
 @pytest.mark.slow
 @pytest.mark.fleet
-@pytest.mark.parametrize("name", [story.__name__ for story in STORIES])
-def test_of_three_hosts(stories: dict[str, Row], name: str) -> None:
-    assert name in stories, f"it was not told: {[*stories.values()][-1].get('why')}"
-    assert stories[name]["ok"], stories[name]["why"]
+@pytest.mark.parametrize(
+    ("group", "name"), [(g, story.__name__) for g, stories in GROUPS.items() for story in stories]
+)
+def test_of_three_hosts(stories: Callable[[str], dict[str, Row]], group: str, name: str) -> None:
+    found = stories(group)
+    assert name in found, f"it was not told: {[*found.values()][-1].get('why')}"
+    assert found[name]["ok"], found[name]["why"]
 
 
 @pytest.mark.slow

@@ -212,7 +212,9 @@ class Agent:
         life = self.being.life
         yield from self._stumble("claim")
         words = {h: host.word for h, host in self.directory().hosts.items()}
-        bundles = {str(o.host): ledger.charge(o.takes, words[o.host]) for o in first.offers}
+        bundles: dict[str, int] = {
+            str(o.host): ledger.charge(o.takes, words[o.host]) for o in first.offers
+        }
         until = self.daemon.mono + self.daemon.valid
         claimed = yield self._ask_head(lambda: self.head.claim(self.name, life, id, name, bundles))
         if claimed != "claimed":  # it may have been done: then it is a stray

@@ -55,6 +55,7 @@ class Parts:
     lost: Seconds
     _kept: dict[str, _Kept] = field(default_factory=dict)
     _recalled: set[str] = field(default_factory=set)
+    _trouble: dict[str, str] = field(default_factory=dict)
 
     async def look(self, connected: bool) -> None:
         """Once. Nothing is raised: what did not work is tried again at the next look."""
@@ -69,7 +70,11 @@ class Parts:
             try:
                 await self._look(directory, part, member, sure, now)
             except BackendError as error:
-                log.info("the part of %s: %s", part.span, error.detail)
+                if self._trouble.get(part.span) != error.detail:
+                    log.info("the part of %s: %s", part.span, error.detail)
+                self._trouble[part.span] = error.detail
+            else:
+                self._trouble.pop(part.span, None)
 
     async def _look(
         self, directory: Directory, part: Part, member: Member, sure: bool, now: Seconds

@@ -35,7 +35,7 @@ def test_random_fault_schedules_leave_every_rule_true(part: int) -> None:
         assert world.wrong == [], f"seed {seed}"
         how += world.how
         begun += world.begun
-    assert begun > 100, "the schedules place something"
+    assert begun > 80, "the schedules place something"
     assert how["served"] > 500
     assert how["served by its own host"] > 100, "hosts go on without a fleet"
 

@@ -15,7 +15,7 @@ from tests.fleet.model.host import TOTAL, VALID, Daemon
 from tests.fleet.model.kernel import Being, Kernel, Network, Process
 
 HOSTS = ("alpha", "beta", "gamma", "delta")
-SIZES = {"a": 10.0, "b": 9.0, "c": 12.0, "d": 14.0}
+SIZES = {"a": 10.0, "b": 9.0, "c": 12.0, "d": 18.0}
 LOADS = {"a": 2.0, "b": 3.0, "c": 6.0, "d": 4.0}
 PATIENCE = 45.0
 RULES = Rules(offers=3)

@@ -20,8 +20,8 @@ from tests.nvml.fake_nvml import GIB
 from tests.nvml.fake_nvml import State as Driver
 
 POLL = 0.05  # seconds between two looks at another process; every wait is bounded
-PATIENCE = 60.0
-STORY = 300.0  # for all of a story: a machine may be ten times as slow as ours
+PATIENCE = 120.0
+STORY = 600.0  # for all of a story: a machine may be ten times as slow as ours
 ROOT = Path(__file__).parent.parent
 ULLAGE = (sys.executable, "-m", "supervisor")
 

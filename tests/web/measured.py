@@ -41,9 +41,11 @@ class Held(Alerting):
 
 
 def glance(name: str, presence: Presence = Presence.HERE, age: float = 0.5, **of: Any) -> Glance:
-    told = {"total": gib(24), "headroom": gib(8), "promised": gib(0), "ready": 1, "in_flight": 2,
-            "waiting": 0, "address": f"http://{name}:8553", "rests": None} | of  # fmt: skip
-    return Glance(HostId(name), presence, Seconds(age), "1.2.3", **told)
+    told: dict[str, Any] = {
+        "total": gib(24), "headroom": gib(8), "promised": gib(0), "ready": 1, "in_flight": 2,
+        "waiting": 0, "address": f"http://{name}:8553", "rests": None,
+    }  # fmt: skip
+    return Glance(HostId(name), presence, Seconds(age), "1.2.3", **told | of)
 
 
 def neighbours(*hosts: Glance, **of: Any) -> Neighbours:

@@ -32,6 +32,7 @@ class View:
 
     def __init__(self, own: HostId, delays: Delays) -> None:
         self.own = own
+        self._delays = delays
         self.index = Index()
         self.since = ""  # what the directory had when it was last heard
         self.began = Seconds(0.0)  # when that directory was started, as far as can be told
@@ -131,12 +132,21 @@ class View:
         self.index.forget(host)
 
     def directory(self, now: Seconds, connected: bool) -> Directory:
-        """As it is now. Who cannot hear anybody cannot tell that others are lost."""
+        """As it is now. Who cannot hear anybody cannot tell that others are lost; nor can he of
+        those who had no time yet to tell a directory that began anew."""
         found = self._roll.directory(now, self._promises)
-        if connected:
+        young = now - self.began < self._delays.lost
+        if connected and not young:
             return found
-        hosts = {h: _unheard(host) if h != self.own else host for h, host in found.hosts.items()}
+        hosts = {
+            h: host if h == self.own or (connected and self._knows(host)) else _unheard(host)
+            for h, host in found.hosts.items()
+        }
         return replace(found, hosts=hosts)
+
+    def _knows(self, host: Host) -> bool:
+        """Can a young directory tell that of him?"""
+        return host.presence is not Presence.LOST or host.id in self._listed
 
     def trouble(self, now: Seconds, wall: float, connected: bool) -> list[str]:
         """What is wrong with hosts, in sentences."""

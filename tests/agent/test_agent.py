@@ -173,6 +173,26 @@ def test_who_has_not_told_a_directory_that_began_anew_is_known_all_the_same():
     play(story)
 
 
+def test_nobody_is_lost_before_he_could_have_told_a_directory_that_began_anew():
+    """However long nobody was heard of before."""
+
+    async def story(fleet: Fleet) -> None:
+        for backend in fleet.backends.values():
+            backend.cut = True
+        await fleet.beat(count=20)
+        fleet.engine.directory = type(fleet.engine.directory)(fleet.clock)
+        fleet.backends["a"].cut = False
+        for state in ("silent", "silent", "silent", "silent", "lost"):
+            fleet.clock.now += 1
+            await fleet.agents["a"].beat()
+            assert seen(fleet, "a") == {"a": "here", "b": state, "c": state}
+        fleet.backends["b"].cut = False
+        await fleet.beat()
+        assert seen(fleet, "a") == {"a": "here", "b": "here", "c": "lost"}
+
+    play(story)
+
+
 def test_who_leaves_is_forgotten_at_once():
     async def story(fleet: Fleet) -> None:
         await fleet.backends["c"].stop()

@@ -101,7 +101,6 @@ class Loop:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.sampler.tied = lambda engine: self.policy.pools_of(engine)
         self._looks = Looks(self._sampled, self._start, self.post, self.counts, self.clock)
         self.goings = Goings(self.runs, self.clock)
         self.traffic = Traffic(self.clock)
@@ -148,6 +147,7 @@ class Loop:
             leaving=self.leaving,
             incidents=self.alarms.recent(Seconds(self.clock())),
             residues=self.journal.residues(),
+            tied=self.policy.pools_of,
         )
         dressed = self.keeping.dress(self.witnesses.footprints.fill(snapshot, self.policy))
         return self.traffic.mark(self.witnesses.rules.mark(dressed))

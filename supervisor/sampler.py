@@ -65,7 +65,6 @@ class Sampler:
     clock: Callable[[], float] = time.monotonic
     state: dict[str, SourceHealth] = field(default_factory=dict)
     services: Mapping[EngineId, str] = field(default_factory=dict)  # what whole engines run in
-    tied: Callable[[EngineId], frozenset[PoolId]] = lambda engine: frozenset()
     missing: tuple[EngineState, ...] = ()  # named by the operator, and never yet found
     machine: Machine | None = None  # the machine as it was last read, for whoever only shows
     _listing: Listing = NOTHING_LISTED
@@ -87,9 +86,11 @@ class Sampler:
         leaving: Collection[ModelRef] = (),
         incidents: tuple[Incident, ...] = (),
         residues: Mapping[ModelRef, tuple[Share, ...]] | None = None,
+        tied: Callable[[EngineId], frozenset[PoolId]] = lambda engine: frozenset(),
     ) -> Snapshot:
         """The machine now. `thorough` asks also what is dear: process lists, every activity.
-        `urgent` asks no engine: what they said last is a second or so old."""
+        `urgent` asks no engine: what they said last is a second or so old. `tied` are the pools
+        that an engine's models can be in; none: any."""
         machine, states = await asyncio.gather(
             self.sources.read(thorough=thorough or self._has_newcomers, urgent=urgent),
             self._last_said() if urgent else self._ask_engines(),
@@ -130,7 +131,10 @@ class Sampler:
             ),
             memory,
             [*states.values(), *(e for e in self.missing if e.id not in states)],
-            [self._seen(ref, model, states[ref.engine]) for ref, model in listed.items()],
+            [
+                self._seen(ref, model, states[ref.engine], tied(ref.engine))
+                for ref, model in listed.items()
+            ],
             reservations=reservations,
             leaving=leaving,
             lingering=self.attribution.lingering(),
@@ -232,7 +236,9 @@ class Sampler:
             engine.id, engine.kind, engine.url, engine.abilities, version, fault, service
         )
 
-    def _seen(self, ref: ModelRef, model: EngineModel, engine: EngineState) -> SeenModel:
+    def _seen(
+        self, ref: ModelRef, model: EngineModel, engine: EngineState, tied: frozenset[PoolId]
+    ) -> SeenModel:
         state = model.state
         if not engine.up and state is not None:
             # Whatever an engine that is gone said last: a process that has ended holds nothing.
@@ -255,7 +261,7 @@ class Sampler:
             model.type,
             model.npu,
             model.anywhere,
-            self.tied(ref.engine),
+            tied,
         )
 
     # -- the processes that hold models

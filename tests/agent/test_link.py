@@ -180,7 +180,7 @@ def test_the_next_driver_loads_ray_while_it_is_waited_and_joins_none_before(tmp_
 
 
 @pytest.mark.parametrize(
-    ("does", "killed"), [("pass", 0), ("import os, time; os.close(1); time.sleep(3600)", 1)]
+    ("does", "killed"), [("pass", 0), ("import os, signal; os.close(1); signal.pause()", 1)]
 )
 def test_who_ends_by_himself_is_waited_for_and_killed_only_if_he_does_not(
     monkeypatch: pytest.MonkeyPatch, does: str, killed: int

@@ -28,6 +28,7 @@ from .resource import resource
 from .safety import Facts, Rules, findings, refusals
 
 THREADS: Final = 32  # calls to Ray at once
+STARTS: Final = 20.0  # seconds in which the directory's process is there
 ROOM: Final = 1.0  # seconds in which room in the ledger is there, or is not
 HEAD: Final = "node:__internal_head__"  # a resource that Ray's head has, and no other node
 WORDS: Final = 400  # characters of an error of Ray's
@@ -77,6 +78,8 @@ class Driver:
             raise BackendError("refused", "; ".join(map(str, refused)), 409)
         self._take_name(patience)
         self._directory = self._find_directory()
+        # It may be starting, on a machine that has much to do: until it answers there is no fleet.
+        _got(self._directory.read.remote(), STARTS, "the directory")
         return {**self._engine, "trouble": [str(f) for f in findings(facts, rules)]}
 
     def _take_name(self, patience: float) -> None:

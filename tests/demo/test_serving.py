@@ -68,7 +68,8 @@ def test_an_address_that_cannot_be_had_is_told(capsys: pytest.CaptureFixture[str
 
 def test_it_says_where_it_answers_and_what_happens(capsys: pytest.CaptureFixture[str]) -> None:
     told = ""
-    for seconds in (3.0, 12.0, 48.0):  # its story goes by real time, of which a busy machine has less
+    # Its story goes by real time, of which a busy machine has less.
+    for seconds in (3.0, 12.0, 48.0):
         assert main(serve=0, seconds=seconds, speed=20.0) == 0
         told = capsys.readouterr().out
         if "a notes program needs the embedding model" in told:

@@ -274,10 +274,12 @@ def run(config: Config) -> int:
     app = build(config)
     # Keys of engines that come later are secrets as well, and tokens that are others.
     app.journal.audit.redact = lines.redact
-    now = app.overrides
-    app.reloading.take.append(
-        lambda found: lines.hide(found, now.current.token, *now.current.fleet.tokens)
-    )
+
+    def hide(found: Iterable[EngineConfig]) -> None:
+        now = app.overrides.current
+        lines.hide(found, now.token, *now.fleet.tokens)
+
+    app.reloading.take.append(hide)
     code = runner.run(serve(app))
     # All is written and closed. A thread may still hang, in a name that nobody resolves or a
     # mount that is gone: the program's end does not wait for it.

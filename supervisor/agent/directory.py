@@ -36,7 +36,8 @@ class _Host:
 @dataclass(frozen=True, slots=True)
 class _Bar:
     """A load that may begin on `host` until `ends`. After that a word of the host's tells whether
-    it did: until one is heard it may have, or until it was silent for `lost` seconds."""
+    it did: until one is heard it may have. It bars nobody while the host was silent for `lost`
+    seconds, and does again if that is back with a word of before."""
 
     host: str
     model: str
@@ -85,7 +86,7 @@ class Directory:
         self._bars = {
             key: bar
             for key, bar in self._bars.items()
-            if (bar.host != host or asked < bar.ends) and now < self._until(bar)
+            if (bar.host != host or asked < bar.ends) and now < bar.ends + FORGOTTEN
         }
         if word is not None:
             self._take(known, {k: v for k, v in word.items() if k != "change"}, word.get("change"))

@@ -99,6 +99,19 @@ def test_or_until_it_is_lost():
     assert coming(directory) == []
 
 
+def test_and_again_when_it_is_back_with_a_word_of_before():
+    directory, clock = made()
+    before = directory.tell("b", "y", word("b"))["version"]
+    directory.bar("b", "1", "m", 2.0, 4.5)
+    clock.now += 4.6
+    directory.tell("a", "x", word("a"))  # whoever tells meanwhile does not end it for good
+    assert coming(directory) == []
+    after = directory.tell("b", "y", word("b"), basis=before)["version"]
+    assert coming(directory) == [("1", {"b": 0}, 4.5)]
+    directory.tell("b", "y", word("b"), basis=after)
+    assert coming(directory) == []
+
+
 def test_what_was_refused_bars_nobody():
     directory, _ = made()
     directory.bar("b", "1", "m", 4.0, 1.0)

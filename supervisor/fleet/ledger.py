@@ -10,8 +10,9 @@ By this order of steps no model is placed twice at a time, whatever networks and
    a *bar*, as good as a promise. *Then* it looks whether the claim still stands. If not, or if it
    cannot tell, it refuses.
 4. It begins while the offer stands, and never later. Its bar stands until then, and after that
-   until the host has said how it stands by a word that was asked for later, or is lost. A claim is
-   given up once the model is there, or the offer is over.
+   until the host has said how it stands by a word that was asked for later. One that is lost bars
+   nobody, and does again when it is back. A claim is given up once the model is there, or the
+   offer is over.
 
 Of two that place at once one takes the claim later. Either the other's host finds its claim gone
 (3), or it had its bar written before that claim was taken, and is seen (2).

@@ -36,6 +36,7 @@ SETTLED = 30.0  # seconds after the load: pooled connections are let go of by th
 KEPT = 300  # entries; what grows by more has a bound of its own
 ALONE = 2.0 * (os.cpu_count() or 1)  # load average above which lag is not ours alone
 
+KINDS = ("files", "threads", "children")
 BUGS = re.compile(r"Traceback|internal error|exception was never retrieved|never awaited|CRITICAL")
 
 
@@ -220,11 +221,10 @@ def judged(run: Run, title: str) -> Figures:
         }
         for what in ("rss", "anon")
     }
-    # The least of each: what is there for a moment, at a look or a request, is no leak.
-    least = {
-        what: {p: min(getattr(r, what) for r in found) for p, found in at.items()}
-        for what in ("files", "threads", "children")
-    }
+    # Before the load what is usual, for between two looks all connections to engines may be closed;
+    # after it the least of each: what is there for a moment, at a look or a request, is no leak.
+    usual = {k: round(percentile([float(getattr(r, k)) for r in at["rest"]], 0.5)) for k in KINDS}
+    least = {k: min(getattr(r, k) for r in at["after"]) for k in KINDS}
     tasks = {p: min(b["tasks"] for b in found) for p, found in beats.items()}
     per_hour = growth(rows)
     cores = {p: (r[-1].cpu - r[0].cpu) / (r[-1].at - r[0].at) for p, r in at.items()}
@@ -280,7 +280,7 @@ def judged(run: Run, title: str) -> Figures:
         )
     )
     for what, slack in (("files", 2), ("threads", 0), ("children", 0)):
-        judge(returned(least[what]["rest"], least[what]["after"], what, slack))
+        judge(returned(usual[what], least[what], what, slack))
     judge(returned(tasks["rest"], tasks["after"], "tasks"))
     alone = mean(r.load for r in at["load"]) <= ALONE
     p99 = percentile((lag if alone else own)["load"], 0.99)

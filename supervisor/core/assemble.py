@@ -35,6 +35,7 @@ from .snapshot import (
     Snapshot,
     Source,
     State,
+    usable,
 )
 from .types import ModelType
 
@@ -237,13 +238,12 @@ def _accelerator(machine: SeenMachine, tied: frozenset[PoolId]) -> PoolId | None
 
     What is on one that cannot be read just now has not moved to RAM.
     """
-    dedicated = {p.id: p for p in machine.pools if p.kind is PoolKind.DEDICATED}
-    blind = {p for p in machine.blind or {} if p != RAM}
-    if mine := tied & (dedicated.keys() | blind):
-        dedicated = {id: pool for id, pool in dedicated.items() if id in mine}
-        blind &= mine
+    unread = machine.blind or {}
+    known = {p.id for p in machine.pools} | unread.keys()
+    mine = usable(known, tied, known)
+    dedicated = [p for p in machine.pools if p.kind is PoolKind.DEDICATED and p.id in mine]
     if dedicated:
-        return max(dedicated.values(), key=lambda p: (p.used, p.id)).id
+        return max(dedicated, key=lambda p: (p.used, p.id)).id
     if any(p.kind is PoolKind.UNIFIED for p in machine.pools):
         return RAM
-    return min(blind, default=None)
+    return min((p for p in unread if p != RAM and p in mine), default=None)

@@ -27,6 +27,7 @@ from .snapshot import (
     Snapshot,
     Source,
     State,
+    usable,
 )
 
 
@@ -184,9 +185,8 @@ def within(
 ) -> set[PoolId]:
     """Those of `pools` that the engine may use, by the operator's word. One that names none of this
     machine's says nothing."""
-    said = policy.pools_of(engine)
     known = {p.id for p in snapshot.pools} | snapshot.blind.keys()
-    return {p for p in pools if p in said} if said & known else set(pools)
+    return usable(pools, policy.pools_of(engine), known)
 
 
 def _where_it_may(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, NewType
@@ -37,6 +37,14 @@ class ModelRef(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.engine}/{self.model}"
+
+
+def usable(
+    pools: Collection[PoolId], tied: frozenset[PoolId], known: Collection[PoolId]
+) -> set[PoolId]:
+    """Those of `pools` that an engine may use which is `tied` to some, by the operator's word.
+    Where none of those is `known` here, that says nothing."""
+    return {p for p in pools if p in tied} if not tied.isdisjoint(known) else set(pools)
 
 
 class Source(Enum):

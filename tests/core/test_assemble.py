@@ -224,4 +224,5 @@ def test_what_an_engine_says_it_has_on_the_gpu_is_on_one_that_it_may_use() -> No
 
     assert where() == {GPU}  # the fullest
     assert where(OTHER) == where(OTHER, blind=OTHER) == {OTHER}
+    assert where(RAM) == {RAM}
     assert where(PoolId("GPU-typo")) == {GPU}

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from collectors.reading import Seconds
 from supervisor.fleet.changes import change_row
 from supervisor.fleet.decided import Rules
-from supervisor.fleet.hosts import HostId, Word
+from supervisor.fleet.hosts import Directory, HostId, Word
 from supervisor.fleet.index import LATEST
 from supervisor.fleet.liveness import Delays
 from supervisor.fleet.spans import called, span_rows, span_troubles
@@ -28,9 +28,9 @@ from .backend import Backend, BackendError, Row
 from .bridge import Bridge
 from .claims import Claims
 from .gangs import Gangs
+from .means import Means
 from .parts import Parts
 from .placing import Placing
-from .rising import Means
 from .told import Refused, Told
 from .view import View
 
@@ -74,16 +74,13 @@ class Agent:
         self.view = View(terms.host, terms.delays)
         self._claims = Claims(backend, self._clock)
         self.told = Told(wall)
-        self._placing = Placing(
-            terms.host, self.view, backend, self._claims, self.told, terms.rules, terms.valid,
-            terms.delays.lost, self._refresh, self._clock,
-        )  # fmt: skip
-        self._word: _Spoken | None = None
-        means = Means(
+        self._means = Means(
             terms.host, self.view, backend, self._claims, terms.rules, terms.valid,
             terms.delays.lost, self._refresh, self._clock,
         )  # fmt: skip
-        self._gangs = Gangs(means, self.told)
+        self._placing = Placing(self._means, self.told)
+        self._gangs = Gangs(self._means, self.told)
+        self._word: _Spoken | None = None
         settled = Seconds(terms.valid + terms.delays.lost)
         self._parts = Parts(terms.host, bridge, self.view, self._clock, settled, terms.delays.lost)
         self._basis = ""  # what was known of the fleet before it was asked for
@@ -156,8 +153,7 @@ class Agent:
         if self._was_connected and not self.backend.connected:
             self._claims.lost()  # they ended with the driver that had made them
         self._was_connected = self.backend.connected
-        self._placing.news.set()
-        self._gangs.means.news.set()
+        self._means.news.set()
 
     async def _refresh(self) -> None:
         """Tell, and hear. Raises BackendError."""
@@ -183,13 +179,12 @@ class Agent:
     # -- what is asked
 
     def fleet(self) -> Row:
-        now, connected = self._clock(), self.backend.connected
-        directory = self.view.directory(now, connected)
+        directory = self._means.directory()
         return {
             "self": self.terms.host,
             "backend": self.backend.name,
-            "connected": connected,
-            "trouble": self.trouble(),
+            "connected": self.backend.connected,
+            "trouble": self.trouble(directory),
             "placements": dict(self.told.counts),
             "spans": [
                 {**row, "doing": self._gangs.doing(row["name"])} for row in span_rows(directory)
@@ -197,12 +192,10 @@ class Agent:
             "directory": directory_row(directory),
         }
 
-    def trouble(self) -> list[str]:
+    def trouble(self, directory: Directory) -> list[str]:
         own = [] if self._silent is None else [self._silent]
-        now, connected = self._clock(), self.backend.connected
-        hosts = self.view.trouble(now, self._wall(), connected)
-        spans = span_troubles(self.view.directory(now, connected))
-        found = [*own, *self.backend.trouble, *hosts, *spans]
+        hosts = self.view.trouble(directory, self._wall())
+        found = [*own, *self.backend.trouble, *hosts, *span_troubles(directory)]
         told = [printable(line)[:LONGEST] for line in found[:MANY]]
         return [*told, f"and {len(found) - MANY} more"] if len(found) > MANY else told
 
@@ -211,7 +204,7 @@ class Agent:
     ) -> Row:
         """`within` None: as long as it takes to bring up a model that spans hosts; another is
         placed at once, or not. Raises told.Refused."""
-        directory = self.view.directory(self._clock(), self.backend.connected)
+        directory = self._means.directory()
         for meant in self._names(model):
             if (span := called(directory, meant)) is not None:
                 return await self._gangs.place(span, dry, within, avoid)

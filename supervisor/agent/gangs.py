@@ -14,14 +14,15 @@ from functools import partial
 from typing import Final, NoReturn
 
 from collectors.reading import Seconds
-from supervisor.fleet import gang, ledger, spans
+from supervisor.fleet import gang, spans
 from supervisor.fleet.decided import Answer, Asking, Choice, Note, Placement, Queued, Wish
 from supervisor.fleet.explain import of_choice
 from supervisor.fleet.hosts import HostId
 
 from .backend import BackendError, Row
+from .means import AT_MOST, Means
 from .offering import ask_for_offer
-from .rising import AT_MOST, Failed, Means, Rise
+from .rising import Failed, Rise
 from .told import Told, rows
 
 log = logging.getLogger("ullage.fleet")
@@ -125,14 +126,12 @@ class Gangs:
     # -- what is decided
 
     def _choose(self, wish: Wish) -> Choice:
-        """A directory that has just begun may not know who has a part, or is getting one: until
-        every offer from before it is over, nothing is begun by it."""
+        """Nothing is begun by a directory that may not know yet who has a part, or is getting
+        one."""
         means = self.means
         found = gang.choose(means.directory(), wish, means.rules)
-        settling = ledger.Settling(means.valid, means.lost)
-        young = settling.wait(Seconds(means.clock() - means.view.began))
-        if isinstance(found, Asking) and (young > 0 or not means.backend.connected):
-            return Queued(wish.model, found.notes, wait=young or AT_MOST)
+        if isinstance(found, Asking) and (means.young > 0 or not means.backend.connected):
+            return Queued(wish.model, found.notes, wait=means.young or AT_MOST)
         return found
 
     async def _offers(self, wish: Wish, hosts: Collection[HostId]) -> dict[HostId, Answer]:

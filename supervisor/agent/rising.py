@@ -8,61 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from collectors.reading import NONE, Bytes, Seconds
 from supervisor.core.wording import duration
 from supervisor.fleet import gang, ledger, spans
-from supervisor.fleet.decided import Answer, Placement, Rules, Wish
-from supervisor.fleet.hosts import Directory, HostId, Offer, PromiseId
+from supervisor.fleet.decided import Answer, Placement, Wish
+from supervisor.fleet.hosts import HostId, Offer, PromiseId
 
-from .backend import Backend, BackendError
-from .claims import Claims
+from .backend import BackendError
+from .means import Means
 from .offering import ASK, ask_for_offer
-from .view import View
 
 log = logging.getLogger("ullage.fleet")
 
 LONGEST: Final = Seconds(1800.0)  # that parts may take to load, all together
 FRESH: Final = Seconds(3.0)  # what a word says may be so old when it is heard
-AGAIN: Final = Seconds(0.25)
-AT_MOST: Final = Seconds(1.0)
 
 
 class Failed(Exception):
     """It is not brought up: why, in words."""
-
-
-@dataclass(slots=True)
-class Means:
-    """What spans are brought up with; as in Placing. `news` is set whenever the fleet was heard
-    of. `stopping`: the agent ends."""
-
-    own: HostId
-    view: View
-    backend: Backend
-    claims: Claims
-    rules: Rules
-    valid: Seconds
-    lost: Seconds
-    refresh: Callable[[], Awaitable[None]]
-    clock: Callable[[], Seconds]
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    stopping: bool = False
-
-    def directory(self) -> Directory:
-        return self.view.directory(self.clock(), self.backend.connected)
-
-    async def pause(self, end: Seconds) -> None:
-        """For news of the fleet."""
-        left = min(AT_MOST, max(0.0, end - self.clock()))
-        try:
-            async with asyncio.timeout(max(AGAIN, left)):
-                await self.news.wait()
-        except TimeoutError:
-            return
 
 
 @dataclass(slots=True)

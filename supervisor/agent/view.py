@@ -148,12 +148,11 @@ class View:
         """Can a young directory tell that of him?"""
         return host.presence is not Presence.LOST or host.id in self._listed
 
-    def trouble(self, now: Seconds, wall: float, connected: bool) -> list[str]:
-        """What is wrong with hosts, in sentences."""
-        directory = self.directory(now, connected)
+    def trouble(self, directory: Directory, wall: float) -> list[str]:
+        """What is wrong with hosts of what `directory` gave, in sentences."""
         found = troubles(directory, wall, self.own, self._engines)
         unread = sorted({*self._garbled.values(), *self._unread})
-        return [*self._roll.trouble(now), *found, *unread]
+        return [*self._roll.trouble(directory.at), *found, *unread]
 
 
 def _unheard(host: Host) -> Host:

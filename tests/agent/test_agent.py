@@ -302,7 +302,7 @@ def test_a_model_that_nobody_has_is_told_with_its_like():
 def test_clocks_an_hour_apart_are_told_and_decide_nothing():
     async def story(fleet: Fleet) -> None:
         fleet.agents["a"]._wall = lambda: fleet.clock.wall() + 3600
-        assert any("clock" in t for t in fleet.agents["a"].trouble())
+        assert any("clock" in t for t in fleet.agents["a"].fleet()["trouble"])
         assert (await fleet.place("a"))["host"] == "c"
 
     play(story)

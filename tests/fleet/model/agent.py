@@ -183,7 +183,7 @@ class Agent:
 
     def trouble(self) -> list[str]:
         wall = self.daemon.wall + self.kernel.now
-        return self.view.trouble(Seconds(self.daemon.mono), wall, self.connected())
+        return self.view.trouble(self.directory(), wall)
 
     # -- placing
 

@@ -9,10 +9,12 @@ import gc
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.configs import complainer, reader
 from tests.nvml.fake_nvml import build, compiler
 
 settings.register_profile("fast", max_examples=20, deadline=None, derandomize=True)
@@ -34,6 +36,18 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if sys.platform != "linux" or compiler() is None:
         pytest.skip("the fake driver needs Linux and a C compiler")
     return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Any:
+    """Loads a text as the configuration's file."""
+    return reader(tmp_path)
+
+
+@pytest.fixture
+def mistakes(read: Any) -> Any:
+    """What is wrong with such a text, line by line."""
+    return complainer(read)
 
 
 @pytest.fixture

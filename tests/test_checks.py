@@ -8,17 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.config.config import SETTINGS, ConfigError, effective, load
-from tests.configs import FULL, KINDS, TOKEN, complainer, nothing, reader
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
-
-
-@pytest.fixture
-def mistakes(read):
-    return complainer(read)
+from tests.configs import FULL, KINDS, TOKEN, nothing
 
 
 def test_all_mistakes_are_told_at_once_each_with_its_place(read, tmp_path):

@@ -12,14 +12,9 @@ from supervisor.core.policy import Amount, Policy
 from supervisor.core.rank import RANKINGS
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
-from tests.configs import ALONE, FULL, KINDS, TOKEN, nothing, reader, sample
+from tests.configs import ALONE, FULL, KINDS, TOKEN, nothing, sample
 
 GIB = 1024**3
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
 
 
 # -- defaults

@@ -12,15 +12,10 @@ from supervisor.config.described import Description
 from supervisor.config.table import form_of
 from supervisor.config.templates import MODEL
 from supervisor.core.snapshot import Ability
-from tests.configs import complainer, reader
+from tests.configs import complainer
 from tests.engines.fakes.http import OPTIONS
 
 ENGINE = '[engines.mine]\nkind = "http"\nurl = "http://127.0.0.1:9000"\n[engines.mine.http]\n'
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
 
 
 @pytest.fixture

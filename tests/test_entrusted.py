@@ -21,23 +21,13 @@ from supervisor.config.entrusted import (
 )
 from supervisor.differences import differences
 from supervisor.overrides import waits, why_not
-from tests.configs import complainer, nothing, reader
+from tests.configs import nothing
 
 SECRET = "ullage-0123456789abcdef"
 DIGEST = sha256(SECRET.encode())
 LINE = f'sha256 = "{DIGEST.hexdigest()}"'
 SCOPE = f'scopes = ["{WRITE}"]'
 ALERTMANAGER = f"[listen.tokens.alertmanager]\n{LINE}\n{SCOPE}\n"
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
-
-
-@pytest.fixture
-def mistakes(read):
-    return complainer(read)
 
 
 def test_without_a_word_there_are_none():

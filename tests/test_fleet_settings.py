@@ -10,19 +10,8 @@ from supervisor.config import fleet
 from supervisor.config.config import ConfigError, effective
 from supervisor.differences import differences
 from tests.certificates import authority
-from tests.configs import complainer, reader
 
 TOKEN = "0123456789abcdef0123"
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
-
-
-@pytest.fixture
-def mistakes(read):
-    return complainer(read)
 
 
 @pytest.fixture

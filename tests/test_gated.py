@@ -11,7 +11,7 @@ from supervisor.config.config import effective
 from supervisor.config.gated import EXPIRY, ORIGINS, GatewayConfig
 from supervisor.config.gated_checks import overlap
 from supervisor.overrides import why_not
-from tests.configs import complainer, nothing, reader
+from tests.configs import nothing
 
 SECRET = "ullage-0123456789abcdef"
 DIGEST = sha256(SECRET.encode())
@@ -52,16 +52,6 @@ expires = 2027-06-30
 [listen]
 allowed_hosts = ["gpu.lan"]
 """
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
-
-
-@pytest.fixture
-def mistakes(read):
-    return complainer(read)
 
 
 def test_without_a_word_it_serves_this_machine_alone():

@@ -8,20 +8,9 @@ from collectors.reading import gib
 from supervisor.config.config import effective
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
 from supervisor.fleet.hosts import Part
-from tests.configs import complainer, reader
 
 NAME = "[fleet]\nname = 'a'\n"
 BIG = "[fleet.spans.'big:400b']\n"
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
-
-
-@pytest.fixture
-def mistakes(read):
-    return complainer(read)
 
 
 def test_a_host_says_what_it_holds_and_what_that_takes(read):

@@ -15,17 +15,11 @@ from supervisor.cli.main import cli
 from supervisor.config.config import ConfigError
 from supervisor.tls import certificates
 from tests.certificates import Authority, authority
-from tests.configs import reader
 
 
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -32,10 +33,25 @@ class Fleet:
         self.processes[name] = process
         return port
 
-    def host(self, name: str, engine: int | None = None) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.wait()
+
+    def host(self, name: str, engine: int | None = None, *changes: tuple[str, str]) -> None:
+        """`changes` are of its configuration: what stands there, and what is to."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.ports[name] = free.getsockname()[1]
         folder = written(self.folder / name, name, self.ports[name], engine)
+        file = folder / "ullage.toml"
+        text = file.read_text()
+        for before, after in changes:
+            text = text.replace(before, after, 1)
+        file.write_text(text)
         self.processes[name] = started("daemon", str(folder))
 
     def agents(self, *names: str) -> None:
@@ -85,12 +101,8 @@ def whole(asks: socket.socket) -> bytes:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    made = Fleet(tmp_path)
-    yield made
-    for process in made.processes.values():
-        process.kill()
-    for process in made.processes.values():
-        process.wait()
+    with Fleet(tmp_path) as made:
+        yield made
 
 
 def test_a_model_that_one_host_holds_is_asked_at_any_and_answered_byte_for_byte(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fleet_hosts
 from supervisor.config.gated import TokenConfig
 from supervisor.gateway.elsewhere import unreached
 from supervisor.gateway.limits import Limits
@@ -152,20 +151,9 @@ class Secured(Fleet):
     def begin(self, issuer: Authority, ca: Path) -> None:
         cert, key = issuer.issue("b")
         tls = f'[gateway]\ntls_cert = "{cert}"\ntls_key = "{key}"\n'
-        self._host("a", None, ("[fleet]\n", f'[fleet]\nca_file = "{ca}"\n'))
-        self._host("b", self.engine("engine"), ("[gateway]\n", tls), ('"http://', '"https://'))
+        self.host("a", None, ("[fleet]\n", f'[fleet]\nca_file = "{ca}"\n'))
+        self.host("b", self.engine("engine"), ("[gateway]\n", tls), ('"http://', '"https://'))
         self.agents()
-
-    def _host(self, name: str, engine: int | None, *changes: tuple[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.ports[name] = free.getsockname()[1]
-        folder = fleet_hosts.written(self.folder / name, name, self.ports[name], engine)
-        file = folder / "ullage.toml"
-        text = file.read_text()
-        for before, after in changes:
-            text = text.replace(before, after, 1)
-        file.write_text(text)
-        self.processes[name] = fleet_hosts.started("daemon", str(folder))
 
     def accepts(self, host: str, token: str) -> bool:
         """Is a request that comes with it one that was placed there?"""
@@ -187,12 +175,8 @@ class Secured(Fleet):
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Secured]:
-    made = Secured(tmp_path)
-    yield made
-    for process in made.processes.values():
-        process.kill()
-    for process in made.processes.values():
-        process.wait()
+    with Secured(tmp_path) as made:
+        yield made
 
 
 def renew(file: Path, text: str) -> None:

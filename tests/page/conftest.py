@@ -18,6 +18,12 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
+def stage() -> Iterator[Stage]:
+    with Stage() as made:
+        yield made
+
+
+@pytest.fixture
 def visits(browser: Any) -> Iterator[Any]:
     made: list[Visit] = []
 

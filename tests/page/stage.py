@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from supervisor.alerting import Alerting
 from supervisor.config.alerted import AlertsConfig
@@ -52,6 +52,14 @@ class Stage:
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         """In the daemon's own thread."""
         return asyncio.run_coroutine_threadsafe(work, self._running).result(PATIENCE)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.close()
 
     def start(self) -> None:
         self.do(self._start())

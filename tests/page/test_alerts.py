@@ -34,11 +34,8 @@ ACTIONS = (
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    made = Stage(alerts=AlertsConfig(actions=ACTIONS))
-    made.start()
-    yield made
-    made.stop()
-    made.close()
+    with Stage(alerts=AlertsConfig(actions=ACTIONS)) as made:
+        yield made
 
 
 def send(stage: Stage, name: str, status: str = "firing", **labels: str) -> None:

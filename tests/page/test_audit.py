@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -20,15 +19,6 @@ pytestmark = pytest.mark.slow
 HOSTILE = "<img src=x onerror=window.hit=1>\u202etxt"
 SUMMARY = "#audit > details > summary"
 ENTRY = "#audit li summary"
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    made = Stage()
-    made.start()
-    yield made
-    made.stop()
-    made.close()
 
 
 def post(stage: Stage, path: str, **body: object) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -22,15 +21,6 @@ pytestmark = pytest.mark.slow
 TOKEN = "a-token-of-some-length"
 HOSTILE = "<img src=x onerror=window.hit=1>"
 RED = '"><script>window.hit=1</script>\u202etxt'
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    made = Stage()
-    made.start()
-    yield made
-    made.stop()
-    made.close()
 
 
 def row(name: str) -> str:

@@ -47,9 +47,10 @@ def main() -> int:
                 scores[-1].plain = asyncio.run(plain.of(fault.name))
             row = scores[-1].row()
             console.print(f"{fault.name}: {row['runs']} runs, {row['violations']} violations")
+            scorecard.tell(scores[-1], console)  # who ends the bench half-way has seen it
+            if asked.json:
+                scorecard.write(scores, asked.json)
     scorecard.show(scores, console)
-    if asked.json:
-        scorecard.write(scores, asked.json)
     return 0 if all(one.passed for one in scores) else 1
 
 

@@ -50,10 +50,15 @@ def show(scores: Sequence[Score], console: Console) -> None:
     console.print(table(scores))
     console.print(LEGEND, style="dim")
     for one in scores:
-        for words in dict.fromkeys(one.violations):
-            console.print(f"{one.fault}: {words}", markup=False, style="red")
-        if late := [s for s in one.seconds if s > one.limit]:
-            console.print(f"{one.fault}: {max(late):.1f} s, more than {one.limit:g} s", style="red")
+        tell(one, console)
+
+
+def tell(one: Score, console: Console) -> None:
+    """What did not hold; nothing where all did."""
+    for words in dict.fromkeys(one.violations):
+        console.print(f"{one.fault}: {words}", markup=False, style="red")
+    if late := [s for s in one.seconds if s > one.limit]:
+        console.print(f"{one.fault}: {max(late):.1f} s, more than {one.limit:g} s", style="red")
 
 
 def write(scores: Sequence[Score], file: Path) -> None:

@@ -93,8 +93,9 @@ class Memory:
 @dataclass
 class Trouble:
     """Somebody broke something. Whom it may reach: `engines`; a pool that is `dark`; the `daemon`
-    itself; what the `disk` keeps. `meddles`: models come and go, and nobody was asked. `normal`:
-    when all was well again."""
+    itself; what the `disk` keeps, or keeps only seconds later: who has waited for it for
+    `unwritten` seconds goes on without. `meddles`: models come and go, and nobody was asked.
+    `normal`: when all was well again."""
 
     what: str
     began: float
@@ -102,6 +103,7 @@ class Trouble:
     dark: bool = False
     daemon: bool = False
     disk: bool = False
+    unwritten: float = NEVER
     meddles: bool = False
     lifted: float | None = None
     normal: float | None = None

@@ -105,6 +105,11 @@ BROKEN: dict[str, tuple[list[Call], list[Request], list[Trouble]]] = {
         [Trouble("crash", 0.5, engines=("o",))],
     ),
     "I7: load of o/a at 1.00 is not written": ([call("load", "a", 1.0, decisions=[])], [], []),
+    "I7: load of o/a at 2.00 is not written": (
+        [call("load", "a", 2.0, decisions=[]), call("load", "b", 3.0, decisions=[])],
+        [],
+        [Trouble("slow", 0.9, unwritten=2.0)],
+    ),
 }
 
 

@@ -36,6 +36,7 @@ from tests.web.fakes import World, site
 
 ROOT = Path(__file__).parent.parent
 README, DESIGN, CHANGELOG = (ROOT / f"{name}.md" for name in ("README", "DESIGN", "CHANGELOG"))
+REFERENCE = ROOT / "deploy/reference.md"
 # Prose that people follow: what it shows must work.
 GUIDES = [README, CHANGELOG, ROOT / "SECURITY.md", ROOT / "grafana/README.md"]
 GUIDES += sorted((ROOT / "deploy").glob("*.*"))
@@ -122,30 +123,34 @@ def flags_of(command: click.Command) -> set[str]:
 # -- tables
 
 
-def test_the_tables_of_the_readme_are_what_the_code_says():
-    assert tables.written(README.read_text()) == README.read_text(), "write them with `make docs`"
+@pytest.mark.parametrize(
+    ("path", "parts"), [(README, tables.TABLES), (REFERENCE, tables.REFERENCE_TABLES)]
+)
+def test_the_tables_are_what_the_code_says(path, parts):
+    assert tables.written(path.read_text(), parts) == path.read_text(), "write them with `make docs`"
 
 
 def test_checking_the_tables_writes_nothing_and_tells(tmp_path, monkeypatch, capsys):
-    old = tmp_path / "README.md"
-    old.write_text(README.read_text().replace("| `8552` |", "| `1` |"))
+    old = tmp_path / "reference.md"
+    old.write_text(REFERENCE.read_text().replace("| `8552` |", "| `1` |"))
     before = old.read_text()
-    monkeypatch.setattr(tables, "README", old)
+    monkeypatch.setattr(tables, "REFERENCE", old)
     assert tables.main(["--check"]) == 1
     assert old.read_text() == before
     assert "make docs" in capsys.readouterr().out
     assert tables.main([]) == 0
-    assert old.read_text() == README.read_text()
+    assert old.read_text() == REFERENCE.read_text()
     assert tables.main(["--check"]) == 0
 
 
-def test_a_readme_without_a_place_for_a_table_is_refused():
+def test_a_document_without_a_place_for_a_table_is_refused():
+    text = REFERENCE.read_text().replace("<!-- metrics: end -->", "")
     with pytest.raises(ValueError, match="no place for the metrics"):
-        tables.written(README.read_text().replace("<!-- metrics: end -->", ""))
+        tables.written(text, tables.REFERENCE_TABLES)
 
 
-def test_every_setting_variable_and_metric_is_in_the_readme():
-    settings, metrics = section(README, "Settings"), section(README, "Metrics")
+def test_every_setting_variable_and_metric_is_in_the_reference():
+    settings, metrics = section(REFERENCE, "Settings"), section(REFERENCE, "Metrics")
     for setting in SETTINGS:
         assert f"| `{setting.key}`" in settings
         assert setting.env is None or f"`{setting.env}`" in settings
@@ -271,14 +276,15 @@ def test_every_example_of_a_configuration_loads(where, text, tmp_path):
     assert load(file, {}, {}, kinds=frozenset(ENGINES), places=[]).sources
 
 
-def test_the_requests_of_the_readme_are_the_routes():
+def test_the_requests_of_the_reference_are_the_routes():
     served = {
         (method, re.sub(r"\{(\w+)[^}]*\}", lambda m: m[1].upper(), route.path))
         for route in application(site(World())).routes
         for method in (route.methods or set()) - {"HEAD"}
         if method != "PUT" or "POST" not in route.methods  # the same by another name
     }
-    told = [s.split("?")[0].split() for s in spans(section(README, "HTTP"))]
+    text = section(README, "HTTP") + section(REFERENCE, "Requests")  # pages, and the API
+    told = [s.split("?")[0].split() for s in spans(text)]
     methods = ("GET", "POST", "PUT", "DELETE")
     assert {(w[0], w[1]) for w in told if len(w) == 2 and w[0] in methods} == served
 

@@ -1,5 +1,5 @@
 """`python -m tests.faults [--only WORD] [--runs N] [--seed N] [--alone] [--json FILE]
-[--keep FOLDER]`.
+[--publish FILE] [--keep FOLDER]`.
 
 Breaks one thing after the other, and prints the scorecard. Exits with 1 if anything did not hold.
 """
@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, help="of each fault, in place of its own number")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--publish", type=Path, help="a document that has a place for the table")
     parser.add_argument("--alone", action="store_true", help="leave out the plain engine beside")
     parser.add_argument("--keep", type=Path, help="a folder for what the daemons leave")
     asked = parser.parse_args()
@@ -51,6 +52,8 @@ def main() -> int:
             if asked.json:
                 scorecard.write(scores, asked.json)
     scorecard.show(scores, console)
+    if asked.publish:
+        scorecard.publish(scores, asked.publish)
     return 0 if all(one.passed for one in scores) else 1
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tests.faults.registry import Score
 
+BEGIN, END = (f"<!-- scorecard: {edge} -->" for edge in ("begin", "end"))
 LEGEND = (
     "A plain engine: the same done once to llama-server's own router, which loads a real model on a"
     " CPU for whoever asks; -: it has no such part, or there is no llama-server here."
@@ -63,3 +64,29 @@ def tell(one: Score, console: Console) -> None:
 
 def write(scores: Sequence[Score], file: Path) -> None:
     file.write_text(json.dumps([one.row() for one in scores], indent=1) + "\n")
+
+
+def publish(scores: Sequence[Score], document: Path) -> None:
+    """Into the document, where the table of another time stands."""
+    text = document.read_text()
+    head, begun, rest = text.partition(BEGIN)
+    _, ended, tail = rest.partition(END)
+    if not (begun and ended):
+        raise ValueError(f"{document} has no place for the scorecard: {BEGIN}, {END}")
+    document.write_text(f"{head}{BEGIN}\n\n{markdown(scores)}\n{END}{tail}")
+
+
+def markdown(scores: Sequence[Score]) -> str:
+    lines = ["| fault | runs | violations | to normal, median | max | a plain engine |"]
+    lines += ["|---|--:|--:|--:|--:|---|"]
+    for one in scores:
+        row = one.row()
+        times = [f"{t:.2f} s" if t else "" for t in (row["normal_median"], row["normal_max"])]
+        held = one.skipped or row["violations"]
+        cells = (one.fault, one.runs, held, *times, one.plain or "")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    runs, requests, orders = (
+        sum(getattr(one, what) for one in scores) for what in ("runs", "requests", "orders")
+    )
+    told = f"Faults: {len(scores)}, runs: {runs}, requests: {requests:,}, orders: {orders:,}."
+    return "\n".join([*lines, "", told]) + "\n"

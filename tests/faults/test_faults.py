@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import plain
+from tests.faults import plain, scorecard
 from tests.faults.all import FAULTS, MODULES
 from tests.faults.history import Call, Deed, History, Life, Memory, Request, Trouble
 from tests.faults.invariants import check
-from tests.faults.registry import Fault, score
+from tests.faults.registry import Fault, Score, score
 from tests.nvml.fake_nvml import GIB
 
 SOME = {
@@ -49,6 +49,29 @@ def test_no_two_faults_have_one_name() -> None:
 
 def test_what_is_done_to_a_plain_engine_is_done_to_ours() -> None:
     assert plain.PLAIN.keys() <= {f.name for f in FAULTS}
+
+
+def test_the_scorecard_is_put_into_a_document_in_place_of_the_one_before(tmp_path: Path) -> None:
+    document = tmp_path / "reliability.md"
+    document.write_text(f"Above.\n\n{scorecard.BEGIN}\nold\n{scorecard.END}\n\nBelow.\n")
+    one = Score("the disk is slow", runs=4, seconds=[0.25, 1.5, 0.5], requests=1234, orders=9)
+    for found in (Score("another"), one):
+        scorecard.publish([found], document)
+    text = document.read_text()
+    assert "old" not in text
+    assert "another" not in text
+    assert text.startswith("Above.\n\n<!--")
+    assert text.endswith("-->\n\nBelow.\n")
+    assert "| the disk is slow | 4 | 0 | 0.50 s | 1.50 s |  |" in text
+    assert "Faults: 1, runs: 4, requests: 1,234, orders: 9." in text
+
+
+def test_a_document_without_a_place_for_the_scorecard_is_left_as_it_is(tmp_path: Path) -> None:
+    document = tmp_path / "reliability.md"
+    document.write_text("Nothing.\n")
+    with pytest.raises(ValueError, match="no place for the scorecard"):
+        scorecard.publish([], document)
+    assert document.read_text() == "Nothing.\n"
 
 
 # -- and the checks would see it

@@ -21,7 +21,7 @@ A, B = "alpha", "beta"
 POLL = 0.01
 LOOKED = 15.0  # seconds for which somebody looks on
 LONG, SHORT = 400, 4  # tokens of an answer
-STREAMS = 20
+STREAMS, AT_ONCE = 20, 4
 
 
 @dataclass
@@ -136,7 +136,7 @@ async def of(fault: str) -> str | None:
         return await story(at)
 
 
-@plain("an engine crashes while it loads")
+@plain("an engine crashes while it loads", "a process of ours is killed while it loads")
 async def crashes_loading(at: Alone) -> str:
     asked = asyncio.create_task(at.ask(A))
     (await at.child()).kill()
@@ -160,6 +160,15 @@ def _met(port: int) -> int:
     """Connections to it, whether it has taken them or not."""
     found = psutil.net_connections("tcp")
     return sum(bool(c.laddr) and c.laddr.port == port and c.status == "ESTABLISHED" for c in found)
+
+
+@plain("a process of ours is killed while it serves")
+async def killed_serving(at: Alone) -> str:
+    words = asyncio.Event()
+    asked = asyncio.create_task(at.ask(A, LONG, words))
+    await words.wait()
+    (await at.child()).kill()
+    return f"its stream is {(await asked).how}; {await at.served()}"
 
 
 @plain("an engine hangs: it accepts, and never answers")
@@ -239,6 +248,38 @@ async def ended(at: Alone) -> str:
     endings = [e.how for e in await asyncio.gather(*asked)]
     counts = ", ".join(f"{endings.count(how)} {how}" for how in sorted(set(endings)))
     return f"of {STREAMS} streams {counts}"
+
+
+@plain("no file can be opened any more")
+async def no_descriptors(at: Alone) -> str:
+    await at.ask(A)
+    assert at.router.pid is not None
+    return await _starved(at, resource.RLIMIT_NOFILE, len(os.listdir(f"/proc/{at.router.pid}/fd")))
+
+
+@plain("the daemon gets no more memory")
+async def no_memory(at: Alone) -> str:
+    await at.ask(A)
+    return await _starved(at, resource.RLIMIT_AS, psutil.Process(at.router.pid).memory_info().vms)
+
+
+async def _starved(at: Alone, what: int, most: int) -> str:
+    """The router has so much of it and gets no more, while some ask at once."""
+    router = psutil.Process(at.router.pid)
+    _, hard = resource.prlimit(router.pid, what)
+    resource.prlimit(router.pid, what, (most, hard))
+    endings = [e.how for e in await asyncio.gather(*(_anew(at) for _ in range(AT_ONCE)))]
+    counts = ", ".join(f"{endings.count(how)} {how}" for how in sorted(set(endings)))
+    if not _runs(router):
+        return f"of {AT_ONCE} requests {counts}; it has ended"
+    resource.prlimit(router.pid, what, (hard, hard))
+    return f"of {AT_ONCE} requests {counts}; then {await at.served()}"
+
+
+async def _anew(at: Alone) -> Ending:
+    """Over a connection of its own."""
+    async with httpx.AsyncClient(timeout=LOOKED, trust_env=False) as http:
+        return await Alone(at.router, http).ask(A)
 
 
 @plain("a model needs more than there is")

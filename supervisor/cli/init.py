@@ -68,7 +68,7 @@ def _place() -> Path:
 
     if named := os.environ.get("ULLAGE_CONFIG"):
         return Path(named)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
+    if _is_root():
         return SYSTEM
     return usual_places(os.environ)[-2]
 
@@ -115,13 +115,19 @@ def _check(text: str) -> None:
 
 
 def _write(place: Path, text: str) -> Path | None:
-    """Whole or not at all, and readable for its owner and group. Returns where the old one is."""
+    """Whole or not at all. Returns where the old one is.
+
+    There is no secret in it, and the service reads it as a user of its own, whom no group of root's
+    lets in: 0644, less what the umask takes away as from any other file. Root's is the machine's,
+    so its folder and itself are open to all however tight root's umask is.
+    """
     kept = place.with_name(f"{place.name}.bak") if place.exists() else None
     new = place.with_name(f".{place.name}.new")
+    before = os.umask(0o022) if _is_root() else None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w",
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w",
                        encoding="utf-8") as file:  # fmt: skip
             file.write(text)
         if kept is not None:
@@ -131,7 +137,14 @@ def _write(place: Path, text: str) -> Path | None:
         why = error.strerror or str(error)
         try_ = "ullage init --output FILE, or run it as a user who may write there"
         raise Trouble(FAILED, f"{place} cannot be written", [why], try_) from None
+    finally:
+        if before is not None:
+            os.umask(before)
     return kept
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def _next(place: Path, shown: bool) -> list[str]:

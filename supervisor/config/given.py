@@ -14,6 +14,7 @@ from typing import Any
 
 from supervisor.units import shown
 
+from . import plain_file
 from .forms import Form
 from .settings import OTHER_VARIABLES, SETTINGS, KeyPath, dotted, table_at
 from .table import form_of
@@ -173,7 +174,7 @@ def _read_file(given: Given, file: Path) -> None:
     try:
         text = file.read_bytes().decode("utf-8")
     except OSError as error:
-        why = error.strerror or str(error)
+        why = plain_file.why(file, error)
         given.problems.append(Problem(str(file), f"cannot be read: {why}"))
         return
     except UnicodeDecodeError as error:

@@ -26,6 +26,7 @@ from supervisor.engines import ENGINES
 from supervisor.engines.detect import Found
 from tests.canned import running, state, ullage
 from tests.engines.fake import FakeOllama
+from tests.others import SERVICE, acting_as, folder_of_others
 
 GPU = PoolId("GPU-8f6f1c5e-7a42-4c1b-9d3e-2b1a0c9d8e7f")
 CARD = "NVIDIA GeForce RTX 3090"
@@ -241,6 +242,15 @@ def test_a_place_that_cannot_be_written_is_trouble(tmp_path: Path) -> None:
     result = ullage("init", "--output", str(tmp_path / "file/x.toml"))
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another account takes root")
+def test_a_place_that_is_closed_to_us_is_trouble_as_well(tmp_path: Path) -> None:
+    with folder_of_others() as closed, acting_as(SERVICE):
+        result = ullage("init", "--output", str(closed / "ullage.toml"))
+    assert (result.exit_code, result.exception.__class__) == (1, SystemExit)
+    assert "ullage.toml cannot be written" in result.stderr
+    assert "Permission denied" in result.stderr
 
 
 # -- who is found

@@ -5,9 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,31 +14,15 @@ from supervisor.config import plain_file
 from supervisor.config.config import ConfigError, load
 from supervisor.reloading import _unreadable
 from supervisor.tls.certificates import CertificateError, whole
+from tests.others import SERVICE, acting_as, folder_of_all
 
-SERVICE = 61234  # an account that has no name, as a service's own while it does not run
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="another account takes root")
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that other accounts may enter."""
-    with tempfile.TemporaryDirectory() as made:
-        os.chmod(made, 0o755)
-        yield Path(made)
-
-
-@contextmanager
-def acting_as(uid: int) -> Iterator[None]:
-    before = os.getgroups()
-    os.setgroups(())
-    os.setegid(uid)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(before)
+    with folder_of_all() as made:
+        yield made
 
 
 def mistake(file: Path) -> str:

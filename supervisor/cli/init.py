@@ -39,7 +39,7 @@ def init(client: Client, output: str | None, force: bool, yes: bool, as_json: bo
 
     shown = output == "-"
     place = _place() if output is None else Path(output)
-    if not shown and place.exists() and not force:
+    if not shown and os.path.exists(place) and not force:
         raise _there(place)
     engines, pools, notes = _found(client)
     text = starter.text(engines, pools)
@@ -121,7 +121,7 @@ def _write(place: Path, text: str) -> Path | None:
     lets in: 0644, less what the umask takes away as from any other file. Root's is the machine's,
     so its folder and itself are open to all however tight root's umask is.
     """
-    kept = place.with_name(f"{place.name}.bak") if place.exists() else None
+    kept = place.with_name(f"{place.name}.bak") if os.path.exists(place) else None
     new = place.with_name(f".{place.name}.new")
     before = os.umask(0o022) if _is_root() else None
     try:
@@ -153,7 +153,7 @@ def _next(place: Path, shown: bool) -> list[str]:
     if shown:
         return ["ullage init", "ullage run"]
     places = [Path(p).absolute() for p in usual_places(os.environ)]
-    first = next((p for p in places if p.is_file() or p == place.absolute()), None)
+    first = next((p for p in places if os.path.isfile(p) or p == place.absolute()), None)
     named = os.environ.get("ULLAGE_CONFIG")
     usual = Path(named) == place if named else first == place.absolute()
     run = "ullage run" if usual else f"ullage run --config {quoted(str(place))}"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.config import plain_file
-from supervisor.config.config import ConfigError, load
+from supervisor.config import given, plain_file
+from supervisor.config.config import Config, ConfigError, load
+from supervisor.core.record import Mode
 from supervisor.reloading import _unreadable
 from supervisor.tls.certificates import CertificateError, whole
 from tests.others import SERVICE, acting_as, folder_of_all
@@ -62,6 +63,30 @@ def test_where_a_folder_is_closed_that_is_the_one_that_is_named(folder: Path) ->
     assert mistake(file) == f"{file}: cannot be read: Permission denied; {right}"
     with acting_as(SERVICE):
         assert _unreadable(file) == f"cannot be read: Permission denied; {right}"
+
+
+@as_root
+def test_the_machine_s_own_file_in_a_closed_folder_is_not_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the service would run, and evict, by usual settings that nobody has chosen."""
+    closed = folder / "ullage"
+    closed.mkdir(mode=0o700)
+    place = closed / "ullage.toml"
+    place.write_text('mode = "observe"')
+
+    def read() -> Config:
+        with acting_as(SERVICE):
+            return load(None, {}, {}, kinds=frozenset(), places=[place])
+
+    assert read().mode is Mode.ENFORCE  # a home, which is nobody's business
+    monkeypatch.setattr(given, "SYSTEM", place)
+    with pytest.raises(ConfigError, match=f"the folder {closed} .* must be open to {OURS}"):
+        read()
+    closed.chmod(0o755)
+    assert read().mode is Mode.OBSERVE
+    place.unlink()
+    assert read().mode is Mode.ENFORCE  # it is not there, and nothing is wrong
 
 
 @as_root

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .starter import Memory, Named
 
 PATIENCE = 1.0  # seconds for a daemon that may not run
-SYSTEM = Path("/etc/ullage/ullage.toml")
 
 
 @click.command(epilog=examples(
@@ -64,7 +63,7 @@ def init(client: Client, output: str | None, force: bool, yes: bool, as_json: bo
 
 def _place() -> Path:
     """Where `run` looks: the file that is named, the system's for root, else the user's own."""
-    from supervisor.config.given import usual_places
+    from supervisor.config.given import SYSTEM, usual_places
 
     if named := os.environ.get("ULLAGE_CONFIG"):
         return Path(named)

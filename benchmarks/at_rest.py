@@ -1,6 +1,6 @@
 """What does the daemon cost while nothing happens? One engine, ten models, all loaded.
 
-With the real llama-server where `ullage[demo]` is installed. Beside it, in the same run: the
+With the real llama-server where the extra `demo` is installed. Beside it, in the same run: the
 smallest Python program that asks the same engine for its list each second with the same client.
 """
 

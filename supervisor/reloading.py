@@ -22,6 +22,7 @@ from typing import Any
 from collectors.reading import Seconds
 
 from .aside import Aside
+from .config import plain_file
 from .config.config import Config, EngineConfig
 from .config.given import ConfigError, Problem, Stamp, stamp_of
 from .overrides import Overrides, Reload
@@ -231,7 +232,7 @@ def _unreadable(file: Path) -> str | None:
     except FileNotFoundError:
         return "is not there any more; put it back, or start the daemon anew without it"
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f"cannot be read: {plain_file.why(file, error)}"
     if stat.S_ISDIR(mode):
         return "is a folder now; the file of that name is gone"
     return None if stat.S_ISREG(mode) else "is no plain file, and is read at the start alone"

@@ -3,7 +3,7 @@
 LAYERS = [
     ("collectors",),
     ("supervisor.core",),
-    ("supervisor.printable", "supervisor.units"),
+    ("supervisor.printable", "supervisor.units", "supervisor.extras"),
     ("supervisor.fleet",),
     (
         "supervisor.engines",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import struct
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -67,8 +68,9 @@ def program(names: frozenset[str]) -> bytes:
     return b"".join(struct.pack("=HBBI", *part) for part in parts)
 
 
-def enter(names: frozenset[str]) -> Callable[[], None]:
-    """For a child, before it starts the program: no capability, no new ones, these calls."""
+def enter(names: frozenset[str], groups: Sequence[int] | None = None) -> Callable[[], None]:
+    """For a child, before it starts the program: no capability, no new ones, these calls; in
+    `groups` besides its own, where they are given, which takes root."""
     code = program(names)
     held = ctypes.create_string_buffer(code, len(code))
     length = ctypes.c_ushort(len(code) // 8)
@@ -79,6 +81,8 @@ def enter(names: frozenset[str]) -> Callable[[], None]:
 
     def inside() -> None:
         _ = held  # lives as long as this does
+        if groups is not None:
+            os.setgroups(groups)
         if libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(CAPSET, head, none):
             raise OSError(ctypes.get_errno(), "capset")
         if libc.prctl(SET_SECCOMP, FILTER, filter_, 0, 0):

@@ -149,6 +149,15 @@ def check(about: str, **facts: Any) -> Check:
     return found
 
 
+@pytest.mark.parametrize("mode", [0o100646, 0o100666, 0o100642])
+def test_what_shuts_a_configuration_leaves_it_readable_to_the_service(mode: int) -> None:
+    """Which runs as a user of its own, in no group of root's."""
+    found = check("configuration", config=File("/c", mode))
+    assert found.remedy == "chmod go-w /c"
+    found = check("configuration", config=File("/c", 0o100644, secret=True))
+    assert found.remedy.startswith("put it into a file of its own")
+
+
 def test_an_engine_that_all_can_reach_says_how_it_is_shut() -> None:
     found = check("engine ollama", listening=(("0.0.0.0", 11434), ("10.0.0.1", 11434)))
     assert "all addresses, port 11434" in found.what

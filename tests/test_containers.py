@@ -19,7 +19,7 @@ from supervisor import __version__, daemon
 from supervisor.cli.main import cli
 from supervisor.config.config import load
 from supervisor.config.settings import OTHER_VARIABLES, SETTINGS
-from supervisor.engines import ENGINES
+from supervisor.engines import ENGINES, container
 
 yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parent.parent
@@ -85,7 +85,7 @@ def compose(name: str) -> Json:
     return found
 
 
-OVERLAYS = ["compose.nvidia.yml", "compose.rocm.yml"]
+OVERLAYS = ["compose.docker.yml", "compose.nvidia.yml", "compose.rocm.yml"]
 SERVICES = compose("compose.yml")["services"] | compose("compose.monitoring.yml")["services"]
 ULLAGE = SERVICES["ullage"]
 
@@ -93,6 +93,26 @@ ULLAGE = SERVICES["ullage"]
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_is_of_the_service_that_there_is(name: str):
     assert set(compose(name)["services"]) == {"ullage"}
+
+
+def test_every_file_of_compose_is_one_that_is_looked_at_here():
+    files = {path.name for path in DOCKER.glob("compose*.yml")}
+    assert files == {"compose.yml", "compose.monitoring.yml", *OVERLAYS}
+
+
+def test_docker_s_socket_is_handed_in_where_it_is_looked_for_with_its_group_and_no_right_besides():
+    told = compose("compose.docker.yml")["services"]["ullage"]
+    assert set(told) == {"group_add", "volumes"}
+    (mount,) = told["volumes"]
+    assert mount["source"] == mount["target"] == str(container.USUAL)
+    assert mount["bind"] == {"create_host_path": False}
+    (group,) = told["group_add"]
+    name, way, _ = group.removeprefix("${").partition(":?")
+    assert (name, way) == ("DOCKER_GID", ":?")  # no guess: where it is not said, nothing starts
+    guide = (ROOT / "deploy/README.md").read_text()
+    assert f"export {name}=$(stat -c %g {container.USUAL})" in guide
+    assert "as good as root" in (DOCKER / "compose.docker.yml").read_text()
+    assert "docker.sock" not in (DOCKER / "compose.yml").read_text()
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import platform
 import shutil
+import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -23,10 +27,21 @@ from tests.test_service import OPTIONS
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the filter is written for x86-64")
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
-@pytest.mark.skipif(not sandbox.numbers(), reason="no numbers of system calls: linux-libc-dev")
+IN_SANDBOX = (
+    pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's"),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the filter is written for x86-64"),
+    pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze"),
+    pytest.mark.skipif(not sandbox.numbers(), reason="no numbers of system calls: linux-libc-dev"),
+)
+
+
+def in_sandbox(test: Callable[..., None]) -> Callable[..., None]:
+    for mark in IN_SANDBOX:
+        test = mark(test)
+    return test
+
+
+@in_sandbox
 def test_with_the_calls_and_rights_of_the_unit_it_reads_its_driver_and_makes_room(
     tmp_path: Path, nvml_library: Path
 ) -> None:
@@ -51,6 +66,31 @@ def test_with_the_calls_and_rights_of_the_unit_it_reads_its_driver_and_makes_roo
                 assert "Traceback" not in daemon.log
 
     run(story())
+
+
+@in_sandbox
+@pytest.mark.skipif(os.geteuid() != 0, reason="groups are root's to give")
+def test_the_socket_is_given_to_a_group_that_the_unit_lets_it_into_and_to_no_other(
+    tmp_path: Path,
+) -> None:
+    """As SupplementaryGroups= does, by number or by a name that this machine has."""
+    mine, foreign = [g for g in grp.getgrall() if g.gr_gid not in (0, os.getegid())][:2]
+    inside = sandbox.enter(sandbox.allowed(OPTIONS["SystemCallFilter"]), [mine.gr_gid])
+
+    async def story(group: str, owner: int, told: bool) -> None:
+        folder = tmp_path / group
+        path = folder / "api.sock"
+        tables = f'[listen]\nsocket = "{path}"\nsocket_group = "{group}"\n'
+        async with Daemon(folder, config({}, tables=tables), before=inside) as daemon:
+            found = path.stat()
+            assert (found.st_gid, stat.S_IMODE(found.st_mode)) == (owner, 0o660)
+            assert ("stays with another group" in daemon.log) is told
+            assert int(status(daemon.pid)["CapEff"], 16) == 0
+            code, out, err = await daemon.cli("health", ULLAGE_URL=f"unix:{path}")
+            assert code == 0, out + err
+
+    run(story(mine.gr_name, mine.gr_gid, told=False))
+    run(story(foreign.gr_name, os.getegid(), told=True))
 
 
 def status(pid: int) -> dict[str, str]:

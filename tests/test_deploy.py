@@ -55,6 +55,7 @@ BROKEN: list[tuple[Callable[[Path], str], str, str, str, str]] = [
     (check.dockerfile, f"{DOCKER}/Dockerfile", 'CMD ["run"]', "CMD run", "DL3025"),
     (check.compose, f"{DOCKER}/compose.yml", "read_only:", "readonly:", "readonly"),
     (check.compose, f"{DOCKER}/compose.nvidia.yml", "count: all", "count: [all]", "nvidia"),
+    (check.compose, f"{DOCKER}/compose.docker.yml", "group_add:", "group_adds:", "group_adds"),
     (check.chart, DAEMONSET, "{{- end }}", "", "parse error"),
     (check.chart, SCHEMA, '"advise",', "", "mode"),
     (check.chart, f"{CHART}/values.yaml", "hostPID: false", "hostPIDs: false", "hostPIDs"),

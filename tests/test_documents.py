@@ -158,6 +158,18 @@ def test_every_setting_variable_and_metric_is_in_the_reference():
     assert all(f"| `{PREFIX}{row.name}` |" in metrics for row in NAMES)
 
 
+def test_what_stands_as_code_in_the_table_of_settings_has_no_code_within():
+    for setting in SETTINGS:
+        assert "`" not in f"{setting.key}{setting.env}{setting.default}", setting.key
+
+
+def test_what_kinds_of_engines_there_are_is_said_by_their_table_alone():
+    """A list beside it was two engines long when there were thirty."""
+    (kind,) = (s for s in SETTINGS if s.key == "engines.NAME.kind")
+    assert "README's table of engines" in kind.help
+    assert not [name for name in ENGINES if re.search(rf"\b{name}\b", kind.help)]
+
+
 @pytest.mark.parametrize("path", [*GUIDES, DESIGN], ids=name)
 def test_every_variable_and_metric_that_is_named_exists(path):
     known = {s.env for s in SETTINGS} | set(OTHER_VARIABLES)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from supervisor.engines import ENGINES
 from supervisor.engines.detect import Found
 from tests.canned import running, state, ullage
 from tests.engines.fake import FakeOllama
+from tests.others import SERVICE, acting_as, folder_of_others
 
 GPU = PoolId("GPU-8f6f1c5e-7a42-4c1b-9d3e-2b1a0c9d8e7f")
 CARD = "NVIDIA GeForce RTX 3090"
@@ -143,8 +145,38 @@ def test_it_is_written_where_run_looks_and_says_what_comes_next(tmp_path: Path) 
     ]
     config = load(None, dict(os.environ), {}, kinds=frozenset(ENGINES))
     assert config.sources["engines.ollama.url"] == f"file {place}"
-    assert stat.S_IMODE(place.stat().st_mode) & 0o037 == 0
     assert os.listdir(place.parent) == ["ullage.toml"]
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    """Sets it, and puts back what it was."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def test_its_mode_is_what_the_umask_leaves_of_0644(
+    tmp_path: Path, umask: Callable[[int], int]
+) -> None:
+    for mask, left in ((0o022, 0o644), (0o002, 0o644), (0o027, 0o640), (0o077, 0o600)):
+        umask(mask)
+        assert ullage("init", "--force", "--output", "a.toml").exit_code == 0
+        assert stat.S_IMODE((tmp_path / "a.toml").stat().st_mode) == left
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_what_root_writes_can_be_read_by_the_service_s_own_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: Callable[[int], int], mask: int
+) -> None:
+    """That exists while the service runs only, and is in no group of root's."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    umask(mask)
+    place = tmp_path / "etc/ullage/ullage.toml"
+    assert ullage("init", "--yes", "--output", str(place)).exit_code == 0
+    assert stat.S_IMODE(place.stat().st_mode) == 0o644
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o755
+    assert umask(mask) == mask  # and what else is written is as private as before
 
 
 def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
@@ -210,6 +242,15 @@ def test_a_place_that_cannot_be_written_is_trouble(tmp_path: Path) -> None:
     result = ullage("init", "--output", str(tmp_path / "file/x.toml"))
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another account takes root")
+def test_a_place_that_is_closed_to_us_is_trouble_as_well(tmp_path: Path) -> None:
+    with folder_of_others() as closed, acting_as(SERVICE):
+        result = ullage("init", "--output", str(closed / "ullage.toml"))
+    assert (result.exit_code, result.exception.__class__) == (1, SystemExit)
+    assert "ullage.toml cannot be written" in result.stderr
+    assert "Permission denied" in result.stderr
 
 
 # -- who is found

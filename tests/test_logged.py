@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from supervisor.config.config import LogFormat
-from supervisor.config.logged import MISSING, installed
+from supervisor.config.logged import installed
+from supervisor.extras import needs
 from tests.configs import complainer, nothing, reader
 
 Complain = Callable[..., list[str]]
@@ -101,6 +102,6 @@ def test_traces_without_what_they_are_sent_with_are_a_mistake(
     monkeypatch.setitem(sys.modules, "opentelemetry", None)  # as if nobody had installed it
     assert not installed()
     said = telemetry('traces = "http://127.0.0.1:4318"')
-    assert mistakes(said) == [f"telemetry.traces: {MISSING}"]
-    assert "ullage[otel]" in MISSING
+    (told,) = mistakes(said)
+    assert told == f"telemetry.traces: {needs('otel')}"
     assert read("").telemetry.traces is None  # and nothing else is wrong

@@ -21,6 +21,7 @@ from collectors.reading import (
 )
 from supervisor.cli import symptoms
 from supervisor.cli.killers import Killer
+from tests.others import SERVICE, acting_as, folder_of_others
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is Linux's /proc")
 
@@ -220,6 +221,19 @@ def test_a_state_directory_that_is_not_there_yet_is_judged_by_where_it_would_be(
     tmp_path.chmod(0o777)
     found = symptoms.of_folder(tmp_path)
     assert (found["state"].mode & 0o777, found["writable"]) == (0o777, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another account takes root")
+def test_of_a_state_directory_that_others_may_not_look_into_nothing_is_told() -> None:
+    """So it is of the service as it is shipped: /var/lib/ullage leads into /var/lib/private."""
+    with folder_of_others() as closed:
+        state = closed.parent / "ullage"
+        state.symlink_to(closed / "ullage")
+        (closed / "ullage").mkdir()
+        with acting_as(SERVICE):
+            found = symptoms.of_folder(state)
+        assert found == {"state": None, "writable": None, "disk": None}
+        assert symptoms.of_folder(state)["state"] is not None  # root sees it
 
 
 def test_clocks_are_read_without_a_right() -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from collectors.process import list_commands
 from supervisor.accounts import group_id
 from supervisor.config.config import Config
+from supervisor.extras import needs
 from supervisor.fleet.decided import Rules
 from supervisor.fleet.hosts import HostId
 from supervisor.fleet.liveness import Delays
@@ -63,7 +64,7 @@ def examiner(rules: safety.Rules, address: str, node_ip: str | None = None) -> E
 
     def look() -> None:
         if (version := seen.version()) is None:
-            raise BackendError("refused", "Ray is not installed: install `ullage[fleet]`", 409)
+            raise BackendError("refused", f"the agent {needs('fleet')}", 409)
         own = seen.processes(list_commands())
         facts = seen.facts(own=own) or safety.Facts(version=version)
         if found := safety.refusals(facts, rules):

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from supervisor.extras import EXTRAS
+
 LEAST: Final = (2, 54)  # before it, anybody could have the dashboard delete jobs (CVE-2026-27482)
 BELOW: Final = (3,)
 
@@ -84,7 +86,7 @@ def _version(f: Facts, rules: Rules) -> Iterator[Finding]:
     if own < LEAST or own[:1] >= BELOW:
         least = ".".join(map(str, LEAST))
         what = f"this is Ray {f.version}, and {least} or newer is needed, below {BELOW[0]}"
-        yield Finding("version", what, "install `ullage[fleet]` on every host")
+        yield Finding("version", what, f"install {' '.join(EXTRAS['fleet'])} on every host")
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -235,10 +235,11 @@ def _configuration(f: Facts) -> Iterator[Check]:
     mode, path = f.config.mode & 0o777, f.config.path
     if mode & 0o002:
         what = f"{path} may be written by anybody: it names the programs that Ullage starts"
-        yield Check("configuration", Status.FAIL, what, f"chmod 640 {path}")
+        yield Check("configuration", Status.FAIL, what, f"chmod go-w {path}")
     elif f.config.secret and mode & 0o044:
         what = f"{path} holds a token or a key, and others may read it (mode {mode:o})"
-        remedy = f"chmod 600 {path}, or put it into a file of its own (token_file, key_file)"
+        remedy = f"put it into a file of its own (token_file, key_file), or chmod 600 {path}"
+        remedy += " where that is owned by Ullage's own user"
         yield Check("configuration", Status.WARN, what, remedy)
     elif mode & 0o020:
         what = f"{path} may be written by its group (mode {mode:o})"

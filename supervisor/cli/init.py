@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .starter import Memory, Named
 
 PATIENCE = 1.0  # seconds for a daemon that may not run
-SYSTEM = Path("/etc/ullage/ullage.toml")
 
 
 @click.command(epilog=examples(
@@ -39,7 +38,7 @@ def init(client: Client, output: str | None, force: bool, yes: bool, as_json: bo
 
     shown = output == "-"
     place = _place() if output is None else Path(output)
-    if not shown and place.exists() and not force:
+    if not shown and os.path.exists(place) and not force:
         raise _there(place)
     engines, pools, notes = _found(client)
     text = starter.text(engines, pools)
@@ -64,11 +63,11 @@ def init(client: Client, output: str | None, force: bool, yes: bool, as_json: bo
 
 def _place() -> Path:
     """Where `run` looks: the file that is named, the system's for root, else the user's own."""
-    from supervisor.config.given import usual_places
+    from supervisor.config.given import SYSTEM, usual_places
 
     if named := os.environ.get("ULLAGE_CONFIG"):
         return Path(named)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
+    if _is_root():
         return SYSTEM
     return usual_places(os.environ)[-2]
 
@@ -115,13 +114,19 @@ def _check(text: str) -> None:
 
 
 def _write(place: Path, text: str) -> Path | None:
-    """Whole or not at all, and readable for its owner and group. Returns where the old one is."""
-    kept = place.with_name(f"{place.name}.bak") if place.exists() else None
+    """Whole or not at all. Returns where the old one is.
+
+    There is no secret in it, and the service reads it as a user of its own, whom no group of root's
+    lets in: 0644, less what the umask takes away as from any other file. Root's is the machine's,
+    so its folder and itself are open to all however tight root's umask is.
+    """
+    kept = place.with_name(f"{place.name}.bak") if os.path.exists(place) else None
     new = place.with_name(f".{place.name}.new")
+    before = os.umask(0o022) if _is_root() else None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w",
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w",
                        encoding="utf-8") as file:  # fmt: skip
             file.write(text)
         if kept is not None:
@@ -131,7 +136,14 @@ def _write(place: Path, text: str) -> Path | None:
         why = error.strerror or str(error)
         try_ = "ullage init --output FILE, or run it as a user who may write there"
         raise Trouble(FAILED, f"{place} cannot be written", [why], try_) from None
+    finally:
+        if before is not None:
+            os.umask(before)
     return kept
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def _next(place: Path, shown: bool) -> list[str]:
@@ -140,7 +152,7 @@ def _next(place: Path, shown: bool) -> list[str]:
     if shown:
         return ["ullage init", "ullage run"]
     places = [Path(p).absolute() for p in usual_places(os.environ)]
-    first = next((p for p in places if p.is_file() or p == place.absolute()), None)
+    first = next((p for p in places if os.path.isfile(p) or p == place.absolute()), None)
     named = os.environ.get("ULLAGE_CONFIG")
     usual = Path(named) == place if named else first == place.absolute()
     run = "ullage run" if usual else f"ullage run --config {quoted(str(place))}"

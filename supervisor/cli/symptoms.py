@@ -189,10 +189,11 @@ def file(path: str | os.PathLike[str], *, secret: bool = False) -> File | None:
 
 
 def of_folder(path: Path) -> dict[str, Any]:
-    """The state directory; where there is none yet, what it would be made in."""
-    there = next((p for p in (path, *path.parents) if p.exists()), path)
+    """The state directory; where there is none yet, what it would be made in. Of one that others
+    may not look into nothing is told: so systemd keeps that of a service with a user of its own."""
     found: dict[str, Any] = {"state": None, "writable": None, "disk": None}
     try:
+        there = next((p for p in (path, *path.parents) if _is_there(p)), path)
         found["disk"] = Bytes(shutil.disk_usage(there).free)
         if there == path:
             found["state"] = file(path)
@@ -204,6 +205,15 @@ def of_folder(path: Path) -> dict[str, Any]:
     mine = os.geteuid() in (0, os.stat(there).st_uid) or there != path
     found["writable"] = os.access(there, os.W_OK) if mine else None
     return found
+
+
+def _is_there(path: Path) -> bool:
+    """Raises OSError where that is not for us to know."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _memory(root: Path) -> meminfo.Meminfo | None:

@@ -49,11 +49,13 @@ def top(client: Client, refresh: str, background: str | None) -> None:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] != "textual":
             raise
+        from supervisor.extras import EXTRAS, install
+
         raise Trouble(
             WRONG,
             "the dashboard needs Textual",
             ["it is not installed"],
-            "pip install 'textual>=8'",
+            install(*EXTRAS["top"]),
         ) from None
     from supervisor.top.look import Look
 

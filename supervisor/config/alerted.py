@@ -74,7 +74,7 @@ class Action(Table):
         None,
         forms.AMOUNT,
         "evict: until so much of the pool is free.",
-        shown="as `below`",
+        shown="as below says",
     )
     models: tuple[str, ...] | None = setting(
         None, bounds.MODELS, "evict, sleep and pin: which models; a * stands for any text."
@@ -83,7 +83,7 @@ class Action(Table):
         None, forms.TEXT, "restart: which engine. evict, sleep and pause: of that one alone."
     )
     pool: str | None = setting(
-        None, forms.TEXT, "In which pool.", shown="that of the alert's label `pool` or `uuid`"
+        None, forms.TEXT, "In which pool.", shown="that of the alert's label pool or uuid"
     )
     size: Bytes | None = setting(
         None, forms.SIZE, "reserve: how many bytes are kept free in the pool."

@@ -243,7 +243,7 @@ def _read_secret(file: Path) -> str:
     except plain_file.NotPlain:
         raise ValueError(f"{name} is no plain file; put the secret into one") from None
     except OSError as error:
-        raise ValueError(f"{name} cannot be read: {error.strerror}") from None
+        raise ValueError(f"{name} cannot be read: {plain_file.why(file, error)}") from None
     if found.is_open:
         raise ValueError(f"{name} is open to everybody; chmod 640 it")
     return found.content.decode("utf-8", "replace").strip()

@@ -16,7 +16,12 @@ from .table import setting
 class Known(Scope):
     """An engine, however it comes to run."""
 
-    kind: str | None = setting(None, forms.TEXT, "What it is: llamacpp or ollama. None: find out.")
+    kind: str | None = setting(
+        None,
+        forms.TEXT,
+        "What it is, by its `kind` in the README's table of engines. None: Ullage asks who"
+        " answers.",
+    )
     url: str | None = setting(None, forms.URL, "Where it listens, as http://127.0.0.1:8080.")
     key: str | None = setting(
         None, forms.SECRET, "The bearer token that it asks for.", shown="not set"

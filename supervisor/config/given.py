@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from supervisor.units import shown
 
+from . import plain_file
 from .forms import Form
 from .settings import OTHER_VARIABLES, SETTINGS, KeyPath, dotted, table_at
 from .table import form_of
@@ -25,6 +27,7 @@ RIVALS = {
 }
 _RIVALS = RIVALS | {b: a for a, b in RIVALS.items()}
 
+SYSTEM = Path("/etc/ullage/ullage.toml")  # for all of the machine
 OVERRIDE = "override"  # whence a setting is that was set while running
 
 Stamp = tuple[int, ...]
@@ -115,7 +118,7 @@ def gather(
     given = Given()
     named = path or (Path(environ["ULLAGE_CONFIG"]) if environ.get("ULLAGE_CONFIG") else None)
     given.looked = tuple(usual_places(environ) if places is None else places)
-    file = named or next((p for p in given.looked if os.path.isfile(p)), None)
+    file = named or next((p for p in given.looked if _is_there(p)), None)
     if file is not None:
         given.looked, given.stamp = (file,), stamp_of(file)
         _read_file(given, file)
@@ -133,8 +136,22 @@ def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
     return (
         Path("ullage.toml"),
         *([Path(own) / "ullage" / "ullage.toml"] if own else []),
-        Path("/etc/ullage/ullage.toml"),
+        SYSTEM,
     )
+
+
+def _is_there(place: Path) -> bool:
+    """Is it to be read? The machine's own is also where its folder is closed to us: that it cannot
+    be read is then said, for whoever wrote it counts on it. Elsewhere, in a home or where we were
+    started, a closed folder has nothing to do with us."""
+    if place != SYSTEM:
+        return os.path.isfile(place)
+    try:
+        return stat.S_ISREG(place.stat().st_mode)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def stamp_of(file: Path) -> Stamp:
@@ -173,7 +190,7 @@ def _read_file(given: Given, file: Path) -> None:
     try:
         text = file.read_bytes().decode("utf-8")
     except OSError as error:
-        why = error.strerror or str(error)
+        why = plain_file.why(file, error)
         given.problems.append(Problem(str(file), f"cannot be read: {why}"))
         return
     except UnicodeDecodeError as error:

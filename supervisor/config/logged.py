@@ -7,6 +7,7 @@ from enum import Enum
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from supervisor.extras import needs
 from supervisor.units import shown
 
 from . import forms
@@ -16,7 +17,6 @@ from .table import Table, setting
 if TYPE_CHECKING:
     from .given import Given
 
-MISSING = "needs the packages of OpenTelemetry: pip install 'ullage[otel]'"
 NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 USUAL_PATH = "/v1/traces"
 GRPC = 4317  # where collectors speak OTLP over gRPC
@@ -96,7 +96,7 @@ class Telemetry(Table):
 def check(table: Telemetry, given: Given) -> None:
     """Is there what traces are sent with?"""
     if table.traces is not None and not installed():
-        given.problem(("telemetry", "traces"), MISSING)
+        given.problem(("telemetry", "traces"), needs("otel"))
 
 
 def installed() -> bool:

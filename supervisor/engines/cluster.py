@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from collectors.reading import Seconds
+from supervisor.extras import needs
 
 from . import base
 from .base import EngineConfused, EngineDown, EngineError, EngineRefused
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from lightkube import AsyncClient
 
 T = TypeVar("T")
-MISSING = "needs the package lightkube: pip install 'ullage[kubernetes]'"
 ALLOWED = "the Role in deploy/kubernetes/ullage-scale-rbac.yaml allows what Ullage needs"
 UNKNOWN = "name a file with `kubeconfig`, or run in the cluster"
 
@@ -46,7 +46,7 @@ class Cluster:
                 client = self._client = self._client or self._connected()
                 return await work(client)
         except ModuleNotFoundError as missing:
-            raise EngineDown(self._engine, call, MISSING) from missing
+            raise EngineDown(self._engine, call, needs("kubernetes")) from missing
         except TimeoutError as late:
             raise EngineDown(self._engine, call, f"no answer within {bound:g} s") from late
         except EngineError:

@@ -34,7 +34,8 @@ MARGIN = Seconds(10.0)  # for the kill after that, and the unmounting
 _DOWN = {
     errno.EACCES: "let Ullage's user into the group that owns it (docker), which is as good as root"
     " on this machine, or name a rootless socket of its own",
-    errno.ENOENT: "is the Docker Engine, or podman.socket, running? Else say where with `socket`",
+    errno.ENOENT: "is the Docker Engine, or podman.socket, running? Else say where with `socket`;"
+    " in Compose, deploy/docker/compose.docker.yml hands it in",
     errno.ECONNREFUSED: "nobody listens there: is the Docker Engine, or podman.socket, running?",
 }
 

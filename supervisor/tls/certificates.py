@@ -207,7 +207,8 @@ def whole(file: Path, about: str, *, secret: bool = False) -> bytes:
     except IsADirectoryError:
         raise CertificateError(about, f"{file} is a folder; name a file in PEM") from None
     except OSError as error:
-        raise CertificateError(about, f"{file} cannot be read: {error.strerror}") from None
+        why = plain_file.why(file, error)
+        raise CertificateError(about, f"{file} cannot be read: {why}") from None
     if len(found.content) > LARGEST:
         raise CertificateError(about, f"{file} is too large for a file in PEM: over 1 MiB")
     if secret and found.is_open:

@@ -203,6 +203,24 @@ def test_where_the_group_may_not_be_given_that_is_said_and_we_listen(
     assert f"stays with another group than {GROUP}" in caplog.text
 
 
+@as_root
+def test_a_group_that_it_has_already_is_not_given_again(
+    folder: Path, monkeypatch: Any, caplog: Any
+) -> None:
+    """As the folder's with the set-group-ID bit, which is everybody's own way to do it."""
+
+    def refuses(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    os.chown(folder, -1, GROUP)
+    os.chmod(folder, 0o2755)
+    monkeypatch.setattr("supervisor.listen.os.chown", refuses)
+    (status, _), *_ = answers(folder, WAYS[:1])
+    assert status == 200
+    assert (folder / "s").exists() is False  # it ended
+    assert "another group" not in caplog.text
+
+
 def test_of_a_tcp_connection_nothing_is_told() -> None:
     with socket.socket() as sock:
         assert peer_of(sock) is None

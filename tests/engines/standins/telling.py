@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ import pytest
 from supervisor.core.snapshot import EngineId
 from supervisor.engines import ENGINES
 from supervisor.engines.base import EngineDown, EngineRefused
+from supervisor.extras import needs
 
 NAMES = {"systemd": "unit", "container": "container", "kubernetes": "deployment"}
 PATIENCE = 60.0  # seconds, for a whole story
@@ -63,7 +65,7 @@ def lacking(module, extra, monkeypatch):
 
     async def story(s, e):
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(EngineDown, match=rf"pip install 'ullage\[{extra}\]'"):
+        with pytest.raises(EngineDown, match=re.escape(needs(extra))):
             await e.identify()
 
     return story

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import urlsplit
 
-from collectors.process import cgroup_of, list_commands, listener, read_processes, read_times
+from collectors.listener import listener
+from collectors.process import cgroup_of, list_commands, read_processes, read_times
 from collectors.reading import Bytes, Process, ProcessMemory, ProcessTimes, Seconds, mib
 from collectors.table import descendants
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from collectors.process import cgroup_of, list_commands, listener, name_of
+from collectors.listener import listener
+from collectors.process import cgroup_of, list_commands, name_of
 
 from .adopting import Recipe, Seen
 from .dropins import texts

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from collectors import meminfo, nvidia_pci
+from collectors.listener import listener
 from collectors.machine import HERE, Machine, find, fold
 from collectors.owner import Owner, read_all
-from collectors.process import list_commands, listener
+from collectors.process import list_commands
 from collectors.reading import RAM, Bytes, DeviceKind, Seconds, Tier
 from collectors.rights import FIRST_PIDS
 from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE

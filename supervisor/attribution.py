@@ -69,6 +69,7 @@ class Attribution:
     _lost: frozenset[int] = frozenset()  # of `_table`, that have ended since it was read
     _roots: dict[EngineId, tuple[int, float]] = field(default_factory=dict)
     _roots_at: dict[EngineId, float] = field(default_factory=dict)
+    _untraced: frozenset[EngineId] = frozenset()
     _table: tuple[Process, ...] = ()  # what `kin` was worked out from
     _kin_of: object = None
 
@@ -95,6 +96,10 @@ class Attribution:
             ref: Bytes(sum(self._memory[p].anonymous for p, _ in found if p in self._memory))
             for ref, found in self._lingering.items()
         }
+
+    def untraced(self) -> frozenset[EngineId]:
+        """Engines that answer on this machine, and nobody knows by which process."""
+        return self._untraced
 
     async def read(
         self,
@@ -193,6 +198,8 @@ class Attribution:
                 pid = None if port is None else self.processes.listener(port)
                 if pid is not None and (found := self.processes.times({pid}).get(pid)):
                     self._roots[engine] = pid, found.started
+        here = (engine for engine, url in up.items() if _local_port(url) is not None)
+        self._untraced = frozenset(engine for engine in here if engine not in self._roots)
 
     def _processes_of(self, ref: ModelRef) -> tuple[tuple[int, float], ...]:
         """The processes that hold a model, as (pid, started)."""

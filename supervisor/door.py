@@ -6,6 +6,7 @@ Names are as people type them: "model", or "engine/model" where two engines have
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -244,7 +245,10 @@ class Door:
 
     async def advice(self) -> tuple[Advice, ...]:
         """What works against us here, and what would be right. Takes up to some seconds."""
-        return await examine(self.loop.sampler.engines.values(), self.snapshot())
+        sampler = self.loop.sampler
+        # Elsewhere no process tells of its sockets, and no right would change that.
+        untraced = sampler.attribution.untraced() if sys.platform == "linux" else ()
+        return await examine(sampler.engines.values(), self.snapshot(), untraced)
 
     async def savings(self, days: float) -> Savings:
         """What was spent on reloads in the last `days`, and what would have been. Raises DoorError

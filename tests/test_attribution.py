@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from collectors.reading import Bytes, ProcessMemory, Seconds, gib
 from collectors.reading import Process as Listed
-from supervisor.attribution import MEMORY_INTERVAL, Attribution, Processes
+from supervisor.attribution import MEMORY_INTERVAL, ROOTS_INTERVAL, Attribution, Processes
 from supervisor.core.snapshot import EngineId, ModelId, State
 from supervisor.engines.base import EngineModel, Process
 from tests.builders import ref
@@ -74,6 +74,22 @@ def loaded(name: str = "a", port: str = "40000", state: State | None = State.LOA
 
 
 CHILD = ("llama-server", "--port", "40000", "--alias", "a", "--model", "/models/a.gguf")
+
+
+def test_an_engine_that_answers_here_by_nobody_known_is_untraced() -> None:
+    machine = Machine({8080: 40})
+    elsewhere, silent = EngineId("elsewhere"), EngineId("silent")
+    machine.others = {elsewhere: "http://192.0.2.1:8080", silent: "http://localhost:8081"}
+    machine.look()
+    assert machine.attribution.untraced() == {LLAMA, silent}, "40 is no process of this machine"
+    machine.start(40)
+    machine.look()
+    assert machine.attribution.untraced() == {LLAMA, silent}, "not searched for each second"
+    machine.now += ROOTS_INTERVAL
+    machine.look()
+    assert machine.attribution.untraced() == {silent}
+    machine.look(up=False)
+    assert machine.attribution.untraced() == frozenset()
 
 
 def test_a_process_is_found_by_its_words_in_any_order() -> None:

@@ -108,13 +108,16 @@ class Attribution:
         table: tuple[Process, ...] = (),
         *,
         thorough: bool,
+        mains: Mapping[EngineId, int] | None = None,
     ) -> dict[int, ProcessMemory]:
         """What the loaded models' processes hold, by pid; a few seconds old unless `thorough`.
 
-        `up` are the engines that answer, and their URLs; `table` is every process. Raises
-        TimeoutError when the kernel does not answer in time, OSError when it refuses.
+        `up` are the engines that answer, and their URLs; `table` is every process. `mains` are
+        engines' processes by the word of whoever started them, for where nobody is seen to listen.
+        Raises TimeoutError when the kernel does not answer in time, OSError when it refuses.
         """
-        return await self.aside.call(partial(self._read, listed, up, table, thorough), DEADLINE)
+        call = partial(self._read, listed, up, table, thorough, mains or {})
+        return await self.aside.call(call, DEADLINE)
 
     def _read(
         self,
@@ -122,6 +125,7 @@ class Attribution:
         up: Mapping[EngineId, str],
         table: tuple[Process, ...],
         thorough: bool,
+        mains: Mapping[EngineId, int],
     ) -> dict[int, ProcessMemory]:
         """Runs in a thread of its own, one call at a time. What is read on the loop meanwhile is
         replaced whole, never changed."""
@@ -141,7 +145,7 @@ class Attribution:
         ended = (self._ended | held) & hints.keys()
         self._ended = frozenset(ended - self._pids.keys())
         now = self.clock()
-        self._search_roots(up, now)
+        self._search_roots(up, mains, now)
         roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
         missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
         found = _find(missing, self.processes.commands, roots, table) if missing else {}
@@ -189,15 +193,20 @@ class Attribution:
         groups = {pid: g for pid in asked if (g := self.processes.group(pid)) is not None}
         return kinship(table, roots, held, loaded, groups, further)
 
-    def _search_roots(self, up: Mapping[EngineId, str], now: float) -> None:
+    def _search_roots(
+        self, up: Mapping[EngineId, str], mains: Mapping[EngineId, int], now: float
+    ) -> None:
         """Find the processes that answer for engines, where it is time to search."""
         for engine, url in up.items():
-            if engine not in self._roots and self._due(engine, now):
+            if engine in self._roots:
+                continue
+            pid = mains.get(engine)
+            if self._due(engine, now):
                 self._roots_at[engine] = now
                 port = _local_port(url)
-                pid = None if port is None else self.processes.listener(port)
-                if pid is not None and (found := self.processes.times({pid}).get(pid)):
-                    self._roots[engine] = pid, found.started
+                pid = (None if port is None else self.processes.listener(port)) or pid
+            if pid is not None and (found := self.processes.times({pid}).get(pid)):
+                self._roots[engine] = pid, found.started
         here = (engine for engine, url in up.items() if _local_port(url) is not None)
         self._untraced = frozenset(engine for engine in here if engine not in self._roots)
 

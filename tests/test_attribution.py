@@ -45,12 +45,15 @@ class Machine:
         up: bool = True,
         thorough: bool = False,
         table: tuple[Listed, ...] = (),
+        mains: dict[EngineId, int] | None = None,
     ) -> dict[int, ProcessMemory]:
         self.now += 1
         self.read.append(set())
         listed = {ref(m.id, "llama"): m for m in models}
         engines = {LLAMA: self.url, **self.others} if up else {}
-        return asyncio.run(self.attribution.read(listed, engines, table, thorough=thorough))
+        return asyncio.run(
+            self.attribution.read(listed, engines, table, thorough=thorough, mains=mains)
+        )
 
     def _commands(self) -> dict[int, tuple[str, ...]]:
         self.listed += 1
@@ -90,6 +93,29 @@ def test_an_engine_that_answers_here_by_nobody_known_is_untraced() -> None:
     assert machine.attribution.untraced() == {silent}
     machine.look(up=False)
     assert machine.attribution.untraced() == frozenset()
+
+
+def test_where_nobody_is_seen_to_listen_the_main_process_of_its_service_is_it() -> None:
+    machine = Machine({})
+    machine.start(40)
+    machine.start(50)
+    whole = EngineModel(ModelId("a"), State.LOADED, process=Process(whole=True))
+    machine.look(whole)
+    assert machine.attribution.untraced() == {LLAMA}
+    machine.look(whole, mains={LLAMA: 39})
+    assert machine.attribution.untraced() == {LLAMA}, "39 has ended"
+    machine.look(whole, mains={LLAMA: 40})
+    assert machine.attribution.untraced() == frozenset()
+    assert machine.attribution.pids_of(A) == (40,)
+
+
+def test_who_is_seen_to_listen_comes_before_the_main_process() -> None:
+    machine = Machine({8080: 50})
+    machine.start(40)
+    machine.start(50)
+    whole = EngineModel(ModelId("a"), State.LOADED, process=Process(whole=True))
+    machine.look(whole, mains={LLAMA: 40})
+    assert machine.attribution.pids_of(A) == (50,)
 
 
 def test_a_process_is_found_by_its_words_in_any_order() -> None:

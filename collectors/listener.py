@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import sock_diag
+from .members import FORWARDERS, members, own_part, path_of, server
 from .process import HOST, cgroup_of, list_pids, name_of
 from .published import behind, targets
-from .service import FORWARDERS, members, own_part, path_of, server
 from .sock_diag import Made
 from .sockets import first, holders, listening
 

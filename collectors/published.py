@@ -10,8 +10,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import pairwise
 from pathlib import Path
 
+from .members import Member, member, own_group, server
 from .process import HOST, command_of, list_pids, name_of, read_file
-from .service import Member, member, own_group, server
 from .sockets import Socket, first, holders, listening
 
 # pasta -t [address/]8000[-8010][:80[-90]],...

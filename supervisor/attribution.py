@@ -7,6 +7,7 @@ the command line of its process; descent, and the control group, tell the rest (
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -49,6 +50,8 @@ class Processes:
     times: Callable[[Iterable[int]], Mapping[int, ProcessTimes | ProcessMemory]] = read_times
     listener: Callable[[int], int | None] = listener
     group: Callable[[int], str | None] = cgroup_of
+    # Is it told here who listens? Elsewhere no right would change that.
+    tells: bool = sys.platform == "linux"
 
 
 @dataclass(slots=True)
@@ -98,8 +101,8 @@ class Attribution:
         }
 
     def untraced(self) -> frozenset[EngineId]:
-        """Engines that answer on this machine, and nobody knows by which process."""
-        return self._untraced
+        """Engines that answer on this machine, and nobody knows by which process, but could."""
+        return self._untraced if self.processes.tells else frozenset()
 
     async def read(
         self,

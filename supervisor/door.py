@@ -6,7 +6,6 @@ Names are as people type them: "model", or "engine/model" where two engines have
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -59,8 +58,7 @@ class DoesNotFit(DoorError):
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What was decided, and what became of it. `leaving` are in use, and go when they no longer
-    are; with how many use them."""
+    """What was decided, and what became of it. `leaving` go when unused; with how many use them."""
 
     decision: Decision
     outcomes: tuple[Outcome, ...]
@@ -245,10 +243,8 @@ class Door:
 
     async def advice(self) -> tuple[Advice, ...]:
         """What works against us here, and what would be right. Takes up to some seconds."""
-        sampler = self.loop.sampler
-        # Elsewhere no process tells of its sockets, and no right would change that.
-        untraced = sampler.attribution.untraced() if sys.platform == "linux" else ()
-        return await examine(sampler.engines.values(), self.snapshot(), untraced)
+        seen = self.loop.sampler
+        return await examine(seen.engines.values(), self.snapshot(), seen.attribution.untraced())
 
     async def savings(self, days: float) -> Savings:
         """What was spent on reloads in the last `days`, and what would have been. Raises DoorError

@@ -20,7 +20,7 @@ URL = "http://127.0.0.1:8080"
 class Machine:
     """Processes made of values: pid → command line, start, bytes, CPU time."""
 
-    def __init__(self, ports: dict[int, int] | None = None) -> None:
+    def __init__(self, ports: dict[int, int] | None = None, *, tells: bool = True) -> None:
         self.now = 100.0
         self.url, self.others = URL, dict[EngineId, str]()
         self.running: dict[int, tuple[tuple[str, ...], float]] = {}
@@ -31,7 +31,9 @@ class Machine:
         self.ports = {} if ports is None else ports  # who listens on which
         self.groups: dict[int, str] = {}
         self.attribution = Attribution(
-            Processes(self._memory, self._commands, self._times, self.ports.get, self.groups.get),
+            Processes(
+                self._memory, self._commands, self._times, self.ports.get, self.groups.get, tells
+            ),
             lambda: self.now,
         )
 
@@ -92,6 +94,12 @@ def test_an_engine_that_answers_here_by_nobody_known_is_untraced() -> None:
     machine.look()
     assert machine.attribution.untraced() == {silent}
     machine.look(up=False)
+    assert machine.attribution.untraced() == frozenset()
+
+
+def test_where_the_kernel_never_tells_who_listens_that_is_nobodys_mistake() -> None:
+    machine = Machine(tells=False)
+    machine.look()
     assert machine.attribution.untraced() == frozenset()
 
 

@@ -75,7 +75,8 @@ def question(family: int, port: int) -> bytes:
 
 def parse(data: bytes, port: int) -> Answer:
     """What one datagram of the answer says. Raises OSError where it says that nothing is told."""
-    made, at = [], 0
+    made: list[Made] = []
+    at = 0
     while at + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, at)
         body = data[at + _HEADER.size : at + length]

@@ -134,7 +134,9 @@ def test_pasta_says_the_port_and_the_one_that_listens_there_is_it(root: Path) ->
     command = ("pasta", "--config-net", "-t", "127.0.0.1/7990-8009:70-89", "-u", "none")
     program(root, 20, 501, name="pasta.avx2", command=command)
     program(root, 40, 601, net="engine")
-    assert listener(8000, root) == 40
+    listens(root, socket_line(80, 503, address=ANY))
+    program(root, 30, 503)
+    assert listener(8000, root) == 40, "nothing is passed on to where it comes from"
     listens(root, socket_line(80, 701, address=ANY), net="another")
     program(root, 50, 701, net="another")
     assert listener(8000, root) is None, "either may be it"

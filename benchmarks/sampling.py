@@ -28,8 +28,8 @@ import psutil
 from collectors import nvml, nvml_health
 from collectors.apart import Apart
 from collectors.host import HostCollector
+from collectors.listener import listener
 from collectors.owner import Owner
-from collectors.process import listener
 from collectors.reading import Seconds, gib
 from collectors.rest import Resting
 from supervisor import app, daemon

@@ -33,12 +33,6 @@ _STATUS = re.compile(
 )
 _ESCAPED = re.compile(rb"\\([n\\])")  # in the name: what would break the line
 
-# Programs that listen for others, and hold no model themselves. Names as the kernel cuts them.
-FORWARDERS = frozenset(
-    ("docker-proxy", "gvproxy", "pasta", "pasta.avx2", "rootlesskit", "rootlessport", "slirp4netns")
-) | {"socat", "ssh", "sshd", "sshd-session"}
-_LISTEN = b"0A"  # of the states in /proc/net/tcp
-
 
 def read_processes(pids: Iterable[int], root: Path = HOST) -> dict[int, ProcessMemory]:
     """RAM of each process by pid. One that is gone, or may not be looked at, is absent."""
@@ -59,7 +53,7 @@ def list_commands(root: Path = HOST) -> dict[int, tuple[str, ...]]:
         running = psutil.process_iter(["cmdline"])
         commands = ((p.pid, tuple(p.info["cmdline"] or ())) for p in running)
     else:
-        commands = ((pid, _command(root, pid)) for pid in _pids(root))
+        commands = ((pid, command_of(pid, root)) for pid in list_pids(root))
     return {pid: argv for pid, argv in commands if argv}
 
 
@@ -68,7 +62,7 @@ def name_of(pid: int, root: Path = HOST) -> str | None:
     try:
         if _asks_psutil(root):
             return psutil.Process(pid).name()
-        return _read(f"{root}/proc/{pid}/comm").decode(errors="replace").strip() or None
+        return read_file(f"{root}/proc/{pid}/comm").decode(errors="replace").strip() or None
     except (OSError, psutil.Error):
         return None
 
@@ -79,26 +73,42 @@ def cgroup_of(pid: int, root: Path = HOST) -> str | None:
     Of v1 the memory hierarchy's, where there is one; else v2's.
     """
     try:
-        text = _read(f"{root}/proc/{pid}/cgroup").decode(errors="replace")
+        text = read_file(f"{root}/proc/{pid}/cgroup").decode(errors="replace")
     except OSError:
         return None
     found = dict(parse_membership(text))
     return found.get(False, found.get(True))
 
 
-def listener(port: int, root: Path = HOST) -> int | None:
-    """The process that listens on this TCP port of this machine.
+def command_of(pid: int, root: Path = HOST) -> tuple[str, ...]:
+    """Its command line. Empty where there is none, or it may not be read."""
+    try:
+        data = read_file(f"{root}/proc/{pid}/cmdline").rstrip(b"\0")
+    except OSError:
+        return ()
+    return tuple(data.decode(errors="replace").split("\0")) if data else ()
 
-    None where none is visible: nobody listens, another user's process does (whose descriptors
-    only that user and root may see), or one that only passes on what it is sent.
-    """
-    sockets = _listening(port, root)
-    holders = {pid for pid in _pids(root) if _has_open(pid, sockets, root)} if sockets else set()
-    if 1 in holders and name_of(1, root) == "systemd":
-        holders.remove(1)  # it opened the socket, and gave it to a service at its first request
-    # Workers have the socket from whoever started them, who is the server.
-    first = min((pid for pid in holders if _parent(pid, root) not in holders), default=None)
-    return None if first is None or name_of(first, root) in FORWARDERS else first
+
+def list_pids(root: Path = HOST) -> Iterator[int]:
+    """Every process that /proc shows. None where there is no /proc."""
+    try:
+        names = os.listdir(root / "proc")
+    except OSError:
+        return iter(())
+    return (int(name) for name in names if name.isdecimal())
+
+
+def read_file(path: str) -> bytes:
+    """All of it. A file object asks for sizes that /proc does not have: 4 us more for each.
+    Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        data = os.read(fd, CHUNK)
+        while piece := os.read(fd, CHUNK):
+            data += piece
+        return data
+    finally:
+        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +209,7 @@ def _times(pid: int, root: Path) -> ProcessTimes | None:
         memory = _from_psutil(pid, root)
         return None if memory is None else ProcessTimes(memory.started, memory.cpu)
     try:
-        stat = parse_stat(_read(f"{root}/proc/{pid}/stat"))
+        stat = parse_stat(read_file(f"{root}/proc/{pid}/stat"))
     except (OSError, ValueError, IndexError):
         return None
     if stat.state in ENDED:
@@ -211,8 +221,8 @@ def _times(pid: int, root: Path) -> ProcessTimes | None:
 def _from_proc(pid: int, root: Path) -> ProcessMemory | None:
     folder = f"{root}/proc/{pid}"
     try:
-        stat = parse_stat(_read(f"{folder}/stat"))
-        status = parse_status(_read(f"{folder}/status"))
+        stat = parse_stat(read_file(f"{folder}/stat"))
+        status = parse_status(read_file(f"{folder}/status"))
     except (OSError, ValueError, IndexError):
         return None
     if stat.state in ENDED:
@@ -232,7 +242,7 @@ def _mapped(folder: str, pid: int, resident: Bytes) -> tuple[MappedFile, ...]:
     try:
         program = os.stat(f"{folder}/exe")
         # With less than one large file resident there is nothing to tell apart.
-        files = parse_maps(_read(f"{folder}/maps")) if resident >= LARGE else {}
+        files = parse_maps(read_file(f"{folder}/maps")) if resident >= LARGE else {}
     except (OSError, ValueError):
         # Another user's process: its files are secret, so they are taken for its own alone.
         return share_out(resident, {}, f"pid:{pid}")
@@ -262,71 +272,7 @@ def _from_psutil(pid: int, root: Path) -> ProcessMemory | None:
         return None
 
 
-def _listening(port: int, root: Path) -> frozenset[str]:
-    """What the descriptors of sockets that listen on this port look like."""
-    found = set()
-    for file in ("tcp", "tcp6"):
-        try:
-            lines = _read(f"{root}/proc/net/{file}").splitlines()[1:]
-        except OSError:
-            continue
-        for words in (line.split() for line in lines):
-            if len(words) > 9 and words[1].endswith(b":%04X" % port) and words[3] == _LISTEN:
-                found.add(f"socket:[{words[9].decode(errors='replace')}]")
-    return frozenset(found)
-
-
-def _has_open(pid: int, links: frozenset[str], root: Path) -> bool:
-    folder = f"{root}/proc/{pid}/fd"
-    try:
-        numbers = os.listdir(folder)
-    except OSError:
-        return False
-    for number in numbers:
-        try:
-            if os.readlink(f"{folder}/{number}") in links:
-                return True
-        except OSError:
-            continue  # closed meanwhile
-    return False
-
-
-def _parent(pid: int, root: Path) -> int | None:
-    try:
-        return parse_status(_read(f"{root}/proc/{pid}/status")).parent
-    except OSError:
-        return None
-
-
 @cache
 def _asks_psutil(root: Path) -> bool:
     """Is there no /proc to read? Below another root than this machine's, psutil knows nothing."""
     return root == HOST and not (root / "proc").is_dir()
-
-
-def _pids(root: Path) -> Iterator[int]:
-    try:
-        names = os.listdir(root / "proc")
-    except OSError:
-        return iter(())
-    return (int(name) for name in names if name.isdecimal())
-
-
-def _command(root: Path, pid: int) -> tuple[str, ...]:
-    try:
-        data = _read(f"{root}/proc/{pid}/cmdline").rstrip(b"\0")
-    except OSError:
-        return ()
-    return tuple(data.decode(errors="replace").split("\0")) if data else ()
-
-
-def _read(path: str) -> bytes:
-    """All of it. A file object asks for sizes that /proc does not have: 4 us more for each."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        data = os.read(fd, CHUNK)
-        while piece := os.read(fd, CHUNK):
-            data += piece
-        return data
-    finally:
-        os.close(fd)

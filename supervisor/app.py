@@ -107,6 +107,7 @@ def build(
     )
     journal = Journal(config.state_dir / "journal.db")
     services = {e.id: _service(e, *e.service, client, config) for e in config.engines if e.service}
+    sampler.mains.services = services
     sampler.services = {e.id: e.service[1] for e in config.engines if e.service}
     executor = Executor(
         sample=sampler.sample,

@@ -7,13 +7,15 @@ the command line of its process; descent, and the control group, tell the rest (
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import urlsplit
 
-from collectors.process import cgroup_of, list_commands, listener, read_processes, read_times
+from collectors.listener import listener
+from collectors.process import cgroup_of, list_commands, read_processes, read_times
 from collectors.reading import Bytes, Process, ProcessMemory, ProcessTimes, Seconds, mib
 from collectors.table import descendants
 
@@ -48,6 +50,8 @@ class Processes:
     times: Callable[[Iterable[int]], Mapping[int, ProcessTimes | ProcessMemory]] = read_times
     listener: Callable[[int], int | None] = listener
     group: Callable[[int], str | None] = cgroup_of
+    # Is it told here who listens? Elsewhere no right would change that.
+    tells: bool = sys.platform == "linux"
 
 
 @dataclass(slots=True)
@@ -68,6 +72,7 @@ class Attribution:
     _lost: frozenset[int] = frozenset()  # of `_table`, that have ended since it was read
     _roots: dict[EngineId, tuple[int, float]] = field(default_factory=dict)
     _roots_at: dict[EngineId, float] = field(default_factory=dict)
+    _untraced: frozenset[EngineId] = frozenset()
     _table: tuple[Process, ...] = ()  # what `kin` was worked out from
     _kin_of: object = None
 
@@ -95,6 +100,10 @@ class Attribution:
             for ref, found in self._lingering.items()
         }
 
+    def untraced(self) -> frozenset[EngineId]:
+        """Engines that answer on this machine, and nobody knows by which process, but could."""
+        return self._untraced if self.processes.tells else frozenset()
+
     async def read(
         self,
         listed: Mapping[ModelRef, EngineModel],
@@ -102,13 +111,16 @@ class Attribution:
         table: tuple[Process, ...] = (),
         *,
         thorough: bool,
+        mains: Mapping[EngineId, int] | None = None,
     ) -> dict[int, ProcessMemory]:
         """What the loaded models' processes hold, by pid; a few seconds old unless `thorough`.
 
-        `up` are the engines that answer, and their URLs; `table` is every process. Raises
-        TimeoutError when the kernel does not answer in time, OSError when it refuses.
+        `up` are the engines that answer, and their URLs; `table` is every process. `mains` are
+        engines' processes by the word of whoever started them, for where nobody is seen to listen.
+        Raises TimeoutError when the kernel does not answer in time, OSError when it refuses.
         """
-        return await self.aside.call(partial(self._read, listed, up, table, thorough), DEADLINE)
+        call = partial(self._read, listed, up, table, thorough, mains or {})
+        return await self.aside.call(call, DEADLINE)
 
     def _read(
         self,
@@ -116,6 +128,7 @@ class Attribution:
         up: Mapping[EngineId, str],
         table: tuple[Process, ...],
         thorough: bool,
+        mains: Mapping[EngineId, int],
     ) -> dict[int, ProcessMemory]:
         """Runs in a thread of its own, one call at a time. What is read on the loop meanwhile is
         replaced whole, never changed."""
@@ -135,7 +148,7 @@ class Attribution:
         ended = (self._ended | held) & hints.keys()
         self._ended = frozenset(ended - self._pids.keys())
         now = self.clock()
-        self._search_roots(up, now)
+        self._search_roots(up, mains, now)
         roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
         missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
         found = _find(missing, self.processes.commands, roots, table) if missing else {}
@@ -183,15 +196,22 @@ class Attribution:
         groups = {pid: g for pid in asked if (g := self.processes.group(pid)) is not None}
         return kinship(table, roots, held, loaded, groups, further)
 
-    def _search_roots(self, up: Mapping[EngineId, str], now: float) -> None:
+    def _search_roots(
+        self, up: Mapping[EngineId, str], mains: Mapping[EngineId, int], now: float
+    ) -> None:
         """Find the processes that answer for engines, where it is time to search."""
         for engine, url in up.items():
-            if engine not in self._roots and self._due(engine, now):
+            if engine in self._roots:
+                continue
+            pid = mains.get(engine)
+            if self._due(engine, now):
                 self._roots_at[engine] = now
                 port = _local_port(url)
-                pid = None if port is None else self.processes.listener(port)
-                if pid is not None and (found := self.processes.times({pid}).get(pid)):
-                    self._roots[engine] = pid, found.started
+                pid = (None if port is None else self.processes.listener(port)) or pid
+            if pid is not None and (found := self.processes.times({pid}).get(pid)):
+                self._roots[engine] = pid, found.started
+        here = (engine for engine, url in up.items() if _local_port(url) is not None)
+        self._untraced = frozenset(engine for engine in here if engine not in self._roots)
 
     def _processes_of(self, ref: ModelRef) -> tuple[tuple[int, float], ...]:
         """The processes that hold a model, as (pid, started)."""

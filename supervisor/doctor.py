@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from collectors.reading import Seconds
@@ -16,6 +16,13 @@ log = logging.getLogger("ullage.doctor")
 
 DEADLINE = Seconds(5.0)  # for all that one engine is asked
 
+# What is said of an engine that answers on this machine, where nobody knows by which process.
+UNTRACED = "what it holds cannot be told: its process belongs to another user, or is in a container"
+HOW_TO_TRACE = (
+    "run it as a service or a container of its own, or let Ullage look into others' processes: "
+    "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (deploy/README.md)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Advice:
@@ -26,8 +33,11 @@ class Advice:
     remedy: str
 
 
-async def examine(engines: Iterable[Engine], snapshot: Snapshot) -> tuple[Advice, ...]:
-    """Every engine at once, each within the deadline; in the order of names."""
+async def examine(
+    engines: Iterable[Engine], snapshot: Snapshot, untraced: Collection[EngineId] = ()
+) -> tuple[Advice, ...]:
+    """Every engine at once, each within the deadline; in the order of names. `untraced` are those
+    here whose process is not known."""
     states = {e.id: e for e in snapshot.engines}
     found = [
         Advice(
@@ -43,6 +53,7 @@ async def examine(engines: Iterable[Engine], snapshot: Snapshot) -> tuple[Advice
         for i in snapshot.installed
         if i.trouble is not None
     ]
+    found += [Advice(e, UNTRACED, HOW_TO_TRACE) for e in untraced if e in states and states[e].up]
     up = [e for e in engines if e.id in states and states[e.id].up]
     for habits in await asyncio.gather(*(habits_of(e) for e in up)):
         found += habits

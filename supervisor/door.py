@@ -58,8 +58,7 @@ class DoesNotFit(DoorError):
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What was decided, and what became of it. `leaving` are in use, and go when they no longer
-    are; with how many use them."""
+    """What was decided, and what became of it. `leaving` go when unused; with how many use them."""
 
     decision: Decision
     outcomes: tuple[Outcome, ...]
@@ -244,7 +243,8 @@ class Door:
 
     async def advice(self) -> tuple[Advice, ...]:
         """What works against us here, and what would be right. Takes up to some seconds."""
-        return await examine(self.loop.sampler.engines.values(), self.snapshot())
+        seen = self.loop.sampler
+        return await examine(seen.engines.values(), self.snapshot(), seen.attribution.untraced())
 
     async def savings(self, days: float) -> Savings:
         """What was spent on reloads in the last `days`, and what would have been. Raises DoorError

@@ -12,7 +12,7 @@ from pathlib import Path
 from .config.served import Launching, Served
 from .core.snapshot import EngineId, ModelId
 from .engines.base import Engine
-from .engines.launched import Told
+from .engines.launched import Launched, Told
 
 SERVER = ModelId("server")
 # The key of its table that names it, by the kind that starts such a one.
@@ -29,6 +29,13 @@ class Service:
     async def stop(self) -> None:
         """Returns when it has ended."""
         await self.launched.unload(SERVER)
+
+    async def pid(self) -> int | None:
+        """Its main process, where it runs and that is on this machine. Raises EngineError."""
+        assert isinstance(self.launched, Launched), "others have no runner"
+        # Not its list: who lists a launched engine looks after it, and this one is not ours.
+        status = (await self.launched.runner.status()).get(SERVER)
+        return None if status is None else status.pid
 
 
 def service(kind: str, name: str, folder: Path, launch: Callable[[str, Told], Engine]) -> Service:

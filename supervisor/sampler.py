@@ -40,6 +40,7 @@ from .engines.base import (
     EngineModel,
 )
 from .headers import Headers
+from .mains import Mains
 from .probes import Probes
 from .sources import SourceHealth, Sources, hidden
 
@@ -59,6 +60,7 @@ class Sampler:
     sources: Sources
     engines: dict[EngineId, Engine] = field(default_factory=dict)
     attribution: Attribution = field(default_factory=Attribution)
+    mains: Mains = field(default_factory=Mains)
     headers: Headers = field(default_factory=Headers)
     busy_while_fresh: Seconds = Policy().busy_while_fresh
     call_timeout: Seconds = CALL_TIMEOUT
@@ -199,6 +201,7 @@ class Sampler:
         await self.sources.close()
         await self._probes.close()
         await self._looks.close()
+        await self.mains.close()
 
     async def _ask_engine(self, engine: Engine) -> EngineState:
         known = self._known.setdefault(engine.id, _Known())
@@ -280,7 +283,11 @@ class Sampler:
         up = {id: state.url for id, state in states.items() if state.up}
         try:
             memory = await self.attribution.read(
-                listed, up, machine.processes or (), thorough=thorough
+                listed,
+                up,
+                machine.processes or (),
+                thorough=thorough,
+                mains=self.mains.of(self.attribution.untraced()),
             )
         except TimeoutError:
             fault = "the kernel does not say in time what the models' processes hold"

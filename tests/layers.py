@@ -28,6 +28,7 @@ LAYERS = [
         "supervisor.probes",
         "supervisor.force",
         "supervisor.housing",
+        "supervisor.mains",
         "supervisor.last_words",
         "supervisor.awaited",
     ),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from collectors.reading import Bytes, ProcessMemory, Seconds, gib
 from collectors.reading import Process as Listed
-from supervisor.attribution import MEMORY_INTERVAL, Attribution, Processes
+from supervisor.attribution import MEMORY_INTERVAL, ROOTS_INTERVAL, Attribution, Processes
 from supervisor.core.snapshot import EngineId, ModelId, State
 from supervisor.engines.base import EngineModel, Process
 from tests.builders import ref
@@ -20,7 +20,7 @@ URL = "http://127.0.0.1:8080"
 class Machine:
     """Processes made of values: pid → command line, start, bytes, CPU time."""
 
-    def __init__(self, ports: dict[int, int] | None = None) -> None:
+    def __init__(self, ports: dict[int, int] | None = None, *, tells: bool = True) -> None:
         self.now = 100.0
         self.url, self.others = URL, dict[EngineId, str]()
         self.running: dict[int, tuple[tuple[str, ...], float]] = {}
@@ -31,7 +31,9 @@ class Machine:
         self.ports = {} if ports is None else ports  # who listens on which
         self.groups: dict[int, str] = {}
         self.attribution = Attribution(
-            Processes(self._memory, self._commands, self._times, self.ports.get, self.groups.get),
+            Processes(
+                self._memory, self._commands, self._times, self.ports.get, self.groups.get, tells
+            ),
             lambda: self.now,
         )
 
@@ -45,12 +47,15 @@ class Machine:
         up: bool = True,
         thorough: bool = False,
         table: tuple[Listed, ...] = (),
+        mains: dict[EngineId, int] | None = None,
     ) -> dict[int, ProcessMemory]:
         self.now += 1
         self.read.append(set())
         listed = {ref(m.id, "llama"): m for m in models}
         engines = {LLAMA: self.url, **self.others} if up else {}
-        return asyncio.run(self.attribution.read(listed, engines, table, thorough=thorough))
+        return asyncio.run(
+            self.attribution.read(listed, engines, table, thorough=thorough, mains=mains)
+        )
 
     def _commands(self) -> dict[int, tuple[str, ...]]:
         self.listed += 1
@@ -74,6 +79,51 @@ def loaded(name: str = "a", port: str = "40000", state: State | None = State.LOA
 
 
 CHILD = ("llama-server", "--port", "40000", "--alias", "a", "--model", "/models/a.gguf")
+
+
+def test_an_engine_that_answers_here_by_nobody_known_is_untraced() -> None:
+    machine = Machine({8080: 40})
+    elsewhere, silent = EngineId("elsewhere"), EngineId("silent")
+    machine.others = {elsewhere: "http://192.0.2.1:8080", silent: "http://localhost:8081"}
+    machine.look()
+    assert machine.attribution.untraced() == {LLAMA, silent}, "40 is no process of this machine"
+    machine.start(40)
+    machine.look()
+    assert machine.attribution.untraced() == {LLAMA, silent}, "not searched for each second"
+    machine.now += ROOTS_INTERVAL
+    machine.look()
+    assert machine.attribution.untraced() == {silent}
+    machine.look(up=False)
+    assert machine.attribution.untraced() == frozenset()
+
+
+def test_where_the_kernel_never_tells_who_listens_that_is_nobodys_mistake() -> None:
+    machine = Machine(tells=False)
+    machine.look()
+    assert machine.attribution.untraced() == frozenset()
+
+
+def test_where_nobody_is_seen_to_listen_the_main_process_of_its_service_is_it() -> None:
+    machine = Machine({})
+    machine.start(40)
+    machine.start(50)
+    whole = EngineModel(ModelId("a"), State.LOADED, process=Process(whole=True))
+    machine.look(whole)
+    assert machine.attribution.untraced() == {LLAMA}
+    machine.look(whole, mains={LLAMA: 39})
+    assert machine.attribution.untraced() == {LLAMA}, "39 has ended"
+    machine.look(whole, mains={LLAMA: 40})
+    assert machine.attribution.untraced() == frozenset()
+    assert machine.attribution.pids_of(A) == (40,)
+
+
+def test_who_is_seen_to_listen_comes_before_the_main_process() -> None:
+    machine = Machine({8080: 50})
+    machine.start(40)
+    machine.start(50)
+    whole = EngineModel(ModelId("a"), State.LOADED, process=Process(whole=True))
+    machine.look(whole, mains={LLAMA: 40})
+    assert machine.attribution.pids_of(A) == (50,)
 
 
 def test_a_process_is_found_by_its_words_in_any_order() -> None:

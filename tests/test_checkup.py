@@ -81,6 +81,7 @@ def test_what_could_not_be_read_is_not_judged() -> None:
         ({"listening": (("0.0.0.0", 11434),)}, "engine ollama", WARN),
         ({"listening": (("::", 11434), ("127.0.0.1", 11434))}, "engine ollama", WARN),
         ({"listening": (("192.168.1.5", 11434),)}, "engine ollama", WARN),
+        ({"engines": (Engine("e", "vllm", 11434, traced=False),)}, "engine e", WARN),
         ({"host": "0.0.0.0"}, "admin API", FAIL),
         ({"host": "0.0.0.0", "token": True}, "admin API", WARN),
         ({"killers": (Killer("earlyoom", 12.0),)}, "earlyoom", WARN),

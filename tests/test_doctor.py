@@ -10,7 +10,7 @@ import pytest
 
 from supervisor import doctor as module
 from supervisor.core.snapshot import EngineId, Installed, ModelId, Snapshot
-from supervisor.doctor import Advice, examine
+from supervisor.doctor import UNTRACED, Advice, examine
 from supervisor.engines.base import EngineConfused, Habit
 from tests.builders import engine, machine, ref
 
@@ -75,3 +75,13 @@ def test_a_model_that_ended_by_itself_is_named_with_its_log() -> None:
     found = asyncio.run(examine((), replace(world("a"), installed=(crashed,))))
     assert [(a.about, a.what) for a in found] == [("a/m", "ended with exit code 1")]
     assert "ullage logs a/m" in found[0].remedy
+
+
+def test_an_engine_whose_process_nobody_knows_is_told_of_while_it_answers() -> None:
+    untraced = {EngineId("a"), EngineId("b"), EngineId("gone")}
+    found = asyncio.run(examine((), world("a", "b", "c", down="b"), untraced))
+    assert [(a.about, a.what) for a in found] == [
+        ("a", UNTRACED),
+        ("b", "it is not heard: no answer within 2 s"),
+    ]
+    assert "CAP_DAC_READ_SEARCH" in found[0].remedy

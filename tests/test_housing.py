@@ -74,6 +74,7 @@ def test_what_is_named_reaches_the_rungs_and_the_snapshot(read: Any, key: str) -
     assert app.loop.executor.force is not None
     assert app.loop.executor.force.services.keys() == {"llama"}
     assert app.loop.sampler.services == {"llama": "llama.x"}
+    assert app.loop.sampler.mains.services.keys() == {"llama"}, "where nobody is seen to listen"
     asyncio.run(app.client.aclose())
 
 
@@ -115,3 +116,27 @@ def test_a_container_that_a_whole_engine_runs_in_is_stopped_and_started(
             return seen
 
     assert asyncio.run(story()) == ["running", "exited", "running"]
+
+
+def test_a_containers_first_process_is_told_while_it_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with StandIn(["ollama"]) as docker, client() as http:
+            monkeypatch.setenv("DOCKER_HOST", f"unix://{docker.socket}")
+            box = docker.boxes["ollama"]
+
+            def launch(kind: str, options: Told) -> Any:
+                return ENGINES[kind](EngineId("ollama"), "", http, None, options)
+
+            found = service("container", "ollama", tmp_path, launch)
+            launched: Any = found.launched
+            launched.runner._group = lambda pid: f"/docker/{box.id}"
+            assert await found.pid() is None
+            await found.start()
+            assert await found.pid() == box.pid
+            await found.stop()
+            assert await found.pid() is None
+            await found.launched.close()
+
+    asyncio.run(story())

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from collectors import nvidia
+from collectors import nvidia, rights
 from supervisor import daemon, notify
 from supervisor.cli.asking import INVALID, WRONG
 from supervisor.cli.main import cli
@@ -86,6 +86,27 @@ def test_what_is_not_allowed_is_said_to_be_in_a_drop_in():
     """The one device of the NVIDIA collector with neither a number nor a name of its own."""
     assert "dev/dxg" in nvidia.TRACES
     assert "DeviceAllow=/dev/dxg rw" in (ROOT / "deploy/README.md").read_text()
+
+
+def test_what_lets_it_look_into_others_processes_is_in_a_drop_in(tmp_path):
+    """And it is what the collectors say that it takes."""
+    assert only("CapabilityBoundingSet") == ""
+    assert "AF_NETLINK" in only("RestrictAddressFamilies").split()  # sockets' control groups
+    text = (ROOT / "deploy/README.md").read_text()
+    bounding = set(re.findall(r"(?m)^CapabilityBoundingSet=(.+)$", text))
+    (given,) = bounding & set(re.findall(r"(?m)^AmbientCapabilities=(.+)$", text))
+    names = [name.removeprefix("CAP_") for name in given.split()]
+
+    def sees_all(*held):
+        bits = sum(1 << getattr(rights, name) for name in held)
+        (tmp_path / "proc/self/status").write_text(f"CapEff:\t{bits:016x}\n")
+        return rights.rights(tmp_path).sees_all
+
+    (tmp_path / "proc/self/ns").mkdir(parents=True)
+    (tmp_path / "proc/self/ns/user").symlink_to(rights.FIRST_USERS)
+    (tmp_path / "proc/self/ns/pid").symlink_to(rights.FIRST_PIDS)
+    assert sees_all(*names)
+    assert not any(sees_all(*(n for n in names if n != without)) for without in names)
 
 
 def test_its_folders_are_those_that_the_daemon_takes():

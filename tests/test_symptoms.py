@@ -20,7 +20,9 @@ from collectors.reading import (
     gib,
 )
 from supervisor.cli import symptoms
+from supervisor.cli.checkup import Engine
 from supervisor.cli.killers import Killer
+from tests.collectors.listening import listens, program, socket_line
 from tests.others import SERVICE, acting_as, folder_of_others
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is Linux's /proc")
@@ -240,3 +242,12 @@ def test_clocks_are_read_without_a_right() -> None:
     found = symptoms.clocks()
     assert found["asleep"] >= 0
     assert found["synced"] in (True, False, None)
+
+
+def test_an_engine_is_traced_where_its_process_is_seen(tmp_path: Path) -> None:
+    listens(tmp_path, socket_line(8000, 501), socket_line(8001, 502))
+    program(tmp_path, 40, 501)
+    program(tmp_path, 41, 502, visible=False)
+    engines = [Engine(str(port), "vllm", port) for port in (8000, 8001, 8002)]
+    found = {e.port: e.traced for e in symptoms.traced(engines, tmp_path)}
+    assert found == {8000: True, 8001: False, 8002: None}, "nobody is seen to listen at the last"

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from collectors.process import listener
+from collectors.listener import listener
 from collectors.reading import Bytes, Seconds
 from supervisor.aside import Aside
 from supervisor.units import format_size

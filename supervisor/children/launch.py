@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 LINE = 3
 WRONG = 127
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 1, 47, 4  # linux/prctl.h
 MOST = 1 << 20
 
 
@@ -35,6 +35,7 @@ def main() -> NoReturn:
         if told["ends_with"] is not None:
             _end_with(told["ends_with"])
         _be_no_better_than_others()
+        _hand_down_no_rights()
         _take_no_more_files(told["files"])
         for step in told["groups"]:
             with open(step, "w") as group:
@@ -84,6 +85,15 @@ def _be_no_better_than_others() -> None:
                 file.write("0")
     except (OSError, ValueError):
         pass
+
+
+def _hand_down_no_rights() -> None:
+    """The daemon may have been given capabilities, to look into others' processes. What it runs
+    is not to have them. Where the kernel knows no ambient ones, none are handed down."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
 def _take_no_more_files(most: int) -> None:

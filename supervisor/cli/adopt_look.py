@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from collectors.process import cgroup_of, list_commands, listener, name_of
+from collectors.listener import listener
+from collectors.process import cgroup_of, list_commands, name_of
 
 from .adopting import Recipe, Seen
 from .dropins import texts
@@ -67,7 +68,7 @@ def listening_at(port: int) -> tuple[str, ...]:
 
 
 def _process(recipe: Recipe, port: int, root: Path, somebody: bool) -> int | None:
-    """By its port, else by its name: another user's sockets are only root's to see."""
+    """By its port, else by its name: whose socket it is may not be told to us."""
     pid = listener(port, root)
     if pid is not None or not somebody:
         return pid

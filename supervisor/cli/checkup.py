@@ -12,6 +12,7 @@ from enum import Enum
 
 from collectors.reading import Bytes, Seconds, gib, mib
 from supervisor.core.wording import duration, size
+from supervisor.doctor import HOW_TO_TRACE, UNTRACED
 
 from .killers import Killer
 
@@ -48,12 +49,14 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One that answers on this machine. `kept`: it asks for a key."""
+    """One that answers on this machine. `kept`: it asks for a key. `traced`: its process is known;
+    None where nobody has looked, or a daemon has, and tells by itself."""
 
     id: str
     kind: str
     port: int
     kept: bool = False
+    traced: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,12 @@ def _processes(f: Facts) -> Iterator[Check]:
         yield Check("processes", Status.WARN, what, remedy)
     elif f.pids is not None:
         yield Check("processes", Status.OK, "every process can be seen")
+
+
+def _traced(f: Facts) -> Iterator[Check]:
+    for engine in f.engines:
+        if engine.traced is False:
+            yield Check(f"engine {engine.id}", Status.WARN, UNTRACED, HOW_TO_TRACE)
 
 
 _BIND = {
@@ -362,6 +371,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     _versions,
     _driver,
     _processes,
+    _traced,
     _exposed,
     _exposure,
     _alerts,

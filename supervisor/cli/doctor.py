@@ -182,7 +182,7 @@ def _without() -> tuple[dict[str, Any], list[Check]]:
         **symptoms.of_machine(machine),
         "mistakes": mistakes,
         "version": __version__,
-        "engines": tuple(_engines(rows, settings)),
+        "engines": tuple(symptoms.traced(_engines(rows, settings))),
     }
     ram = next((p for p in machine.pools if p.id == RAM), None)
     if ram is not None and (said := settings.get("pools.ram.reserve")):

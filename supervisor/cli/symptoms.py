@@ -11,19 +11,21 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from collectors import meminfo, nvidia_pci
+from collectors.listener import listener
 from collectors.machine import HERE, Machine, find, fold
 from collectors.owner import Owner, read_all
-from collectors.process import list_commands, listener
+from collectors.process import list_commands
 from collectors.reading import RAM, Bytes, DeviceKind, Seconds, Tier
 from collectors.rights import FIRST_PIDS
 from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE
 
-from .checkup import File
+from .checkup import Engine, File
 from .killers import killers
 
 LISTENING = "0A"  # a socket's state, as /proc/net/tcp has it
@@ -89,6 +91,15 @@ def of_host(root: Path = HERE, port: int | None = None) -> dict[str, Any]:
         "files": files(root, None if port is None else listener(port, root)),
         **(clocks() if root == HERE else {}),
     }
+
+
+def traced(engines: Iterable[Engine], root: Path = HERE) -> Iterator[Engine]:
+    """With whether their processes can be told from here, where the kernel says that anybody
+    listens at their ports."""
+    ports = {port for _, port in listening(root)}
+    for engine in engines:
+        known = None if engine.port not in ports else listener(engine.port, root) is not None
+        yield replace(engine, traced=known)
 
 
 def pids(root: Path) -> frozenset[int] | None:

@@ -135,7 +135,12 @@ class DemoMachine:
     def processes(self) -> Processes:
         """The machine's processes, as the sampler reads them."""
         return Processes(
-            self._memory, self._commands, self._memory, lambda port: None, lambda pid: None
+            self._memory,
+            self._commands,
+            self._memory,
+            listener=lambda port: None,
+            group=lambda pid: None,
+            tells=False,
         )
 
     def _memory(self, pids: Iterable[int]) -> dict[int, ProcessMemory]:

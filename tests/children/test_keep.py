@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from collectors.process import listener
+from collectors.listener import listener
 from collectors.reading import mib
 from supervisor.children import keep as module
 from supervisor.children import kin

@@ -1,13 +1,16 @@
 """A program begins as it was told to, or it does not begin at all."""
 
 import asyncio
+import ctypes
 import json
 import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,46 @@ def test_it_has_a_session_of_its_own_and_none_of_our_files_or_habits(tmp_path):
     assert found["files"] == [0, 1, 2, 3]  # 3 is the folder that it lists
     assert found["blocked"] == 0
     assert int(found["oom"]) >= 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_what_the_daemon_may_do_beyond_others_it_may_not(tmp_path):
+    """As where a drop-in gives the daemon capabilities, which are ambient then."""
+    with ambient(SYS_PTRACE):
+        assert bits("/proc/self/status", "CapAmb") == 1 << SYS_PTRACE
+        words = (*PYTHON, "print(open('/proc/self/status').read())")
+        code, text = asyncio.run(told(tmp_path, Program(words, {})))
+    assert code == 0
+    assert "CapAmb:\t0000000000000000\n" in text
+
+
+SYS_PTRACE = 19  # linux/capability.h
+PR_CAP_AMBIENT, RAISE, CLEAR_ALL = 47, 2, 4  # linux/prctl.h
+
+
+def bits(path, key):
+    lines = dict(line.split(":", 1) for line in Path(path).read_text().splitlines())
+    return int(lines[key], 16)
+
+
+@contextmanager
+def ambient(capability):
+    """This thread has a capability that it hands down. Skips where it has none to hand down."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    head = struct.pack("=Ii", 0x20080522, 0)
+    held = ctypes.create_string_buffer(24)
+    assert libc.capget(head, held) == 0
+    before = list(struct.unpack("=6I", held.raw))  # effective, permitted, inheritable; twice
+    with_it = [*before[:2], before[2] | 1 << capability, *before[3:]]
+    if libc.capset(head, struct.pack("=6I", *with_it)):
+        pytest.skip("this process may hand down no capability")
+    try:
+        if libc.prctl(PR_CAP_AMBIENT, RAISE, capability, 0, 0):
+            pytest.skip("this process has no capability to hand down")
+        yield
+    finally:
+        libc.prctl(PR_CAP_AMBIENT, CLEAR_ALL, 0, 0, 0)
+        assert libc.capset(head, struct.pack("=6I", *before)) == 0
 
 
 def test_a_broken_pipe_ends_it_as_it_ends_others(tmp_path):

@@ -7,35 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from collectors.process import listener
-
-HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout"
-
-
-def socket_line(port: int, inode: int, state: str = "0A", address: str = "0100007F") -> str:
-    other = "0" * len(address)
-    rest = f"{state} 00000000:00000000 00:00000000 00000000  1000        0 {inode} 1 0000 100 0"
-    return f"   0: {address}:{port:04X} {other}:0000 {rest}\n"
+from collectors.listener import listener
+from collectors.sock_diag import Made
+from tests.collectors.listening import (
+    ANY_6,
+    CONTAINER,
+    HEAD,
+    listens,
+    made_in,
+    program,
+    socket_line,
+)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Port 8080 has socket 501, port 9090 on IPv6 has 502; 8081 is only connected to."""
-    connected = socket_line(8081, 503, state="01")
-    (tmp_path / "proc/net").mkdir(parents=True)
-    (tmp_path / "proc/net/tcp").write_text(f"{HEAD}\n{socket_line(8080, 501)}{connected}")
-    (tmp_path / "proc/net/tcp6").write_text(f"{HEAD}\n{socket_line(9090, 502, address='0' * 32)}")
+    listens(tmp_path, socket_line(8080, 501), socket_line(8081, 503, state="01"))
+    listens(tmp_path, socket_line(9090, 502, address=ANY_6), v6=True)
     return tmp_path
-
-
-def program(root: Path, pid: int, inode: int, parent: int = 1, name: str = "x") -> None:
-    """A process that has this socket open."""
-    folder = root / f"proc/{pid}"
-    (folder / "fd").mkdir(parents=True)
-    (folder / "comm").write_text(f"{name}\n")
-    (folder / "status").write_text(f"Name:\t{name}\nPPid:\t{parent}\n")
-    (folder / "fd/0").symlink_to("/dev/null")
-    (folder / "fd/7").symlink_to(f"socket:[{inode}]")
 
 
 def test_who_listens_is_found_by_the_socket(root: Path) -> None:
@@ -73,8 +63,139 @@ def test_who_only_passes_on_holds_no_model(root: Path, name: str) -> None:
 
 
 def test_another_users_descriptors_are_not_visible(root: Path) -> None:
-    (root / "proc/40").mkdir()  # no fd folder that we may list
+    program(root, 40, 501, visible=False)
     assert listener(8080, root) is None
+
+
+def test_of_a_service_that_we_may_not_look_into_its_first_process_serves(root: Path) -> None:
+    group = "/system.slice/vllm.service"
+    program(root, 40, 501, visible=False, group=group)
+    program(root, 41, visible=False, parent=40, group=group)
+    program(root, 42, visible=False, group="/system.slice/other.service")
+    assert listener(8080, root, made_in(root, group)) == 40
+    assert listener(8080, root) is None, "nobody tells of its control group"
+
+
+def test_a_service_may_have_groups_of_its_own_below_it(root: Path) -> None:
+    group = "/system.slice/vllm.service"
+    program(root, 40, 501, visible=False, group=f"{group}/main")
+    program(root, 41, visible=False, parent=40, group=f"{group}/workers")
+    assert listener(8080, root, made_in(root, group)) == 40
+    assert listener(8080, root, made_in(root, f"{group}/workers")) == 40
+
+
+def test_whoever_was_told_the_port_comes_before_who_started_it(root: Path) -> None:
+    """As of two servers under one supervisor."""
+    group = "/system.slice/supervisor.service"
+    program(root, 40, visible=False, group=group)
+    told = ("vllm", "serve", "--port", "8080")
+    program(root, 41, 501, visible=False, parent=40, group=group, command=told)
+    program(root, 42, visible=False, parent=41, group=group, command=told)
+    program(root, 43, visible=False, parent=40, group=group, command=("tei", "--port=8081"))
+    assert listener(8080, root, made_in(root, group)) == 41
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("curl", "http://localhost:8080"),
+        ("webui", "--backend", "localhost:8080"),
+        ("x", "--port", "18080"),
+        ("x", "--ports", "8080"),
+        ("x", "8080"),
+    ],
+)
+def test_whoever_names_the_port_in_another_way_may_be_its_client(root: Path, command) -> None:
+    group = "/system.slice/vllm.service"
+    program(root, 40, 501, visible=False, group=group)
+    program(root, 41, visible=False, parent=40, group=group, command=command)
+    assert listener(8080, root, made_in(root, group)) == 40
+
+
+def test_of_a_container_it_is_the_first_process_whoever_came_in_since(root: Path) -> None:
+    group = f"/system.slice/{CONTAINER}"
+    program(root, 40, 501, visible=False, group=group, parent=30, inside=1)
+    program(root, 41, visible=False, group=group, parent=40, inside=7)
+    program(root, 42, visible=False, group=group, parent=30, inside=19, name="bash")
+    assert listener(8080, root, made_in(root, group)) == 40
+
+
+def test_a_server_that_has_another_user_than_its_container_is_found_by_that(root: Path) -> None:
+    group = f"/system.slice/{CONTAINER}"
+    program(root, 40, visible=False, group=group, uid=0, inside=1, name="tini")
+    program(root, 41, 501, visible=False, group=group, parent=40, inside=7)
+    assert listener(8080, root, made_in(root, group, 1000)) == 41
+    assert listener(8080, root, made_in(root, group, 33)) == 40, "it has given up its rights since"
+
+
+def test_two_of_a_service_that_may_be_it_are_nobody(root: Path) -> None:
+    group = "/system.slice/vllm.service"
+    program(root, 40, 501, visible=False, group=group)
+    program(root, 50, visible=False, group=group)
+    assert listener(8080, root, made_in(root, group)) is None
+
+
+SESSION = "/user.slice/user-1000.slice/user@1000.service/app.slice/terminal-7.scope"
+
+
+def test_in_a_terminal_the_one_program_that_runs_is_it(root: Path) -> None:
+    program(root, 30, visible=False, group=SESSION, name="bash")
+    program(root, 40, 501, visible=False, group=SESSION, parent=30)
+    program(root, 41, visible=False, group=SESSION, parent=40)
+    program(root, 50, visible=False, group=SESSION, uid=0)
+    assert listener(8080, root, made_in(root, SESSION)) == 40
+
+
+def test_in_a_terminal_with_several_programs_it_is_who_was_told_the_port(root: Path) -> None:
+    program(root, 30, visible=False, group=SESSION, name="bash")
+    program(root, 40, 501, visible=False, group=SESSION, parent=30)
+    program(root, 50, visible=False, group=SESSION, parent=30)
+    assert listener(8080, root, made_in(root, SESSION)) is None
+    (root / "proc/40/cmdline").write_bytes(b"vllm\0serve\0-p\0" + b"8080\0")
+    assert listener(8080, root, made_in(root, SESSION)) == 40
+
+
+def test_in_a_session_that_passes_ports_on_nobody_is_guessed(root: Path) -> None:
+    program(root, 20, visible=False, group=SESSION, name="sshd-session")
+    program(root, 30, visible=False, group=SESSION, parent=20, name="bash")
+    program(root, 40, visible=False, group=SESSION, parent=30, name="vim")
+    assert listener(8080, root, made_in(root, SESSION)) is None
+
+
+def test_nobody_is_guessed_in_the_first_group_or_in_one_that_is_gone(root: Path) -> None:
+    ask = made_in(root, "/init.scope")
+    program(root, 1, visible=False, parent=0, group="/init.scope", name="systemd")
+    assert listener(8080, root, ask) is None
+    gone = [Made(1000, 987654321)]
+    assert listener(8080, root, lambda port: gone) is None
+    assert listener(8080, root, lambda port: [Made(1000, None)]) is None
+    assert listener(8080, root, lambda port: []) is None
+
+
+def test_of_sockets_of_two_services_neither_is_it(root: Path) -> None:
+    asks = []
+    for pid in (40, 50):
+        group = f"/system.slice/{pid}.service"
+        program(root, pid, visible=False, group=group)
+        asks.append(made_in(root, group))
+    assert listener(8080, root, asks[0]) == 40
+    assert listener(8080, root, lambda port: [*asks[0](port), *asks[1](port)]) is None
+
+
+@pytest.mark.parametrize("name", ["dockerd", "rootlesskit"])
+def test_a_service_that_only_passes_on_holds_no_model(root: Path, name: str) -> None:
+    group = "/system.slice/docker.service"
+    program(root, 40, 501, visible=False, group=group, uid=0, name=name)
+    assert listener(8080, root, made_in(root, group, 0)) is None
+
+
+def test_whose_open_files_can_be_seen_is_found_without_asking(root: Path) -> None:
+    def ask(port: int) -> list[Made]:
+        raise AssertionError("the kernel was asked")
+
+    program(root, 40, 501)
+    assert listener(8080, root, ask) == 40
+    assert listener(8088, root, ask) is None, "nobody listens"
 
 
 @pytest.mark.parametrize("torn", ["", HEAD, f"{HEAD}\n 0: 0100007F:1F90 0000", "\0\n\xff\n"])

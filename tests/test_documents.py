@@ -1,4 +1,4 @@
-"""What is written is true: tables, commands, paths, numbers and examples of the documents."""
+"""What is written is true: commands, paths, numbers and examples of the documents."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import click
 import pytest
 
 from collectors.__main__ import _parser as collectors
-from deploy import tables
 from supervisor import __version__
-from supervisor.alerting import alert
 from supervisor.cli import asking, client
 from supervisor.cli.main import EPILOG, cli
 from supervisor.config.config import load
-from supervisor.config.settings import OTHER_VARIABLES, SETTINGS
+from supervisor.config.settings import SETTINGS
 from supervisor.core.activity import LOOK_AGAIN
 from supervisor.core.patience import Patience
 from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE, Policy
@@ -30,54 +27,24 @@ from supervisor.core.verdict import ENOUGH
 from supervisor.core.watch import Kind
 from supervisor.distrust import DISTRUST
 from supervisor.engines import ENGINES
-from supervisor.web.metrics import NAMES, PREFIX
 from supervisor.web.server import application
+from tests.documents import (
+    CHANGELOG,
+    DESIGN,
+    GUIDES,
+    README,
+    REFERENCE,
+    ROOT,
+    blocks,
+    lines_of_shell,
+    name,
+    prose,
+    section,
+    spans,
+)
 from tests.web.fakes import World, site
 
-ROOT = Path(__file__).parent.parent
-README, DESIGN, CHANGELOG = (ROOT / f"{name}.md" for name in ("README", "DESIGN", "CHANGELOG"))
-REFERENCE = ROOT / "deploy/reference.md"
-# Prose that people follow: what it shows must work.
-GUIDES = [README, CHANGELOG, ROOT / "SECURITY.md", ROOT / "grafana/README.md"]
-GUIDES += sorted((ROOT / "deploy").glob("*.*"))
-GUIDES = [p for p in GUIDES if p.suffix in (".md", ".toml", ".service")]
 DEFAULTS = {s.key: s.default for s in SETTINGS}
-
-WHOLE = re.MULTILINE | re.DOTALL
-
-Block = tuple[str, str]  # its language, and what it holds
-
-
-def name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def blocks(path: Path) -> list[Block]:
-    return re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), WHOLE)
-
-
-def spans(text: str) -> list[str]:
-    """The code spans of a text, without its fenced blocks."""
-    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=WHOLE))
-
-
-def section(path: Path, title: str) -> str:
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", path.read_text(), WHOLE)
-    assert found, f"{name(path)} has no section {title!r}"
-    return found[1]
-
-
-def prose(path: Path) -> str:
-    return " ".join(path.read_text().split())
-
-
-def lines_of_shell(path: Path) -> Iterator[str]:
-    """What people would type: lines of shell blocks, commands of a unit, code spans."""
-    if path.suffix == ".service":
-        yield from re.findall(r"^Exec\w+=(.*)$", path.read_text(), re.MULTILINE)
-    shell = (text.splitlines() for language, text in blocks(path) if language == "sh")
-    for line in [*chain(*shell), *spans(path.read_text())]:
-        yield from re.split(r"&&|\|", line)
 
 
 def commands(path: Path) -> list[list[str]]:
@@ -118,65 +85,6 @@ def flags_of(command: click.Command) -> set[str]:
     if isinstance(command, click.Group) and command != cli:
         found |= set().union(*map(flags_of, command.commands.values()))
     return found
-
-
-# -- tables
-
-
-@pytest.mark.parametrize(
-    ("path", "parts"), [(README, tables.TABLES), (REFERENCE, tables.REFERENCE_TABLES)]
-)
-def test_the_tables_are_what_the_code_says(path, parts):
-    assert tables.written(path.read_text(), parts) == path.read_text(), "write them with `make docs`"
-
-
-def test_checking_the_tables_writes_nothing_and_tells(tmp_path, monkeypatch, capsys):
-    old = tmp_path / "reference.md"
-    old.write_text(REFERENCE.read_text().replace("| `8552` |", "| `1` |"))
-    before = old.read_text()
-    monkeypatch.setattr(tables, "REFERENCE", old)
-    assert tables.main(["--check"]) == 1
-    assert old.read_text() == before
-    assert "make docs" in capsys.readouterr().out
-    assert tables.main([]) == 0
-    assert old.read_text() == REFERENCE.read_text()
-    assert tables.main(["--check"]) == 0
-
-
-def test_a_document_without_a_place_for_a_table_is_refused():
-    text = REFERENCE.read_text().replace("<!-- metrics: end -->", "")
-    with pytest.raises(ValueError, match="no place for the metrics"):
-        tables.written(text, tables.REFERENCE_TABLES)
-
-
-def test_every_setting_variable_and_metric_is_in_the_reference():
-    settings, metrics = section(REFERENCE, "Settings"), section(REFERENCE, "Metrics")
-    for setting in SETTINGS:
-        assert f"| `{setting.key}`" in settings
-        assert setting.env is None or f"`{setting.env}`" in settings
-    assert all(f"| `{variable}` |" in settings for variable in OTHER_VARIABLES)
-    assert all(f"| `{PREFIX}{row.name}` |" in metrics for row in NAMES)
-
-
-def test_what_stands_as_code_in_the_table_of_settings_has_no_code_within():
-    for setting in SETTINGS:
-        assert "`" not in f"{setting.key}{setting.env}{setting.default}", setting.key
-
-
-def test_what_kinds_of_engines_there_are_is_said_by_their_table_alone():
-    """A list beside it was two engines long when there were thirty."""
-    (kind,) = (s for s in SETTINGS if s.key == "engines.NAME.kind")
-    assert "README's table of engines" in kind.help
-    assert not [name for name in ENGINES if re.search(rf"\b{name}\b", kind.help)]
-
-
-@pytest.mark.parametrize("path", [*GUIDES, DESIGN], ids=name)
-def test_every_variable_and_metric_that_is_named_exists(path):
-    known = {s.env for s in SETTINGS} | set(OTHER_VARIABLES)
-    assert set(re.findall(r"\bULLAGE_[A-Z_]*[A-Z]", path.read_text())) <= known
-    named = set(re.findall(r"\bullage_[a-z_]+", path.read_text()))
-    labels = {alert.ACTION, alert.FORCE}  # of alerts, which are read
-    assert named <= {PREFIX + row.name for row in NAMES} | labels
 
 
 # -- commands
@@ -367,6 +275,12 @@ def test_every_path_and_link_that_is_named_exists(path):
         s for s in spans(text) if re.fullmatch(r"\w[\w./-]*(\.(py|md|toml|json|service)|/)", s)
     ]
     assert [s for s in named if not any(p.endswith(f"/{s}") for p in ours)] == []
+
+
+@pytest.mark.parametrize("path", [p for p in [*GUIDES, DESIGN] if p.suffix == ".md"], ids=name)
+def test_every_test_that_is_named_exists(path):
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text())
+    assert [w for f, w in named if not re.search(rf"def {w}\b", (ROOT / f).read_text())] == []
 
 
 def test_what_is_yet_to_be_built_is_not_there():

@@ -16,7 +16,7 @@ from supervisor.fleet.explain import of_choice
 from supervisor.fleet.hosts import HostId
 from supervisor.fleet.troubles import CLOCKS_OFF, troubles
 from tests.fleet.builders import WALL, directory, word
-from tests.test_documents import section, spans
+from tests.documents import section, spans
 
 ROOT = Path(__file__).parent.parent
 FLEET = ROOT / "deploy/fleet.md"

@@ -15,8 +15,8 @@ from supervisor.fleet.decided import Queued
 from supervisor.fleet.explain import of_choice
 from supervisor.fleet.hosts import HostId
 from supervisor.fleet.troubles import CLOCKS_OFF, troubles
-from tests.fleet.builders import WALL, directory, word
 from tests.documents import section, spans
+from tests.fleet.builders import WALL, directory, word
 
 ROOT = Path(__file__).parent.parent
 FLEET = ROOT / "deploy/fleet.md"

@@ -185,13 +185,16 @@ class Ways:
     ) -> tuple[Evict, ...]:
         """`chosen` are those of `victims` that go for `why`; the others go with one of them."""
         promises = releases(self._snapshot, [asleep.get(v.ref, v) for v in victims])
+        first = [v.ref for v in victims if chosen is None or v.ref in chosen]
+        alone = frozenset(first)
         return tuple(
             Evict(
                 v.ref,
                 back,
-                why if chosen is None or v.ref in chosen else Why.TOGETHER,
+                why if v.ref in alone else Why.TOGETHER,
                 self._from(v, v.ref in asleep),
                 losses.get(v.ref),
+                None if v.ref in alone else self._units.mate(v.ref, first),
             )
             for v, back in zip(victims, promises, strict=True)
         )

@@ -242,7 +242,9 @@ class Sampler:
         state = model.state
         if not engine.up and state is not None:
             # Whatever an engine that is gone said last: a process that has ended holds nothing.
-            state = None if self.attribution.has_ended(ref) else State.UNKNOWN
+            ended = self.attribution.has_ended(ref)
+            ended |= engine.refuses and self.attribution.went_with_its_engine(ref)
+            state = None if ended else State.UNKNOWN
         return SeenModel(
             ref,
             state,

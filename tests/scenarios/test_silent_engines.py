@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from collectors.reading import Seconds, gib
+from collectors.reading import RAM, Seconds, gib
 from supervisor.core.policy import Policy
-from supervisor.core.snapshot import EngineId, State
+from supervisor.core.snapshot import EngineId, Share, State
 from supervisor.engines.base import EngineModel
 from supervisor.events import Pressed, Tick
+from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter
+from tests.engines.fakes.lmstudio import FakeLMStudio
 from tests.scenarios.house import Ram, house
 
 
@@ -47,6 +49,39 @@ def test_models_whose_process_ended_with_their_engine_are_gone_and_the_others_un
                     if State.UNKNOWN not in states(snapshot).values():
                         break
                 assert states(snapshot) == {"a": State.LOADED, "b": State.LOADED}
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("refuses", "ended", "state"),
+    [
+        (True, True, None),
+        (True, False, State.UNKNOWN),
+        (False, True, State.UNKNOWN),
+    ],
+)
+def test_models_that_name_no_process_are_gone_once_their_engine_was_quit(
+    refuses: bool, ended: bool, state: State | None
+) -> None:
+    async def story() -> None:
+        async with FakeLMStudio(["a"]) as studio, FakeLlamaRouter(["b"]) as well:
+            studio.take("a")
+            policy = Policy(max_active=1)
+            async with house({"studio": studio, "well": well}, policy=policy) as home:
+                home.children.listening[studio.port] = 4000
+                assert states(await home.tick()) == {"a": State.LOADED}
+                if refuses:
+                    await studio.stop()
+                studio.fault = "garbage"
+                if ended:
+                    del home.children.listening[studio.port]
+                for _ in range(3):
+                    snapshot = await home.tick()
+                assert states(snapshot).get("a") is state
+                home.journal.remember(ref("b", "well"), (Share(RAM, gib(1)),))
+                await home.door.load("b", wait=False)
+                assert well.loaded == (["b"] if state is None else [])
 
     run(story)
 

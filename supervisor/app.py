@@ -165,6 +165,7 @@ def build(
     sampler.sources.incident = lambda incident: loop.post(Reported(incident))
     jobs = Jobs(loop.post, config.sample_interval, period=lambda: loop.period)
     scout = Scout(client, config.engines, config.detect, sampler.engines, loop.post)
+    scout.replaceable = lambda: sampler.replaceable
     if gateway is not None:
         reloading.take.append(gateway.gate.keys.add)
         reloading.take.append(lambda _: gateway.admits(overrides.current.gateway.admits))

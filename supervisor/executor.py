@@ -158,7 +158,8 @@ class Executor:
             detail = "no longer needed"
             return self._outcome(decision, action, Result.SKIPPED, detail, started)
         try:
-            await self.engines[action.ref.engine].cancel(action.ref.model)
+            assert self.force is not None
+            await self.force.engine(action.ref.engine).cancel(action.ref.model)
         except EngineError as error:
             return self._outcome(decision, action, Result.FAILED, str(error), started)
         return self._outcome(decision, action, Result.DONE, "", started)
@@ -206,7 +207,7 @@ class Executor:
             started = self.clock()
             while (now := (await self.sample()).engine(ref.engine)) is None or not now.up:
                 await self._pause(started)
-        engine = self.engines[ref.engine]
+        engine = self.force.engine(ref.engine)
         if there is not None and there.state is State.SLEEPING and WAKES & engine.abilities:
             await engine.wake(ref.model)
             return

@@ -214,7 +214,8 @@ class Loop:
             case ClaimsChanged():
                 self.snapshot, self.policy = self.keeping.as_claimed(self.snapshot, self.policy)
             case EnginesFound(engines, missing):
-                self.sampler.found(engines, missing)
+                for gone in self.sampler.found(engines, missing):
+                    self._start(f"close {gone.id}", gone.close())
             case Reported(incident):
                 self.alarms.hear(incident)
             case ClockStepped(by):

@@ -9,13 +9,18 @@ from typing import Any
 import pytest
 
 from collectors.reading import RAM, Seconds, gib
+from supervisor import scout as scouting
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import EngineId, Share, State
+from supervisor.engines import ENGINES
 from supervisor.engines.base import EngineModel
-from supervisor.events import Pressed, Tick
+from supervisor.events import EnginesFound, Pressed, Tick
+from supervisor.scout import Scout
 from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter
 from tests.engines.fakes.lmstudio import FakeLMStudio
+from tests.engines.fakes.sglang import FakeSgLang
+from tests.engines.fakes.vllm import FakeVllm
 from tests.scenarios.house import Ram, house
 
 
@@ -220,5 +225,54 @@ def test_an_engine_that_answers_nonsense_is_degraded_and_one_that_does_not_answe
                 for _ in range(20):
                     (engine,) = (await home.tick()).engines
                 assert (engine.up, engine.degraded) == (False, False)
+
+    run(story)
+
+
+def test_a_port_that_changes_hands_is_the_engines_that_answers_there_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        async with FakeVllm(["a"]) as first, FakeSgLang(["b"]) as second, house({}) as home:
+            monkeypatch.setattr(scouting, "usual", lambda: [first.url])
+            sampler = home.sampler
+            scout = Scout(home.client, (), True, sampler.engines, home.loop.post, home.clock)
+            scout.replaceable = lambda: sampler.replaceable
+
+            async def look() -> Any:
+                await scout.look()
+                await home.tick(30)
+                return (await home.tick(0.1)).engines
+
+            assert [(e.id, e.up) for e in await look()] == [("vllm", True)]
+            assert states(home.loop.snapshot) == {"a": State.LOADED}
+            await first.stop()
+            assert [(e.id, e.refuses) for e in await look()] == [("vllm", True)]
+            await second.stop()
+            second.port = first.port
+            await second.start()
+            for _ in range(4):
+                engines = await look()
+            assert [(e.id, e.kind, e.up) for e in engines] == [("sglang", "sglang", True)]
+            assert states(home.loop.snapshot) == {"b": State.LOADED}
+            assert set(sampler.health) & {"engine vllm", "engine sglang"} == {"engine sglang"}
+            assert sampler.replaceable == frozenset()
+
+    run(story)
+
+
+def test_nobody_takes_the_place_of_an_engine_that_answers() -> None:
+    async def story() -> None:
+        async with FakeVllm(["a"]) as server, house({"mine": server}) as home:
+            await home.tick()
+            other = ENGINES["sglang"](EngineId("sglang"), server.url, home.client, None)
+            home.loop.post(EnginesFound((other,)))
+            assert [e.id for e in (await home.tick()).engines] == ["mine"]
+            server.fault = "hang"
+            home.sampler.call_timeout = Seconds(0.01)
+            for _ in range(3):
+                await home.tick()
+                home.loop.post(EnginesFound((other,)))
+            assert [e.id for e in (await home.tick()).engines] == ["mine"]
 
     run(story)

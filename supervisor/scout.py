@@ -18,7 +18,7 @@ from .config.forms import is_loopback, split_url
 from .config.served import Launching
 from .core.snapshot import EngineId, EngineState
 from .engines import ENGINES
-from .engines.base import Engine, EngineDown, EngineError
+from .engines.base import Engine, EngineDown, EngineError, Notes
 from .engines.detect import Found, identify, listens, usual
 from .events import EnginesFound
 
@@ -46,6 +46,7 @@ class Scout:
     listens: Callable[[str], bool] = listens
     ours: Callable[[], Collection[int]] = tuple
     replaceable: Callable[[], Collection[EngineId]] = tuple
+    notes: Notes | None = None  # what engines have to remember
     _found: set[str] = field(default_factory=set)  # URLs of whom nobody had named
     _strangers: dict[str, float] = field(default_factory=dict)  # url → when to ask again
     _said: bool = False
@@ -67,7 +68,7 @@ class Scout:
         missing: list[EngineState] = []
         for engine, answer in zip(unknown, answers, strict=True):
             if isinstance(answer, Found):
-                found.append(ENGINES[answer.kind](engine.id, engine.url, self.client, engine.key))
+                found.append(self._told(engine, answer.kind))
             else:
                 fault = f"{answer.message}; looking again"
                 missing.append(EngineState(engine.id, "not known yet", engine.url, fault=fault))
@@ -96,7 +97,7 @@ class Scout:
         return engine.id not in self.engines and engine.url not in known and not twin
 
     def _told(self, named: EngineConfig, kind: str) -> Engine:
-        return ENGINES[kind](named.id, named.url, self.client, named.key, named.options)
+        return self._speaks(kind, named.id, named.url, named.key, named.options)
 
     def take(self, engines: Iterable[EngineConfig]) -> None:
         """They are looked for from now on."""
@@ -128,7 +129,15 @@ class Scout:
         ]
 
     def _made(self, kind: str, url: str, found: Iterable[Engine]) -> Engine:
-        return ENGINES[kind](self._name_for(kind, url, found), url, self.client, None)
+        return self._speaks(kind, self._name_for(kind, url, found), url)
+
+    def _speaks(
+        self, kind: str, id: EngineId, url: str, key: str | None = None, options: object = None
+    ) -> Engine:
+        made = ENGINES[kind](id, url, self.client, key, options)
+        if self.notes is not None:
+            made.remembers(self.notes)
+        return made
 
     def _name_for(self, kind: str, url: str, found: Iterable[Engine]) -> EngineId:
         taken = set(self.engines) | {e.id for e in found} | {e.id for e in self.named}

@@ -172,6 +172,18 @@ class Ways:
         """Who cannot go but by sleeping, and is not among those who can."""
         return frozenset(r.ref for r in residents if r.ref not in asleep and self._only_sleeps(r))
 
+    def bound(
+        self, residents: Iterable[Resident], staying: Collection[ModelRef]
+    ) -> frozenset[ModelRef]:
+        """Who of `residents` would take one of `staying` along, and is none of them."""
+        if not self._grouped or not staying:
+            return NOBODY
+        return frozenset(
+            r.ref
+            for r in residents
+            if r.ref not in staying and any(o.ref in staying for o in self._units.of(r.ref))
+        )
+
     def _only_sleeps(self, resident: Resident) -> bool:
         return self._sleepy and ASLEEP.issuperset(self.ladder(resident))
 

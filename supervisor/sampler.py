@@ -204,6 +204,7 @@ class Sampler:
             else:
                 log.info("found %s at %s, where %s was", engine.kind, engine.url, there.id)
                 replaced.append(self.engines.pop(there.id))
+                self._known[there.id] = _Known()  # who comes may have its name
             self.engines[engine.id] = engine
         return tuple(replaced)
 

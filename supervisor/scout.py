@@ -62,7 +62,7 @@ class Scout:
         answers, on_ports, instead = await asyncio.gather(
             asyncio.gather(*(self._ask(e.url, e.id, e.key) for e in unknown)),
             asyncio.gather(*(self._ask(url, EngineId(url), None) for url in ports)),
-            asyncio.gather(*(self._ask(e.url, e.id, None) for e in moved)),
+            asyncio.gather(*(self._ask(e.url, e.id, self._key(e.url)) for e in moved)),
         )
         found = [self._told(e, e.kind) for e in missed if e.kind is not None]
         missing: list[EngineState] = []
@@ -81,7 +81,12 @@ class Scout:
         for before, answer in zip(moved, instead, strict=True):
             self._strangers[before.url] = self.clock() + STRANGER
             if isinstance(answer, Found) and answer.kind != before.kind:
-                found.append(self._made(answer.kind, before.url, found))
+                told = self._named_at(before.url)
+                found.append(
+                    self._made(answer.kind, before.url, found)
+                    if told is None
+                    else self._told(told, answer.kind)
+                )
         self.post(EnginesFound(tuple(found), tuple(missing)))
         if not self._said and not found and not self.engines and not missing:
             self._said = True
@@ -117,16 +122,23 @@ class Scout:
         return self.listens(url)
 
     def _moved(self) -> list[Engine]:
-        """Those we found ourselves whose port something else has, where it is time to ask what."""
-        named, now = {e.url for e in self.named}, self.clock()
-        replaceable = self.replaceable()
+        """Those whose kind we found out ourselves, and whose port something else has by now, where
+        it is time to ask what."""
+        replaceable, now = self.replaceable(), self.clock()
+        guessed = self._found - {e.url for e in self.named}
+        guessed |= {e.url for e in self.named if e.kind is None}
         return [
             e
             for id, e in self.engines.items()
-            if id in replaceable
-            and e.url in self._found - named
-            and self._strangers.get(e.url, now) <= now
+            if id in replaceable and e.url in guessed and self._strangers.get(e.url, now) <= now
         ]
+
+    def _named_at(self, url: str) -> EngineConfig | None:
+        return next((e for e in self.named if e.url == url), None)
+
+    def _key(self, url: str) -> str | None:
+        told = self._named_at(url)
+        return None if told is None else told.key
 
     def _made(self, kind: str, url: str, found: Iterable[Engine]) -> Engine:
         return self._speaks(kind, self._name_for(kind, url, found), url)

@@ -144,6 +144,22 @@ def test_what_has_taken_the_port_of_an_engine_that_was_found_is_found_in_its_pla
     asyncio.run(story())
 
 
+def test_one_that_was_named_without_a_kind_keeps_its_name_and_key_when_its_port_changes_hands():
+    async def story() -> None:
+        async with FakeOllama() as first, FakeLlamaRouter() as second, client() as http:
+            house = House(http, named("main", first.url, "sk"))
+            (old,) = (await house.look()).engines
+            await first.stop()
+            second.port, second.key = first.port, "sk"
+            await second.start()
+            house.scout.replaceable = lambda: (old.id,)
+            (new,) = (await house.look()).engines
+            assert (new.id, new.kind, new.url) == ("main", "llamacpp", old.url)
+            assert (await new.identify()) is not None, "with the key that it was named with"
+
+    asyncio.run(story())
+
+
 def test_an_engine_that_was_named_keeps_its_kind_and_one_of_the_same_kind_its_place() -> None:
     async def story() -> None:
         async with FakeOllama() as server, client() as http:

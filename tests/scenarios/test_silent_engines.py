@@ -261,6 +261,34 @@ def test_a_port_that_changes_hands_is_the_engines_that_answers_there_now(
     run(story)
 
 
+def test_what_answers_in_the_place_of_a_named_engine_has_its_name_and_none_of_its_models() -> None:
+    async def story() -> None:
+        async with (
+            FakeVllm(["a"]) as first,
+            FakeSgLang(["b"]) as second,
+            house({"main": first}) as home,
+        ):
+            assert states(await home.tick()) == {"a": State.LOADED}
+            await first.stop()
+            await home.tick()
+            await second.stop()
+            second.port = first.port
+            await second.start()
+            while not home.sampler.replaceable:
+                await home.tick()
+            other = ENGINES["sglang"](EngineId("main"), first.url, home.client, None)
+            home.loop.post(EnginesFound((other,)))
+            seen = set()
+            for _ in range(4):
+                seen |= states(await home.tick(0.1)).keys()
+            assert seen == {"b"}
+            assert [(e.id, e.kind, e.up) for e in home.loop.snapshot.engines] == [
+                ("main", "sglang", True)
+            ]
+
+    run(story)
+
+
 def test_nobody_takes_the_place_of_an_engine_that_answers() -> None:
     async def story() -> None:
         async with FakeVllm(["a"]) as server, house({"mine": server}) as home:

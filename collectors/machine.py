@@ -146,10 +146,12 @@ def fold(readings: Iterable[Reading]) -> Machine:
     pools: dict[PoolId, MemoryPool] = {}
     for pool in (p for s in samples for p in s.pools):
         pools.setdefault(pool.id, pool)
+    blind = {b.pool: b for s in samples for b in s.blind}
     if RAM in pools:
         carveouts = [c for s in samples for c in s.carveouts]
         pools[RAM] = _shared_out(pools[RAM], host, devices, carveouts)
-    blind = {b.pool: b for s in samples for b in s.blind}
+        if not blind.keys() <= {RAM} or any(_has_its_own(d) for d in devices):
+            pools[RAM] = replace(pools[RAM], device_limit=None)
     if RAM not in pools and RAM not in blind:
         why = faults.get(HostCollector.name, "no collector reads it")
         blind[RAM] = Blind(RAM, why)
@@ -203,6 +205,12 @@ def _shared_out(
         device_limit=Bytes(min(total, sum(s or NONE for s in limits)) + aside) if known else None,
         device_used=Bytes(aside - left + sum(s or NONE for s in used)) if told else None,
     )
+
+
+def _has_its_own(device: Device) -> bool:
+    """A GPU with memory of its own, also one that is split. Beside one, models in RAM are run by
+    the CPU more often than by the small GPU of its package, whose limit would bind them too."""
+    return device.kind is DeviceKind.GPU and device.pool != RAM
 
 
 def _less(whole: Bytes | None, otherwise: Bytes, parts: Iterable[Bytes]) -> Bytes:

@@ -51,7 +51,8 @@ class MemoryPool:
     `total` is what programs can be given: what the driver and its firmware keep
     for themselves (`reserved`) is already taken off. `device_limit` is what the accelerators
     that draw from a unified pool may hold of it together, and `device_used` what they hold;
-    None where there is no such limit, or nobody can tell.
+    None where nobody can tell, or there is no such limit: none counts beside a card with memory
+    of its own.
     """
 
     id: PoolId

@@ -51,6 +51,7 @@ from .housing import Service, service
 from .jobs import Jobs
 from .journal.audit import EVERY as SETTLE_EVERY
 from .journal.journal import Journal
+from .journal.shelves import Notes
 from .lock import Lock, Taken
 from .loop import Loop
 from .neighbours import EVERY as NEIGHBOURS_EVERY
@@ -89,8 +90,10 @@ def build(
 ) -> App:
     """Put the parts together. Touches nothing outside the process yet."""
     client = engine_client()
+    journal = Journal(config.state_dir / "journal.db")
+    notes = Notes(journal.shelves["engines"])
     engines: dict[EngineId, Engine] = {
-        e.id: _engine(e, e.kind, client, config.state_dir)
+        e.id: _engine(e, e.kind, client, config.state_dir, notes)
         for e in config.engines
         if e.kind is not None
     }
@@ -105,7 +108,6 @@ def build(
         attribution=Attribution(processes or Processes()),
         busy_while_fresh=config.policy.busy_while_fresh,
     )
-    journal = Journal(config.state_dir / "journal.db")
     services = {e.id: _service(e, *e.service, client, config) for e in config.engines if e.service}
     sampler.mains.services = services
     sampler.services = {e.id: e.service[1] for e in config.engines if e.service}
@@ -165,7 +167,8 @@ def build(
     loop.pace = Pace(config.sample_interval)
     sampler.sources.incident = lambda incident: loop.post(Reported(incident))
     jobs = Jobs(loop.post, config.sample_interval, period=lambda: loop.period)
-    scout = Scout(client, config.engines, config.detect, sampler.engines, loop.post)
+    scout = Scout(client, config.engines, config.detect, sampler.engines, loop.post, notes=notes)
+    scout.replaceable = lambda: sampler.replaceable
     if gateway is not None:
         reloading.take.append(gateway.gate.keys.add)
         reloading.take.append(lambda _: gateway.admits(overrides.current.gateway.admits))
@@ -191,15 +194,18 @@ def build(
     return App(config, loop, door, jobs, *parts, alerting, gateway)
 
 
-def _engine(told: EngineConfig, kind: str, client: httpx.AsyncClient, state_dir: Path) -> Engine:
+def _engine(
+    told: EngineConfig, kind: str, client: httpx.AsyncClient, state_dir: Path, notes: Notes
+) -> Engine:
+    def speak(kind: str, id: EngineId, url: str, options: object = None) -> Engine:
+        made = ENGINES[kind](id, url, client, told.key, options)
+        made.remembers(notes)
+        return made
+
     options = told.options
     if isinstance(options, Launching):
-
-        def speak(kind: str, id: EngineId, url: str) -> Engine:
-            return ENGINES[kind](id, url, client, told.key)
-
         options = Told(options, speak, state_dir / CHILDREN / told.id)
-    return ENGINES[kind](told.id, told.url, client, told.key, options)
+    return speak(kind, told.id, told.url, options)
 
 
 def _service(

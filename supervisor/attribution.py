@@ -65,6 +65,10 @@ class Attribution:
     # Processes that held a model which their engine no longer lists, and have not ended.
     _lingering: dict[ModelRef, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     _ended: frozenset[ModelRef] = frozenset()
+    # The processes of models that name none, as (pid, started): known by their engine's.
+    _descended: dict[ModelRef, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    _quit: frozenset[EngineId] = frozenset()  # whose process has ended, and no other answers yet
+    _went: frozenset[ModelRef] = frozenset()
     _memory: dict[int, ProcessMemory] = field(default_factory=dict)
     _cpu: dict[int, Seconds] = field(default_factory=dict)  # as their memory was read
     _read_at: float | None = None
@@ -92,6 +96,11 @@ class Attribution:
     def has_ended(self, ref: ModelRef) -> bool:
         """The process that held this model was known, and is gone."""
         return ref in self._ended
+
+    def went_with_its_engine(self, ref: ModelRef) -> bool:
+        """The process that answered for its engine has ended, and so have all that were known to
+        hold this model. It never named one: where it does, see `has_ended`."""
+        return ref in self._went
 
     def lingering(self) -> dict[ModelRef, Bytes]:
         """RAM of processes that outlive the model they held, by that model."""
@@ -143,12 +152,16 @@ class Attribution:
         self._pids = {r: p for r, p in self._pids.items() if r not in moved_out}
         self._hints = hints
         held = self._pids.keys()
+        nameless = [r for r in loaded if r not in hints]
+        self._descended = {r: self._descended.get(r, ()) for r in nameless}
+        self._quit -= up.keys()  # before it is looked at: an answer may be older than its end
         moved = self._look_after()
         self._lingering = {r: p for r, p in self._lingering.items() if r not in self._pids}
         ended = (self._ended | held) & hints.keys()
         self._ended = frozenset(ended - self._pids.keys())
         now = self.clock()
         self._search_roots(up, mains, now)
+        self._quit -= self._roots.keys()
         roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
         missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
         found = _find(missing, self.processes.commands, roots, table) if missing else {}
@@ -168,6 +181,11 @@ class Attribution:
         }
         self._ended -= self._pids.keys()
         self._members, self.kin = members, kin
+        for ref in (r for r in nameless if r.engine in roots):
+            self._descended[ref] = self._processes_of(ref)
+        self._went = frozenset(
+            r for r in nameless if r.engine in self._quit and not self._descended[r]
+        )
         return dict(self._memory)
 
     def _kinship(
@@ -230,14 +248,19 @@ class Attribution:
         """Drop processes that have ended, or whose pid is somebody else's now. Returns the pids
         that have worked since their memory was read."""
         asked = (*self._known(), *self._roots.values())
+        asked = (*asked, *(p for found in self._descended.values() for p in found))
         times = self.processes.times({*(pid for pid, _ in asked), *self._members})
         alive = {(pid, t.started) for pid, t in times.items()}
         ended = {e for e, p in self._roots.items() if p not in alive}
         for engine in ended:  # whoever answers in its place is searched for at once
             del self._roots[engine], self._roots_at[engine]
+        self._quit |= ended
         self._pids = {r: p for r, p in self._pids.items() if p in alive}
         still = {r: tuple(p for p in ps if p in alive) for r, ps in self._lingering.items()}
         self._lingering = {r: found for r, found in still.items() if found}
+        self._descended = {
+            r: tuple(p for p in ps if p in alive) for r, ps in self._descended.items()
+        }
         kept = {pid for pid, _ in self._known()}
         kept |= {
             p

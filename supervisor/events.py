@@ -216,7 +216,8 @@ class Reported:
 
 @dataclass(slots=True)
 class EnginesFound:
-    """`missing` are those that were named, and of which nobody knows yet what they are."""
+    """`missing` are those that were named, and of which nobody knows yet what they are. One of
+    `engines` may be of another kind than who was known at its address, and then stands for it."""
 
     engines: tuple[Engine, ...]
     missing: tuple[EngineState, ...] = ()

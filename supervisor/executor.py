@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
 from collectors.reading import RAM, Seconds
 
 from .awaited import Awaited
+from .core.afresh import companions, has_mate, held_back, instead, spared, withdrawn
 from .core.explain import of_rung, size
-from .core.ladder import ASLEEP, SIGNALS, Rung
+from .core.ladder import ASLEEP, SIGNALS, WHOLE, Rung
 from .core.plan import Action, Cancel, Evict, Load, Plan, Why
 from .core.record import Mode, Outcome, Result
 from .core.snapshot import Ability, EngineId, ModelRef, Snapshot, State
@@ -29,17 +30,13 @@ from .last_words import because
 Sample = Callable[[], Awaitable[Snapshot]]
 # The plan again, from a newer snapshot, not counting on the models whose unload failed.
 Replan = Callable[[Snapshot, Set[ModelRef]], Plan]
+# Why a model stays now, however it could be made to go. None: it may go.
+Held = Callable[[Snapshot, ModelRef], Why | None]
 Report = Callable[[Outcome], None]
 
 WAKES = frozenset({Ability.SLEEP, Ability.DEEP_SLEEP, Ability.WAKE})
-_AWAKE = (State.LOADED, State.SLEEPING)
 SHORTEST = Seconds(0.02)  # between two looks at what is under way
 SHARE = 0.05  # of the time that it has taken so far
-_WITHDRAWN = {
-    Why.NOT_NEEDED: "nobody waits for it any more",
-    Why.PAUSED: "it is a pause",
-    Why.DRAINED: "its engine is drained",
-}
 # An engine that refuses like this is serving: no harder way is tried on it.
 AT_WORK = frozenset({409, 423, 429})
 
@@ -74,11 +71,13 @@ class Executor:
         replan: Replan,
         leave: Callable[[Evict], Awaitable[None]],
         report: Report = lambda outcome: None,
+        held: Held = lambda snapshot, ref: None,
     ) -> list[Outcome]:
         """Do what `replan` still says, one action at a time: evictions first, then the load.
 
         `leave` is told of each victim, and waited for, before its engine is called; `report`
         of each outcome as soon as it is known, also of that of an action which is cut short.
+        `held` is asked of who goes because another has gone: of them no plan speaks any more.
         """
         outcomes: list[Outcome] = []
 
@@ -89,30 +88,38 @@ class Executor:
 
         tried: set[ModelRef] = set()
         failed: set[ModelRef] = set()
-        spared: dict[ModelRef, str] = {}
+        ended: set[ModelRef] = set()
+        reasons: dict[ModelRef, str] = {}  # why those who were to go are let be
+        beside = {e.ref: e for e in decided.evictions if e.beside is not None}
         while True:
             before = await self.sample()
             fresh = replan(before, failed)
-            spared = _spared(decided, fresh) | spared  # the first reason is the true one
-            action = next((e for e in fresh.evictions if e.ref not in tried), None)
-            action = action or _companion(decided, before, tried)
+            reasons = spared(decided, fresh) | reasons  # the first reason is the true one
+            beside |= {e.ref: e for e in fresh.evictions if e.beside is not None}
+            going = (e for e in fresh.evictions if e.ref not in tried)
+            action = next((e for e in going if not has_mate(e, before, ended)), None)
+            if action is None:
+                due = companions(beside.values(), before, tried, ended)
+                action = _first(due, partial(held, before), reasons)
             if action is None or self.stopping or self.mode is not Mode.ENFORCE:
                 break
             tried.add(action.ref)
             await leave(action)
             without = frozenset(failed)
             again = partial(_again, replan, without)
-            instead = _instead(decided, action, failed)
-            work = self._evict(decision, action, before, instead, again)
+            detail = instead(decided, action, failed)
+            work = self._evict(decision, action, before, detail, again)
             note(await self._whole(decision, action, work, report))
             if not kept_its_promise(outcomes[-1]):
                 failed.add(action.ref)
-        note(*self._skipped(decision, decided, spared, tried))
+            if outcomes[-1].result is Result.DONE and outcomes[-1].rung in SIGNALS | WHOLE:
+                ended.add(action.ref)
+        note(*self._skipped(decision, decided, reasons, tried))
         for cancel in (a for a in decided.actions if isinstance(a, Cancel)):
             note(await self._whole(decision, cancel, self._cancel(decision, cancel, fresh), report))
         for load in (a for a in decided.actions if isinstance(a, Load)):
-            if (detail := _withdrawn(load.ref, fresh)) is not None:
-                note(self._outcome(decision, load, Result.SKIPPED, detail, self.clock()))
+            if (lapsed := withdrawn(load.ref, fresh)) is not None:
+                note(self._outcome(decision, load, Result.SKIPPED, lapsed, self.clock()))
             elif fresh.works and not fresh.evictions and (lost := _could_not(outcomes)):
                 detail = f"{lost} could not be loaded, and they are always together"
                 note(self._outcome(decision, load, Result.SKIPPED, detail, self.clock()))
@@ -151,7 +158,8 @@ class Executor:
             detail = "no longer needed"
             return self._outcome(decision, action, Result.SKIPPED, detail, started)
         try:
-            await self.engines[action.ref.engine].cancel(action.ref.model)
+            assert self.force is not None
+            await self.force.engine(action.ref.engine).cancel(action.ref.model)
         except EngineError as error:
             return self._outcome(decision, action, Result.FAILED, str(error), started)
         return self._outcome(decision, action, Result.DONE, "", started)
@@ -199,7 +207,7 @@ class Executor:
             started = self.clock()
             while (now := (await self.sample()).engine(ref.engine)) is None or not now.up:
                 await self._pause(started)
-        engine = self.engines[ref.engine]
+        engine = self.force.engine(ref.engine)
         if there is not None and there.state is State.SLEEPING and WAKES & engine.abilities:
             await engine.wake(ref.model)
             return
@@ -287,15 +295,15 @@ class Executor:
         self,
         decision: str,
         decided: Plan,
-        spared: Mapping[ModelRef, str],
+        reasons: Mapping[ModelRef, str],
         tried: Set[ModelRef],
     ) -> list[Outcome]:
         """One outcome for every eviction that was decided and is not carried out."""
-        now = self.clock()
+        now, why = self.clock(), self._why_not()
+        if not self.stopping and self.mode is Mode.ENFORCE:
+            why = held_back(Why.STAYS_TOGETHER)  # nothing else is left undone without a reason
         return [
-            self._outcome(
-                decision, action, Result.SKIPPED, spared.get(action.ref, self._why_not()), now
-            )
+            self._outcome(decision, action, Result.SKIPPED, reasons.get(action.ref, why), now)
             for action in decided.evictions
             if action.ref not in tried
         ]
@@ -334,52 +342,21 @@ def _too_little(outcome: Outcome) -> str:
     return f"{back} of {promised} came back"
 
 
-def _spared(decided: Plan, fresh: Plan) -> dict[ModelRef, str]:
-    """Why those who were to go when it was decided need not, or may not, go now."""
-    reasons = {n.ref: n.why for n in fresh.notes}
-    going = {e.ref for e in fresh.evictions}
-    found = {}
-    for ref in (e.ref for e in decided.evictions if e.ref not in going):
-        why = reasons.get(ref)
-        if why is None:
-            found[ref] = "it has left by itself"
-        elif why in (Why.NOT_NEEDED, Why.THERE):
-            found[ref] = "no longer needed"
-        else:
-            found[ref] = f"spared after all: {why.value}"
-    return found
-
-
-def _companion(decided: Plan, now: Snapshot, tried: Set[ModelRef]) -> Evict | None:
-    """One that was to go with another that has gone: it goes, too, unless it is at work by now."""
-    for action in decided.evictions:
-        if action.why is Why.TOGETHER and action.ref not in tried and tried:
-            there = now.resident(action.ref)
-            if there is not None and there.state in _AWAKE and not there.busy:
-                return action
+def _first(
+    due: Iterable[Evict], held: Callable[[ModelRef], Why | None], reasons: dict[ModelRef, str]
+) -> Evict | None:
+    """The first who may go. Of those before it, `reasons` says why they may not."""
+    for action in due:
+        if (why := held(action.ref)) is None:
+            return action
+        reasons[action.ref] = held_back(why)
     return None
-
-
-def _withdrawn(ref: ModelRef, fresh: Plan) -> str | None:
-    """Why it is not to be loaded any more, whatever room there is."""
-    return next(
-        (_WITHDRAWN[n.why] for n in fresh.notes if n.ref == ref and n.why in _WITHDRAWN), None
-    )
 
 
 def _could_not(outcomes: Sequence[Outcome]) -> ModelRef | None:
     """Who was to be loaded, and could not be."""
     loads = (o for o in outcomes if isinstance(o.action, Load))
     return next((o.action.ref for o in loads if o.result is not Result.DONE), None)
-
-
-def _instead(decided: Plan, action: Evict, failed: Set[ModelRef]) -> str:
-    """Why somebody goes who was to stay when it was decided."""
-    if action.ref in {e.ref for e in decided.evictions}:
-        return ""
-    if failed:
-        return f"instead of {', '.join(sorted(map(str, failed)))}, which gave too little back"
-    return "chosen afresh: the memory has changed since it was decided"
 
 
 def kept_its_promise(outcome: Outcome) -> bool:

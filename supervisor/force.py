@@ -16,7 +16,7 @@ from collectors.reading import ProcessTimes
 
 from .core.ladder import Rung
 from .core.snapshot import Ability, EngineId, Resident
-from .engines.base import Engine, EngineRefused
+from .engines.base import Engine, EngineDown, EngineRefused
 
 SIGNALS = {Rung.TERM: signal.SIGTERM, Rung.KILL: signal.SIGKILL}
 
@@ -39,9 +39,15 @@ class Force:
     started: Callable[[int], float | None] = lambda pid: None
     times: Callable[[Iterable[int]], Mapping[int, ProcessTimes]] = read_times
 
+    def engine(self, id: EngineId) -> Engine:
+        """Raises EngineDown where there is none of that name any more."""
+        if (engine := self.engines.get(id)) is None:
+            raise EngineDown(id, "find it", "another engine answers at its address")
+        return engine
+
     async def take(self, rung: Rung, resident: Resident) -> None:
         """Do it. Raises EngineError."""
-        engine, model = self.engines[resident.engine], resident.model
+        engine, model = self.engine(resident.engine), resident.model
         match rung:
             case Rung.SLEEP | Rung.DEEP_SLEEP:
                 await engine.sleep(model, deep=rung is Rung.DEEP_SLEEP)

@@ -23,12 +23,13 @@ from .core.experience import Experience
 from .core.headroom import rooms
 from .core.pace import Pace
 from .core.patience import Patience
-from .core.plan import Plan
+from .core.plan import Plan, Why
 from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome, Result
 from .core.rows import outcome_row
 from .core.snapshot import ModelRef, Reservation, Snapshot
 from .core.watch import Finding
+from .core.ways import Ways
 from .events import (
     NOBODY,
     TOO_LATE,
@@ -213,7 +214,8 @@ class Loop:
             case ClaimsChanged():
                 self.snapshot, self.policy = self.keeping.as_claimed(self.snapshot, self.policy)
             case EnginesFound(engines, missing):
-                self.sampler.found(engines, missing)
+                for gone in self.sampler.found(engines, missing):
+                    self._start(f"close {gone.id}", gone.close())
             case Reported(incident):
                 self.alarms.hear(incident)
             case ClockStepped(by):
@@ -313,6 +315,7 @@ class Loop:
                     lambda snapshot, failed: self._replan(run, snapshot, failed),
                     lambda evict: self.goings.leave(run, evict, self.journal.amend),
                     lambda outcome: self.post(Happened(run, self.goings.told(outcome))),
+                    self._held,
                 )
                 # Whoever waits for this run sees the world as it is now, not as it was.
                 began = Seconds(self.clock())
@@ -333,6 +336,11 @@ class Loop:
         plan = self.goings.within(run, run.replan(snapshot, policy, self.witnesses.within(failed)))
         self.keeping.farewells.part(run, plan, snapshot, self.wall())
         return plan
+
+    def _held(self, snapshot: Snapshot, ref: ModelRef) -> Why | None:
+        """Why it stays now, too. Whoever was to go was there for long enough, and still is."""
+        snapshot, policy = self.traffic.mark(snapshot), self.keeping.over(self.policy)
+        return Ways(snapshot, policy, even_young=True).staying.get(ref)
 
     @of_decision
     def _note(self, run: Run, outcome: Outcome) -> None:

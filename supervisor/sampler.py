@@ -53,6 +53,7 @@ class _Known:
 
     models: tuple[EngineModel, ...] = ()
     state: EngineState | None = None
+    is_another: bool = False  # something answers, and not as its kind would
 
 
 @dataclass(slots=True)
@@ -170,6 +171,8 @@ class Sampler:
         so that it delays nobody, and counts again as soon as it answers."""
         for gone in self._known.keys() - self.engines.keys():
             del self._known[gone]
+            self.state.pop(f"engine {gone}", None)
+        self._probes.forget_all_but(self.engines)
         states = await asyncio.gather(*(self._state_of(e) for e in self.engines.values()))
         return {s.id: s for s in states}
 
@@ -187,13 +190,30 @@ class Sampler:
             engine.id, lambda: self._ask_engine(engine), lambda state: not state.up, last
         )
 
-    def found(self, engines: Iterable[Engine], missing: tuple[EngineState, ...]) -> None:
-        """Ask these, too, from now on. `missing` were named, and nobody knows yet what they are."""
+    def found(
+        self, engines: Iterable[Engine], missing: tuple[EngineState, ...]
+    ) -> tuple[Engine, ...]:
+        """Ask these, too, from now on. `missing` were named, and nobody knows yet what they are.
+        Returns those in whose place others answer: they are asked no more."""
         self.missing = missing
+        replaced = []
         for engine in engines:
-            if engine.url not in {e.url for e in self.engines.values()}:
+            there = next((e for e in self.engines.values() if e.url == engine.url), None)
+            if there is None:
                 log.info("found %s at %s", engine.kind, engine.url)
-                self.engines[engine.id] = engine
+            elif there.kind == engine.kind or there.id not in self.replaceable:
+                continue
+            else:
+                log.info("found %s at %s, where %s was", engine.kind, engine.url, there.id)
+                replaced.append(self.engines.pop(there.id))
+                self._known[there.id] = _Known()  # who comes may have its name
+            self.engines[engine.id] = engine
+        return tuple(replaced)
+
+    @property
+    def replaceable(self) -> frozenset[EngineId]:
+        """Engines at whose address something answers that is none of their kind."""
+        return frozenset(id for id, known in self._known.items() if known.is_another)
 
     async def close(self) -> None:
         """End what is still being asked aside."""
@@ -207,22 +227,23 @@ class Sampler:
         known = self._known.setdefault(engine.id, _Known())
         started = self.clock()
         fault: str | None = None
-        degraded = refuses = False
+        degraded = refuses = is_another = False
         version = known.state.version if known.state else None
+        asks_who = known.state is None or not known.state.up
         try:
             async with asyncio.timeout(self.call_timeout):
-                if known.state is None or not known.state.up:
-                    # Whoever answers now need not be who answered before.
+                if asks_who:  # whoever answers now need not be who answered before
                     identity = await engine.identify()
                     if identity is None:
                         raise EngineConfused(engine.id, "identify", f"is no {engine.kind} server")
-                    version = identity.version
+                    asks_who, version = False, identity.version
                 known.models = await engine.list()
         except TimeoutError:
             fault = f"no answer within {self.call_timeout:g} s"
         except EngineError as error:
             fault, degraded = f"{error.call}: {error.message}", not isinstance(error, EngineDown)
             refuses = isinstance(error, EngineDown) and error.refused
+            is_another = asks_who and isinstance(error, EngineConfused)
         except Exception as error:  # our bug: it costs us this engine, and no other
             log.debug("asking %s", engine.id, exc_info=True)
             fault = f"cannot be read: {type(error).__name__}: {error}"
@@ -231,6 +252,7 @@ class Sampler:
         known.state = replace(
             self._state(engine, version, fault), degraded=degraded, refuses=refuses
         )
+        known.is_another = is_another
         return known.state
 
     def _state(self, engine: Engine, version: str | None, fault: str | None) -> EngineState:
@@ -245,7 +267,9 @@ class Sampler:
         state = model.state
         if not engine.up and state is not None:
             # Whatever an engine that is gone said last: a process that has ended holds nothing.
-            state = None if self.attribution.has_ended(ref) else State.UNKNOWN
+            ended = self.attribution.has_ended(ref)
+            ended |= engine.refuses and self.attribution.went_with_its_engine(ref)
+            state = None if ended else State.UNKNOWN
         return SeenModel(
             ref,
             state,

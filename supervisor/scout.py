@@ -18,7 +18,7 @@ from .config.forms import is_loopback, split_url
 from .config.served import Launching
 from .core.snapshot import EngineId, EngineState
 from .engines import ENGINES
-from .engines.base import Engine, EngineDown, EngineError
+from .engines.base import Engine, EngineDown, EngineError, Notes
 from .engines.detect import Found, identify, listens, usual
 from .events import EnginesFound
 
@@ -31,7 +31,8 @@ STRANGER = Seconds(60.0)
 @dataclass(slots=True)
 class Scout:
     """`engines` are those that are known, by whatever way; `ours` are ports on which we answer as
-    an engine would. Its tasks post, and change nothing.
+    an engine would; `replaceable` are engines at whose address something else answers by now. Its
+    tasks post, and change nothing.
 
     Who is named with a kind is there from the start, or else was named while running.
     """
@@ -44,6 +45,9 @@ class Scout:
     clock: Callable[[], float] = time.monotonic
     listens: Callable[[str], bool] = listens
     ours: Callable[[], Collection[int]] = tuple
+    replaceable: Callable[[], Collection[EngineId]] = tuple
+    notes: Notes | None = None  # what engines have to remember
+    _found: set[str] = field(default_factory=set)  # URLs of whom nobody had named
     _strangers: dict[str, float] = field(default_factory=dict)  # url → when to ask again
     _said: bool = False
 
@@ -54,24 +58,35 @@ class Scout:
         own = self.ours()
         places = [url for url in usual() if urlsplit(url).port not in own] if self.search else []
         ports = [url for url in places if self._worth_asking(url)]
-        answers = await asyncio.gather(
-            *(self._ask(e.url, e.id, e.key) for e in unknown),
-            *(self._ask(url, EngineId(url), None) for url in ports),
+        moved = self._moved()
+        answers, on_ports, instead = await asyncio.gather(
+            asyncio.gather(*(self._ask(e.url, e.id, e.key) for e in unknown)),
+            asyncio.gather(*(self._ask(url, EngineId(url), None) for url in ports)),
+            asyncio.gather(*(self._ask(e.url, e.id, self._key(e.url)) for e in moved)),
         )
         found = [self._told(e, e.kind) for e in missed if e.kind is not None]
         missing: list[EngineState] = []
-        for engine, answer in zip(unknown, answers, strict=False):
+        for engine, answer in zip(unknown, answers, strict=True):
             if isinstance(answer, Found):
-                found.append(ENGINES[answer.kind](engine.id, engine.url, self.client, engine.key))
+                found.append(self._told(engine, answer.kind))
             else:
                 fault = f"{answer.message}; looking again"
                 missing.append(EngineState(engine.id, "not known yet", engine.url, fault=fault))
-        for url, answer in zip(ports, answers[len(unknown) :], strict=True):
+        for url, answer in zip(ports, on_ports, strict=True):
             if isinstance(answer, Found):
-                id = self._name_for(answer.kind, url, found)
-                found.append(ENGINES[answer.kind](id, url, self.client, None))
+                self._found.add(url)
+                found.append(self._made(answer.kind, url, found))
             elif not isinstance(answer, EngineDown):
                 self._strangers[url] = self.clock() + STRANGER
+        for before, answer in zip(moved, instead, strict=True):
+            self._strangers[before.url] = self.clock() + STRANGER
+            if isinstance(answer, Found) and answer.kind != before.kind:
+                told = self._named_at(before.url)
+                found.append(
+                    self._made(answer.kind, before.url, found)
+                    if told is None
+                    else self._told(told, answer.kind)
+                )
         self.post(EnginesFound(tuple(found), tuple(missing)))
         if not self._said and not found and not self.engines and not missing:
             self._said = True
@@ -87,7 +102,7 @@ class Scout:
         return engine.id not in self.engines and engine.url not in known and not twin
 
     def _told(self, named: EngineConfig, kind: str) -> Engine:
-        return ENGINES[kind](named.id, named.url, self.client, named.key, named.options)
+        return self._speaks(kind, named.id, named.url, named.key, named.options)
 
     def take(self, engines: Iterable[EngineConfig]) -> None:
         """They are looked for from now on."""
@@ -105,6 +120,36 @@ class Scout:
         if self._strangers.get(url, 0.0) > self.clock() or url in known or _same_port(url, known):
             return False
         return self.listens(url)
+
+    def _moved(self) -> list[Engine]:
+        """Those whose kind we found out ourselves, and whose port something else has by now, where
+        it is time to ask what."""
+        replaceable, now = self.replaceable(), self.clock()
+        guessed = self._found - {e.url for e in self.named}
+        guessed |= {e.url for e in self.named if e.kind is None}
+        return [
+            e
+            for id, e in self.engines.items()
+            if id in replaceable and e.url in guessed and self._strangers.get(e.url, now) <= now
+        ]
+
+    def _named_at(self, url: str) -> EngineConfig | None:
+        return next((e for e in self.named if e.url == url), None)
+
+    def _key(self, url: str) -> str | None:
+        told = self._named_at(url)
+        return None if told is None else told.key
+
+    def _made(self, kind: str, url: str, found: Iterable[Engine]) -> Engine:
+        return self._speaks(kind, self._name_for(kind, url, found), url)
+
+    def _speaks(
+        self, kind: str, id: EngineId, url: str, key: str | None = None, options: object = None
+    ) -> Engine:
+        made = ENGINES[kind](id, url, self.client, key, options)
+        if self.notes is not None:
+            made.remembers(self.notes)
+        return made
 
     def _name_for(self, kind: str, url: str, found: Iterable[Engine]) -> EngineId:
         taken = set(self.engines) | {e.id for e in found} | {e.id for e in self.named}

@@ -24,6 +24,7 @@ from supervisor.config.config import load
 from supervisor.core.snapshot import EngineId
 from supervisor.engines import ENGINES
 from supervisor.engines.llamacpp import LlamaCpp
+from supervisor.engines.sglang import Step
 
 CONFIG = """
 [engines.own]
@@ -48,6 +49,24 @@ def test_an_engine_that_is_ours_to_start_is_told_all_that_it_needs(tmp_path: Pat
     assert app.loop.keeping.processes() == app.loop.sampler.processes() == ()
     assert app.loop.keeping.processes == app.loop.sampler.processes
     assert not (tmp_path / "state").exists()  # nothing is touched before the start
+    asyncio.run(app.client.aclose())
+
+
+def test_what_engines_have_to_remember_is_on_a_shelf_however_they_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "ullage.toml"
+    named = '[engines.one]\nkind = "sglang"\nurl = "http://127.0.0.1:1"\n'
+    file.write_text(CONFIG.replace('"llamacpp"', '"sglang"') + named)
+    environ = {"STATE_DIRECTORY": str(tmp_path / "state")}
+    app = build(load(file, environ, {}, kinds=frozenset(ENGINES)), owners=())
+    engines: Any = app.loop.sampler.engines
+    own = engines[EngineId("own")]
+    scout: Any = app.jobs.every["find engines"][1]
+    inside = own.told.speak("sglang", own.id, "http://127.0.0.1:2")
+    found = scout.__self__._made("sglang", "http://127.0.0.1:3", ())
+    for engine in (engines[EngineId("one")], inside, found):
+        engine._write(Step.RELEASED)
+    on_shelf = app.loop.journal.shelves["engines"].all()
+    assert [url[-1] for url in on_shelf] == ["1", "2", "3"]
     asyncio.run(app.client.aclose())
 
 

@@ -7,16 +7,20 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from collectors.reading import Seconds
+from collectors.reading import Seconds, gib
+from supervisor.core.afresh import companions
 from supervisor.core.experience import Experience
-from supervisor.core.plan import Evict, Plan, plan
+from supervisor.core.groups import Group, Rule
+from supervisor.core.lease import Lease
+from supervisor.core.plan import Evict, Plan, Why, plan
 from supervisor.core.policy import Policy
 from supervisor.core.record import Mode, Outcome, Result
 from supervisor.core.snapshot import EngineId, Installed, ModelId, ModelRef, Snapshot, State
 from supervisor.core.verdict import Verdict
+from supervisor.core.ways import Ways
 from supervisor.engines.base import EngineDown, EngineRefused
 from supervisor.executor import Executor, kept_its_promise
-from tests.builders import GPU, NO_RESERVE, demand, machine, ref, resident
+from tests.builders import GPU, NO_RESERVE, demand, machine, ref, resident, share
 
 
 @dataclass
@@ -96,7 +100,12 @@ class World:
         async def leave(evict: Evict) -> None:
             self.leaving.append(evict.ref)
 
-        return asyncio.run(executor.carry_out("d-1", decided, replan, leave))
+        def held(snapshot: Snapshot, ref: ModelRef) -> Why | None:
+            return Ways(snapshot, self.policy, even_young=True).staying.get(ref)
+
+        return asyncio.run(
+            executor.carry_out("d-1", decided, replan, leave, lambda outcome: None, held)
+        )
 
     def before_acting(self) -> None:
         """What happens between the decision and the first look of the executor."""
@@ -254,3 +263,86 @@ def test_only_a_promise_that_was_measured_and_broken_is_held_against_anybody() -
     assert not kept_its_promise(broken)
     unseen = replace(broken.judgement, verdict=Verdict.BLIND) if broken.judgement else None
     assert kept_its_promise(replace(broken, judgement=unseen))
+
+
+PAIR = replace(NO_RESERVE, groups={"pair": Group(Rule.ALWAYS_TOGETHER, ("a", "b"))})
+ALONE = resident("x", 4, idle=900)
+TWO = resident("a", 4, idle=800), resident("b", 2, idle=1)
+BOTH_LEFT = ["unload x", "unload a", "unload b", "load new"]
+
+
+def pair(kind: type[World] = World) -> World:
+    """Of which x and a make room, and b goes beside a."""
+    return kind(machine(ALONE, *TWO, free=2, total=12), policy=PAIR)
+
+
+def test_one_that_goes_with_another_goes_once_that_one_has() -> None:
+    world = pair()
+    outcomes = world.run()
+    assert world.calls == BOTH_LEFT
+    assert [o.action.why for o in outcomes if isinstance(o.action, Evict)] == [
+        Why.MAKES_ROOM,
+        Why.MAKES_ROOM,
+        Why.TOGETHER,
+    ]
+
+
+def test_one_that_goes_with_another_stays_when_that_one_is_not_needed() -> None:
+    class Relieved(World):
+        async def unload(self, model: ModelId) -> None:
+            await super().unload(model)
+            (card,) = self.snapshot.pools
+            self.snapshot = replace(self.snapshot, pools=(replace(card, free=gib(6)),))
+
+    world = pair(Relieved)
+    outcomes = world.run()
+    assert world.calls == ["unload x", "load new"]
+    assert [o.detail for o in outcomes[1:3]] == ["no longer needed"] * 2
+
+
+def test_one_that_goes_with_another_stays_when_that_one_refuses() -> None:
+    world = pair()
+    world.refuses["a"] = EngineRefused("ollama", "POST /api/generate", "it is at work", 409)
+    outcomes = world.run()
+    assert world.calls == ["unload x", "unload a"]
+    assert results(outcomes)[1:3] == [("a", "failed"), ("b", "skipped")]
+    assert outcomes[2].detail == "spared after all: stays with another that may not go"
+
+
+def test_one_that_goes_with_another_stays_when_it_is_pinned_or_leased_meanwhile() -> None:
+    class Pinned(World):
+        async def unload(self, model: ModelId) -> None:
+            await super().unload(model)
+            if model == "a":
+                self.policy = replace(self.policy, pinned=frozenset({"b"}))
+
+    class Leased(World):
+        async def unload(self, model: ModelId) -> None:
+            await super().unload(model)
+            if model == "a":
+                lease = Lease("l-1", ref("b"), "me", Seconds(0), Seconds(1e9))
+                self.snapshot = replace(self.snapshot, leases=(lease,))
+
+    for kind, why in ((Pinned, "pinned"), (Leased, "leased")):
+        world = pair(kind)
+        outcomes = world.run()
+        assert world.calls == ["unload x", "unload a", "load new"]
+        assert outcomes[2].detail == f"spared after all: {why}"
+
+
+def test_one_that_goes_with_another_goes_where_that_one_stood_in_for_a_third() -> None:
+    class Busy(World):
+        def before_acting(self) -> None:
+            self.snapshot = machine(replace(ALONE, busy=True, in_flight=1), *TWO, free=6, total=16)
+
+    world = Busy(machine(resident("x", 4, idle=900), *TWO, free=6, total=16), policy=PAIR)
+    outcomes = world.run()
+    assert world.calls == ["unload a", "unload b", "load new"]
+    assert [o.detail[:13] for o in outcomes[:2]] == ["chosen afresh"] * 2
+
+
+def test_who_is_listed_although_its_process_was_ended_keeps_nobody() -> None:
+    action = Evict(ref("b"), (share(2),), Why.TOGETHER, beside=ref("a"))
+    there = machine(*TWO, free=2)
+    assert not list(companions([action], there, {ref("a")}, frozenset()))
+    assert list(companions([action], there, {ref("a")}, {ref("a")})) == [action]

@@ -15,7 +15,7 @@ import pytest
 from collectors.process import read_times
 from supervisor.core.ladder import Rung
 from supervisor.core.snapshot import Ability, EngineId
-from supervisor.engines.base import EngineRefused
+from supervisor.engines.base import EngineDown, EngineRefused
 from supervisor.force import Force
 from tests.builders import resident
 
@@ -107,3 +107,8 @@ def test_an_engine_is_restarted_by_itself_where_it_can_and_else_by_its_unit() ->
     for engines in ({Engine.id: Engine()}, {}):
         with pytest.raises(EngineRefused):
             asyncio.run(Force(engines).restart(Engine.id))  # type: ignore[arg-type]
+
+
+def test_an_engine_in_whose_place_another_answers_is_told_and_not_asked() -> None:
+    with pytest.raises(EngineDown, match="another engine answers at its address"):
+        asyncio.run(Force({}).take(Rung.UNLOAD, resident("a", 1)))

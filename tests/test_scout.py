@@ -119,6 +119,71 @@ def test_a_stranger_on_a_usual_port_is_asked_once_a_minute_and_a_silent_port_eac
     asyncio.run(story())
 
 
+def test_what_has_taken_the_port_of_an_engine_that_was_found_is_found_in_its_place() -> None:
+    async def story() -> None:
+        async with FakeOllama() as first, FakeLlamaRouter() as second, client() as http:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "usual", lambda: [first.url])
+                house = House(http, search=True)
+                (old,) = (await house.look()).engines
+                await first.stop()
+                second.port, second.fault = first.port, "garbage"
+                await second.start()
+                assert (await house.look()).engines == ()
+                assert second.requests == [], "nobody says that something else answers there"
+                house.scout.replaceable = lambda: (old.id,)
+                assert (await house.look()).engines == ()
+                asked, second.fault = len(second.requests), None
+                assert asked > 0
+                await house.look()
+                assert len(second.requests) == asked, "asked once a minute"
+                house.now += STRANGER
+                (new,) = (await house.look()).engines
+                assert (new.id, new.kind, new.url) == ("llamacpp", "llamacpp", old.url)
+
+    asyncio.run(story())
+
+
+def test_one_that_was_named_without_a_kind_keeps_its_name_and_key_when_its_port_changes_hands():
+    async def story() -> None:
+        async with FakeOllama() as first, FakeLlamaRouter() as second, client() as http:
+            house = House(http, named("main", first.url, "sk"))
+            (old,) = (await house.look()).engines
+            await first.stop()
+            second.port, second.key = first.port, "sk"
+            await second.start()
+            house.scout.replaceable = lambda: (old.id,)
+            (new,) = (await house.look()).engines
+            assert (new.id, new.kind, new.url) == ("main", "llamacpp", old.url)
+            assert (await new.identify()) is not None, "with the key that it was named with"
+
+    asyncio.run(story())
+
+
+def test_an_engine_that_was_named_keeps_its_kind_and_one_of_the_same_kind_its_place() -> None:
+    async def story() -> None:
+        async with FakeOllama() as server, client() as http:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "usual", lambda: [server.url])
+                house = House(http, search=True)
+                (old,) = (await house.look()).engines
+                house.scout.replaceable = lambda: (old.id,)
+                server.requests.clear()
+                assert (await house.look()).engines == ()
+                assert server.requests != [], "it was started anew, and is what it was"
+            told = EngineConfig(EngineId("mine"), "vllm", server.url, None)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "usual", lambda: [server.url])
+                house = House(http, told, search=True)
+                await house.look()
+                house.scout.replaceable = lambda: (told.id,)
+                server.requests.clear()
+                assert (await house.look()).engines == ()
+                assert server.requests == []
+
+    asyncio.run(story())
+
+
 def test_the_usual_port_of_an_engine_that_has_a_name_already_is_not_asked() -> None:
     async def story() -> None:
         async with FakeOllama() as server, client() as http:

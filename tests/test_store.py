@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.journal.shelves import Notes
 from supervisor.journal.store import Store, Unusable
 from tests.journals import (
     Disk,
@@ -37,6 +38,18 @@ def path(tmp_path):
 def begin(path):
     with journals(path) as begin:
         yield begin
+
+
+def test_what_was_noted_is_on_disk_once_it_has_settled(begin, path):
+    notes = Notes(begin().shelves["engines"])
+    on_disk = "SELECT key, body FROM shelves WHERE shelf = 'engines'"
+    notes.keep("url", {"step": "RELEASED"})
+    asyncio.run(notes.settled())
+    assert query(path, on_disk) == [("url", '{"step": "RELEASED"}')]
+    notes.drop("url")
+    notes.drop("another")
+    asyncio.run(notes.settled())
+    assert query(path, on_disk) == []
 
 
 def test_the_old_is_deleted_again_and_again(path):

@@ -79,13 +79,15 @@ class Loss(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Evict:
     """Make one model give its memory back, by the first rung of `ladder` that does. `frees` is
-    the promise that the verdict is measured against."""
+    the promise that the verdict is measured against. `beside` is whose going takes it along: it
+    stays if that one does."""
 
     ref: ModelRef
     frees: tuple[Share, ...]
     why: Why
     ladder: tuple[Rung, ...] = (Rung.UNLOAD,)
     loss: Loss | None = None
+    beside: ModelRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,10 @@ class Units:
                     found.setdefault(other.ref, other)
         return list(found.values())
 
+    def mate(self, ref: ModelRef, chosen: Iterable[ModelRef]) -> ModelRef | None:
+        """The first of `chosen` that takes `ref` along."""
+        return next((c for c in chosen if any(r.ref == ref for r in self.of(c))), None)
+
 
 def unknown(group: Group, snapshot: Snapshot) -> Iterable[str]:
     """The names in `group` that no engine has now."""

@@ -83,11 +83,13 @@ def set_aside(snapshot: Snapshot, pool: PoolId) -> Bytes:
 
 
 def taken(snapshot: Snapshot, reservation: Reservation, pool: PoolId) -> Bytes:
-    """What the processes of a foreign job hold of `pool`."""
+    """What the processes of a foreign job hold of `pool`, at least. The shared memory of several
+    may be the same, mapped by each: as much as one of them has is there, the rest may not be."""
     if not reservation.pids:
         return NONE
-    mine = (f.size for f in snapshot.foreign if f.pool == pool and f.pid in reservation.pids)
-    return Bytes(sum(mine))
+    mine = [f for f in snapshot.foreign if f.pool == pool and f.pid in reservation.pids]
+    alone = sum(f.size - f.shared for f in mine)
+    return Bytes(alone + max((f.shared for f in mine), default=NONE))
 
 
 def rooms(

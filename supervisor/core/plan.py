@@ -190,8 +190,10 @@ def dismiss(
     if trigger is not Trigger.IDLE:  # whoever is told to go does not stay in RAM
         asleep = ways.only_sleepers(asleep)
     awake = ways.without_bed(leaving, asleep)
-    notes = [n._replace(why=Why.NO_BED) if n.ref in awake else n for n in notes]
-    leaving = [r for r in leaving if r.ref not in awake]
+    bound = ways.bound(leaving, awake)
+    stay = dict.fromkeys(awake, Why.NO_BED) | dict.fromkeys(bound, Why.STAYS_TOGETHER)
+    notes = [n._replace(why=stay.get(n.ref, n.why)) for n in notes]
+    leaving = [r for r in leaving if r.ref not in stay]
     return Plan(trigger, ways.evictions(leaving, asleep, why, asked), tuple(notes))
 
 
@@ -236,10 +238,13 @@ def _make_room(
     weighing = Weighing(snapshot, policy, experience)
     choose = policy.ranking.choose
     candidates = policy.ranking.order(weighing, candidates)
-    asleep = ways.sleepers(candidates, wanted)
-    if awake := ways.without_bed(candidates, asleep):
-        whys |= dict.fromkeys(awake, Why.NO_BED)
-        candidates = [r for r in candidates if r.ref not in awake]
+    crowd = ways.whole(candidates)  # with whoever goes beside one of them
+    asleep = ways.sleepers(crowd, wanted)
+    if awake := ways.without_bed(crowd, asleep):
+        stay = dict.fromkeys(ways.bound(candidates, awake), Why.STAYS_TOGETHER)
+        stay |= {r.ref: Why.NO_BED for r in candidates if r.ref in awake}
+        whys |= stay
+        candidates = [r for r in candidates if r.ref not in stay]
     chosen, lacks = choose(weighing, candidates, asleep, tally, slots)
     if asleep and lacks[0]:  # asleep they keep too much: whoever can has to go for good
         for resident in chosen:

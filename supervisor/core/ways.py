@@ -172,6 +172,18 @@ class Ways:
         """Who cannot go but by sleeping, and is not among those who can."""
         return frozenset(r.ref for r in residents if r.ref not in asleep and self._only_sleeps(r))
 
+    def bound(
+        self, residents: Iterable[Resident], staying: Collection[ModelRef]
+    ) -> frozenset[ModelRef]:
+        """Who of `residents` would take one of `staying` along, and is none of them."""
+        if not self._grouped or not staying:
+            return NOBODY
+        return frozenset(
+            r.ref
+            for r in residents
+            if r.ref not in staying and any(o.ref in staying for o in self._units.of(r.ref))
+        )
+
     def _only_sleeps(self, resident: Resident) -> bool:
         return self._sleepy and ASLEEP.issuperset(self.ladder(resident))
 
@@ -185,13 +197,16 @@ class Ways:
     ) -> tuple[Evict, ...]:
         """`chosen` are those of `victims` that go for `why`; the others go with one of them."""
         promises = releases(self._snapshot, [asleep.get(v.ref, v) for v in victims])
+        first = [v.ref for v in victims if chosen is None or v.ref in chosen]
+        alone = frozenset(first)
         return tuple(
             Evict(
                 v.ref,
                 back,
-                why if chosen is None or v.ref in chosen else Why.TOGETHER,
+                why if v.ref in alone else Why.TOGETHER,
                 self._from(v, v.ref in asleep),
                 losses.get(v.ref),
+                None if v.ref in alone else self._units.mate(v.ref, first),
             )
             for v, back in zip(victims, promises, strict=True)
         )

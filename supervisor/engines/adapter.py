@@ -9,7 +9,7 @@ import httpx
 
 from supervisor.core.snapshot import Ability, EngineId, ModelId
 
-from .base import Activity, Checked, EngineModel, EngineRefused, Habit, Proof, WhenBusy
+from .base import Activity, Checked, EngineModel, EngineRefused, Habit, Notes, Proof, WhenBusy
 from .serves import Serves
 from .wire import Wire
 
@@ -46,6 +46,10 @@ class Adapter:
 
     def started_with(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """We started it ourselves, like this: some ask more of one that they know more of."""
+        return
+
+    def remembers(self, notes: Notes) -> None:
+        """Most need not: their engines say themselves how they are."""
         return
 
     async def activity(self, model: EngineModel) -> Activity:

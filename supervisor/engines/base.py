@@ -170,6 +170,19 @@ class Checked(Enum):
     DOCS = "replies made after its documentation"
 
 
+class Notes(Protocol):
+    """What adapters have to remember beyond the daemon's end, each by its server's URL."""
+
+    def get(self, key: str) -> Mapping[str, Any] | None: ...
+
+    def keep(self, key: str, body: dict[str, Any]) -> None: ...
+
+    def drop(self, key: str) -> None: ...
+
+    async def settled(self) -> None:
+        """What was written is on disk; or that takes too long, or there is none."""
+
+
 class Engine(Protocol):
     """One running engine. Every call raises EngineError and nothing else.
 
@@ -203,6 +216,10 @@ class Engine(Protocol):
 
     def started_with(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """We started it ourselves, like this."""
+
+    def remembers(self, notes: Notes) -> None:
+        """Called before anything is asked: here is what was written down, also by an earlier
+        daemon."""
 
     async def identify(self) -> Identity | None:
         """Who answers at `url`? None: somebody, but not this kind of engine."""

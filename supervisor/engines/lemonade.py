@@ -82,7 +82,7 @@ class Lemonade(Adapter):
                 mark=_mark(entry),
                 context=_context(entry),
                 type=by_word(_text(entry, "type")),
-                npu="npu" in _text(entry, "device").split(),
+                npu="npu" in _text(entry, "device").split("|"),  # a hybrid: "gpu|npu"
             )
         return tuple(models.values())
 

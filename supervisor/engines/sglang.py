@@ -22,6 +22,7 @@ from .base import (
     EngineRefused,
     Habit,
     Identity,
+    Notes,
     Process,
     Proof,
     WhenBusy,
@@ -44,6 +45,7 @@ class Step(Enum):
     RESUMED = "it holds its memory again, and is still paused: wake it first"
 
 
+STEPS = tuple(step.name for step in Step)
 STATES = {Step.RELEASED: State.SLEEPING, Step.RESUMED: State.SLEEPING}
 
 
@@ -71,9 +73,9 @@ class Server:
 
 class SgLang(Adapter):
     """A release while anything runs kills it; so does a second one, or a resume too many. So it is
-    asked only when idle and paused, and what was asked is remembered for this start of it. Its
-    counts may be a moment old. It is never asked for /health, which generates. Not tried on a
-    real one.
+    asked only when idle and paused, and what was asked is remembered for this start of it, also
+    beyond our own end: it cannot tell. Its counts may be a moment old. It is never asked for
+    /health, which generates. Not tried on a real one.
     """
 
     kind: ClassVar[str] = "sglang"
@@ -92,12 +94,16 @@ class SgLang(Adapter):
     _server: Server | None = None
     _step = Step.AWAKE
     _run: str | None = None  # of the start that `_step` is of
+    _notes: Notes | None = None  # {"run", "step"} by URL, of one that is not known to be awake
     _counts = True
     _tells_pause = True
 
     @cached_property
     def _lock(self) -> asyncio.Lock:
         return asyncio.Lock()
+
+    def remembers(self, notes: Notes) -> None:
+        self._notes = notes
 
     async def identify(self) -> Identity | None:
         for model, server in NAMES:
@@ -119,9 +125,12 @@ class SgLang(Adapter):
         if self._step is not Step.AWAKE:
             await self._look()
         state = STATES.get(self._step, State.UNKNOWN)
-        # Paused, and not by us: whether it holds its memory, nobody can tell.
-        if self._step is Step.AWAKE and not await self._is_paused():
+        # Paused, and not by us: whether it holds its memory, nobody can tell. And one that goes on
+        # has its memory: we ended before we could write that down, or somebody else resumed it.
+        if self._step in (Step.AWAKE, Step.RESUMED) and not await self._is_paused():
             state = State.LOADED
+            if self._step is Step.RESUMED and not self._lock.locked():
+                self._is(Step.AWAKE)
         length = entry.get("max_model_len")
         context = None if length is None else length.count()
         return (EngineModel(_id(entry), state, context=context, process=Process(whole=True)),)
@@ -158,15 +167,16 @@ class SgLang(Adapter):
             if not self._tells_pause:
                 raise self._no("it does not say whether somebody else has paused it", UNABLE)
             await self._require_idle()
+            self._write(Step.RESUMED)  # of a pause in which we end, the next daemon knows
             try:
+                await self._settled()
                 pause = {"mode": "abort"}  # the other modes leave requests in its scheduler
                 await self._wire.text("POST", "/pause_generation", pause, CONTROL_TIMEOUT)
                 await self._require_idle()
             except BaseException:  # also if we are cancelled: its clients would wait for ever
                 with suppress(EngineError):
-                    await self._go_on()
+                    await self._as_before(Step.AWAKE)
                 raise
-            self._run = server.run
             await self._move("/release_memory_occupation", Step.RELEASING, Step.RELEASED)
 
     async def wake(self, model: ModelId) -> None:
@@ -187,7 +197,7 @@ class SgLang(Adapter):
                 if not done["success"].flag():
                     raise self._no(f"it cannot read its weights: {done['message'].text()}", UNABLE)
             await self._go_on()
-            self._step = Step.AWAKE
+            self._is(Step.AWAKE)
 
     async def habits(self) -> tuple[Habit, ...]:
         if (await self._look()).saver:
@@ -198,18 +208,57 @@ class SgLang(Adapter):
 
     async def _move(self, path: str, doubt: Step, end: Step) -> None:
         """A call that must not be made twice: in doubt, unless it was plainly refused."""
-        start, self._step = self._step, doubt
+        start = self._step
+        self._write(doubt)
+        try:
+            await self._settled()
+        except BaseException:  # we are cancelled, and it was not asked
+            with suppress(EngineError):
+                await self._as_before(start)
+            raise
+        self._step = doubt
         try:
             # {}: all of its memory. Asked once: done twice, it takes the whole server down.
             once = replace(self._wire, again=False)
             await once.text("POST", path, {}, LOAD_TIMEOUT)
         except EngineRefused as no:
             if no.status < 500:
-                self._step = start
-                if start is Step.AWAKE:
-                    await self._go_on()
+                await self._as_before(start)
             raise
-        self._step = end
+        self._is(end)
+
+    async def _as_before(self, start: Step) -> None:
+        """A move did not happen. Who was awake before is only paused, and goes on."""
+        self._step = start
+        if start is Step.AWAKE:
+            self._write(Step.RESUMED)
+            await self._go_on()
+        self._write(start)
+
+    def _is(self, step: Step) -> None:
+        self._step = step
+        self._write(step)
+
+    def _write(self, step: Step) -> None:
+        """For the next daemon. Of one that is awake nothing need be known."""
+        if self._notes is not None and step is Step.AWAKE:
+            self._notes.drop(self.url)
+        elif self._notes is not None:
+            self._notes.keep(self.url, {"run": self._run, "step": step.name})
+
+    async def _settled(self) -> None:
+        if self._notes is not None:
+            await self._notes.settled()
+
+    def _recalled(self) -> Step:
+        """What was written of this start of it. Started anew, it holds all of its memory."""
+        noted = None if self._notes is None else self._notes.get(self.url)
+        if noted is None or self._notes is None:
+            return Step.AWAKE
+        if self._run is None or noted.get("run") != self._run or noted.get("step") not in STEPS:
+            self._notes.drop(self.url)
+            return Step.AWAKE
+        return Step[noted["step"]]
 
     async def _go_on(self) -> None:
         await self._wire.text("POST", "/continue_generation", {}, CONTROL_TIMEOUT)
@@ -260,7 +309,8 @@ class SgLang(Adapter):
     def _note(self, info: Json) -> Server:
         self._server = server = _server(info)
         if server.run != self._run:
-            self._step = Step.AWAKE  # started anew, it holds all of its memory
+            self._run = server.run
+            self._step = self._recalled()
         self._narrow()
         return server
 

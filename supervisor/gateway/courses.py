@@ -74,8 +74,9 @@ def _shown(
     visible: Visible,
 ) -> Course:
     for ref in names.candidates(name, snapshot, surface, visible):
-        if visible(ref, name):
-            return Course(engines[ref.engine], ref.model)
+        engine = engines.get(ref.engine)
+        if engine is not None and visible(ref, name):
+            return Course(engine, ref.model)
     raise names.unknown(name, snapshot, surface, visible)
 
 

@@ -183,7 +183,8 @@ class Names:
             raise self.unknown(name, snapshot, surface, visible)
         ref = shown[0]
         if not able:
-            title = self._engines[ref.engine].title
+            engine = self._engines.get(ref.engine)  # another may answer in its place by now
+            title = str(ref.engine) if engine is None else engine.title
             raise WrongApi(name, ref, title, surface, self._instead(shown, surface.type))
         told = self.type_of(ref)
         assert told is not None  # or it would have been fit

@@ -94,6 +94,28 @@ class Shelves:
             self[name]._kept[key] = json.loads(body)
 
 
+@dataclass(slots=True)
+class Notes:
+    """A shelf for who writes before each step and does not take it until that is on disk."""
+
+    shelf: Shelf
+    _latest: Future[bool] | None = None
+
+    def get(self, key: str) -> Json | None:
+        return self.shelf.get(key)
+
+    def keep(self, key: str, body: Json) -> None:
+        self._latest = self.shelf.keep(key, body)
+
+    def drop(self, key: str) -> None:
+        if self.shelf.get(key) is not None:
+            self._latest = self.shelf.drop(key)
+
+    async def settled(self) -> None:
+        """What was written is on disk; or that takes too long, or there is none."""
+        await told(self._latest)
+
+
 async def told(done: Future[bool] | None) -> bool:
     """Shielded, so that a caller who is cancelled never races with the writer's answer."""
     if done is None:

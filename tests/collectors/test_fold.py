@@ -174,6 +174,30 @@ def test_a_card_with_memory_of_its_own_adds_nothing_to_ram() -> None:
     assert ram_beside(part, devices=(device(GPU),)) == RAM_POOL
 
 
+@pytest.mark.parametrize(
+    "card",
+    [
+        Sample((GPU_POOL,), (device(GPU),)),
+        Sample((GPU_POOL,), (replace(device(GPU), pool=None),)),  # split: its instances have it
+        Sample((), (device(GPU),)),  # as it was, while its driver does not answer
+        Sample(blind=(Blind(GPU, "it is lost"),)),
+    ],
+)
+def test_beside_a_card_the_limit_of_a_gpu_in_ram_does_not_bind_what_the_cpu_runs(
+    card: Sample,
+) -> None:
+    small = Sample(devices=(shared("igpu"),), carveouts=(ASIDE,))
+    pools = {p.id: p for p in fold([HOST, reading("amd", small), reading("nvidia", card)]).pools}
+    ram = pools[RAM]
+    assert (ram.kind, ram.total, ram.free) == (PoolKind.UNIFIED, gib(72), gib(46))
+    assert (ram.device_limit, ram.device_used) == (None, gib(5))
+
+
+def test_beside_an_npu_the_limit_of_a_gpu_in_ram_holds() -> None:
+    npu = shared("npu", DeviceKind.NPU)
+    assert ram_beside(ASIDE, devices=(shared("igpu"), npu)).device_limit == gib(36)
+
+
 # -- memory of an accelerator that the kernel counts as RAM
 
 

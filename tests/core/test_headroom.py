@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from collectors.reading import RAM, Bytes, MemoryPool, PoolKind, Seconds, gib
-from supervisor.core.headroom import Room, releases, rooms, shortfall, without
+from supervisor.core.headroom import Room, releases, rooms, shortfall, taken, without
 from supervisor.core.plan import plan
 from supervisor.core.policy import Amount, Policy, PoolPolicy
-from supervisor.core.snapshot import ModelRef, Reservation, Share, Snapshot, Source
+from supervisor.core.snapshot import Foreign, ModelRef, Reservation, Share, Snapshot, Source
 from tests.builders import GPU, NO_RESERVE, OTHER, demand, engine, machine, ref, resident, share
 
 UNIFIED = MemoryPool(
@@ -86,3 +86,18 @@ def test_a_promise_is_kept_until_the_memory_was_read_that_it_is_in() -> None:
     assert headroom(Source.REPORTED, frozenset()) == gib(8)
     assert headroom(Source.REPORTED, new) == gib(2)
     assert headroom(Source.MEASURED, new) == gib(8)
+
+
+def test_the_shared_memory_of_a_jobs_processes_takes_of_its_promise_once() -> None:
+    def worker(pid: int, alone: float, shared: float) -> Foreign:
+        return Foreign(RAM, pid, "train", gib(alone + shared), shared=gib(shared))
+
+    job = Reservation(None, (share(40, RAM),), "train", frozenset(range(1, 6)))
+    mapped = tuple(worker(pid, 0, 10) for pid in range(1, 6))
+    host = MemoryPool(RAM, PoolKind.HOST, gib(64), gib(54))
+    found = room(mac(pool=host, foreign=mapped, reservations=(job,)))
+    assert found.promised == gib(30), "40 GiB, of which all of them together have taken 10"
+    assert found.headroom == gib(54 - 4 - 30)
+    mixed = (worker(1, 2, 10), worker(2, 3, 1), worker(9, 20, 20))
+    assert taken(mac(foreign=mixed), job, RAM) == gib(2 + 3 + 10), "of its own, besides"
+    assert taken(mac(foreign=mixed), job, GPU) == 0

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from collectors.reading import RAM, MemoryPool, PoolKind, Seconds, gib
+from collectors.reading import RAM, MemoryPool, PoolId, PoolKind, Seconds, gib
+from supervisor.core.groups import Group, Rule
 from supervisor.core.ladder import DEFAULT, RESIDUE, Rung, asleep, ladder
 from supervisor.core.limits import Slots
 from supervisor.core.plan import Evict, Trigger, Why, dismiss, plan, relieve
@@ -204,6 +205,25 @@ def test_one_that_is_idle_for_too_long_sleeps_first() -> None:
     full = host(machine(BIG, free=4), 1, frozenset({Ability.LIST, Ability.SLEEP}))
     gone = dismiss(full, allow(), [BIG.ref], Trigger.IDLE)
     assert (gone.evictions, [n.why for n in gone.notes]) == ((), [Why.NO_BED])
+
+
+@pytest.mark.parametrize("pool", [GPU, RAM])
+def test_nobody_goes_beside_one_that_can_only_sleep_and_has_no_bed(pool: PoolId) -> None:
+    mate = resident("mate", 4, pool=pool, engine="two", idle=90)
+    group = Group(Rule.ALWAYS_TOGETHER, ("big", "mate"))
+    policy = replace(allow(), groups={"pair": group})
+    full = host(machine(BIG, mate, free=4), 1, frozenset({Ability.LIST, Ability.SLEEP}))
+    for trigger in (Trigger.IDLE, Trigger.OPERATOR):
+        gone = dismiss(full, policy, [BIG.ref, mate.ref], trigger)
+        assert (gone.evictions, {n.ref: n.why for n in gone.notes}) == (
+            (),
+            {BIG.ref: Why.NO_BED, mate.ref: Why.STAYS_TOGETHER},
+        )
+    for wanted in (demand("new", 6), demand("new", 3, RAM)):
+        wish = plan(full, policy, wanted)
+        assert not wish.evictions
+    roomy = host(machine(BIG, mate, free=4), 40, frozenset({Ability.LIST, Ability.SLEEP}))
+    assert {e.ref for e in plan(roomy, policy, demand("new", 6)).evictions} == {BIG.ref, mate.ref}
 
 
 # -- waking

@@ -64,9 +64,24 @@ def test_a_loaded_model_is_found_by_the_command_that_started_it():
     )
 
 
-def test_what_runs_on_the_npu_is_told_loaded_or_not():
+@pytest.mark.parametrize(
+    ("device", "is_there"),
+    [
+        ("npu", True),
+        ("gpu|npu", True),
+        ("cpu|gpu|npu", True),
+        ("gpu", False),
+        ("cpu|gpu", False),
+        ("none", False),
+        (None, False),
+    ],
+)
+def test_what_runs_on_the_npu_is_told_alone_or_beside_others(device, is_there):
+    assert listed(first(device=device))[QWEN].npu is is_there
+
+
+def test_what_will_run_on_the_npu_is_told_before_it_is_loaded():
     assert [id for id, m in listed(LEMONADE).items() if m.npu] == []
-    assert [id for id, m in listed(first(device="npu")).items() if m.npu] == [QWEN]
     models = copy.deepcopy(answer(LEMONADE, "GET /api/v1/models"))
     smol = next(entry for entry in models["data"] if entry["id"] == SMOL)
     smol["recipe"] = "flm"

@@ -344,7 +344,7 @@ def test_a_restart_that_nobody_has_seen_is_seen_before_it_is_asked_to_resume():
 def test_one_that_somebody_else_paused_is_neither_there_nor_gone_and_is_let_be():
     async def story(made, server):
         async with wire.client() as client:
-            stranger = adapter(client, server.url)  # as we are after a restart of our own
+            stranger = adapter(client, server.url)  # who has nothing written down
             await made.sleep(A)
             assert await state(stranger) is State.UNKNOWN
             before = len(changes(server))

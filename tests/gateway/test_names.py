@@ -140,6 +140,15 @@ def test_an_engine_that_does_not_speak_an_api_is_not_asked_in_it():
     assert "ask at /v1/chat/completions" in no.value.message
 
 
+def test_a_model_of_an_engine_in_whose_place_another_answers_by_now_is_refused_in_words():
+    there, known = host("vllm/only"), engines("vllm")
+    names = Names(known)
+    names.look(there)
+    known.clear()
+    with pytest.raises(WrongApi, match="only' is a model of vllm"):
+        names.candidates("only", there, CHAT)
+
+
 def test_an_engine_that_serves_nothing_names_the_way_to_its_own_paths():
     with pytest.raises(WrongApi) as no:
         found("sdxl", host("comfyui/sdxl"), kinds=("comfyui",))

@@ -87,6 +87,7 @@ class Children:
         self.engines: list[Any] = []
         self.anonymous: dict[int, Bytes] = {}
         self.cpu: dict[int, float] = {}
+        self.listening: dict[int, int] = {}  # port → pid, of engines that are not their models
 
     def commands(self) -> dict[int, tuple[str, ...]]:
         return {e.pids[m]: tuple(e.argv(m)) for e in self.engines for m in (*e.loaded, *e.loading)}
@@ -94,10 +95,11 @@ class Children:
     def listener(self, port: int) -> int | None:
         """Of an engine that is one model: the process of that model."""
         whole = (e for e in self.engines if e.port == port and e.starts_loaded)
-        return next((e.pids[m] for e in whole for m in e.loaded), None)
+        models = (e.pids[m] for e in whole for m in e.loaded)
+        return self.listening.get(port) or next(models, None)
 
     def read(self, pids: Iterable[int]) -> dict[int, ProcessMemory]:
-        alive = self.commands()
+        alive = {*self.commands(), *self.listening.values()}
         return {
             pid: ProcessMemory(
                 pid, 1.0, self.anonymous.get(pid, Bytes(0)), (), Seconds(self.cpu.get(pid, 0.0))

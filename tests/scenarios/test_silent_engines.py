@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from collectors.reading import Seconds, gib
+from collectors.reading import RAM, Seconds, gib
+from supervisor import scout as scouting
 from supervisor.core.policy import Policy
-from supervisor.core.snapshot import EngineId, State
+from supervisor.core.snapshot import EngineId, Share, State
+from supervisor.engines import ENGINES
 from supervisor.engines.base import EngineModel
-from supervisor.events import Pressed, Tick
+from supervisor.events import EnginesFound, Pressed, Tick
+from supervisor.scout import Scout
+from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter
+from tests.engines.fakes.lmstudio import FakeLMStudio
+from tests.engines.fakes.sglang import FakeSgLang
+from tests.engines.fakes.vllm import FakeVllm
 from tests.scenarios.house import Ram, house
 
 
@@ -47,6 +54,39 @@ def test_models_whose_process_ended_with_their_engine_are_gone_and_the_others_un
                     if State.UNKNOWN not in states(snapshot).values():
                         break
                 assert states(snapshot) == {"a": State.LOADED, "b": State.LOADED}
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("refuses", "ended", "state"),
+    [
+        (True, True, None),
+        (True, False, State.UNKNOWN),
+        (False, True, State.UNKNOWN),
+    ],
+)
+def test_models_that_name_no_process_are_gone_once_their_engine_was_quit(
+    refuses: bool, ended: bool, state: State | None
+) -> None:
+    async def story() -> None:
+        async with FakeLMStudio(["a"]) as studio, FakeLlamaRouter(["b"]) as well:
+            studio.take("a")
+            policy = Policy(max_active=1)
+            async with house({"studio": studio, "well": well}, policy=policy) as home:
+                home.children.listening[studio.port] = 4000
+                assert states(await home.tick()) == {"a": State.LOADED}
+                if refuses:
+                    await studio.stop()
+                studio.fault = "garbage"
+                if ended:
+                    del home.children.listening[studio.port]
+                for _ in range(3):
+                    snapshot = await home.tick()
+                assert states(snapshot).get("a") is state
+                home.journal.remember(ref("b", "well"), (Share(RAM, gib(1)),))
+                await home.door.load("b", wait=False)
+                assert well.loaded == (["b"] if state is None else [])
 
     run(story)
 
@@ -185,5 +225,82 @@ def test_an_engine_that_answers_nonsense_is_degraded_and_one_that_does_not_answe
                 for _ in range(20):
                     (engine,) = (await home.tick()).engines
                 assert (engine.up, engine.degraded) == (False, False)
+
+    run(story)
+
+
+def test_a_port_that_changes_hands_is_the_engines_that_answers_there_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        async with FakeVllm(["a"]) as first, FakeSgLang(["b"]) as second, house({}) as home:
+            monkeypatch.setattr(scouting, "usual", lambda: [first.url])
+            sampler = home.sampler
+            scout = Scout(home.client, (), True, sampler.engines, home.loop.post, home.clock)
+            scout.replaceable = lambda: sampler.replaceable
+
+            async def look() -> Any:
+                await scout.look()
+                await home.tick(30)
+                return (await home.tick(0.1)).engines
+
+            assert [(e.id, e.up) for e in await look()] == [("vllm", True)]
+            assert states(home.loop.snapshot) == {"a": State.LOADED}
+            await first.stop()
+            assert [(e.id, e.refuses) for e in await look()] == [("vllm", True)]
+            await second.stop()
+            second.port = first.port
+            await second.start()
+            for _ in range(4):
+                engines = await look()
+            assert [(e.id, e.kind, e.up) for e in engines] == [("sglang", "sglang", True)]
+            assert states(home.loop.snapshot) == {"b": State.LOADED}
+            assert set(sampler.health) & {"engine vllm", "engine sglang"} == {"engine sglang"}
+            assert sampler.replaceable == frozenset()
+
+    run(story)
+
+
+def test_what_answers_in_the_place_of_a_named_engine_has_its_name_and_none_of_its_models() -> None:
+    async def story() -> None:
+        async with (
+            FakeVllm(["a"]) as first,
+            FakeSgLang(["b"]) as second,
+            house({"main": first}) as home,
+        ):
+            assert states(await home.tick()) == {"a": State.LOADED}
+            await first.stop()
+            await home.tick()
+            await second.stop()
+            second.port = first.port
+            await second.start()
+            while not home.sampler.replaceable:
+                await home.tick()
+            other = ENGINES["sglang"](EngineId("main"), first.url, home.client, None)
+            home.loop.post(EnginesFound((other,)))
+            seen = set()
+            for _ in range(4):
+                seen |= states(await home.tick(0.1)).keys()
+            assert seen == {"b"}
+            assert [(e.id, e.kind, e.up) for e in home.loop.snapshot.engines] == [
+                ("main", "sglang", True)
+            ]
+
+    run(story)
+
+
+def test_nobody_takes_the_place_of_an_engine_that_answers() -> None:
+    async def story() -> None:
+        async with FakeVllm(["a"]) as server, house({"mine": server}) as home:
+            await home.tick()
+            other = ENGINES["sglang"](EngineId("sglang"), server.url, home.client, None)
+            home.loop.post(EnginesFound((other,)))
+            assert [e.id for e in (await home.tick()).engines] == ["mine"]
+            server.fault = "hang"
+            home.sampler.call_timeout = Seconds(0.01)
+            for _ in range(3):
+                await home.tick()
+                home.loop.post(EnginesFound((other,)))
+            assert [e.id for e in (await home.tick()).engines] == ["mine"]
 
     run(story)

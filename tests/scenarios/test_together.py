@@ -64,6 +64,39 @@ def test_whoever_is_told_to_go_takes_the_other_along() -> None:
     run(story)
 
 
+def test_the_other_stays_where_the_one_who_was_told_to_go_could_not() -> None:
+    async def story() -> None:
+        async with inn(two=("x",), policy=PAIR) as home:
+            await both(home)
+            home.server_of("a").faults["POST /api/generate"] = "error"
+            carried = await home.at.door.evict(["a"])
+            results = [(o.action.ref.model, o.result.value) for o in carried.outcomes]
+            assert results == [("a", "failed"), ("x", "skipped")]
+            assert home.loaded == ["a", "x"]
+
+    run(story)
+
+
+def test_the_other_stays_where_it_was_pinned_while_the_one_went() -> None:
+    async def story() -> None:
+        async with inn(two=("x",), policy=PAIR) as home:
+            await both(home)
+            server = home.server_of("a")
+            given_back = server.on_unload
+
+            def pins_the_other(model: str) -> None:
+                given_back(model)
+                home.at.loop.keeping.pins.set("two/x", None)
+
+            server.on_unload = pins_the_other
+            carried = await home.at.door.evict(["a"])
+            assert [o.detail for o in carried.outcomes][1:] == ["spared after all: pinned"]
+            await home.rest()
+            assert home.loaded == ["x"]
+
+    run(story)
+
+
 def test_to_make_room_both_leave_or_none_and_a_pin_keeps_both() -> None:
     async def story() -> None:
         async with inn(two=("x",), policy=replace(PAIR, max_active=3)) as home:

@@ -57,7 +57,8 @@ def settings() -> str:
 def engines() -> str:
     """What each kind of engine can be asked for, as its adapter declares it."""
     head = ("engine, and its `kind`", "list", "load", "unload", "sleep", "in flight", "bytes",
-            "cancel", "memory is checked in", "an unload while it has requests", "tried on")  # fmt: skip
+            "cancel", "memory is checked in", "an unload while it has requests",
+            "tried on")  # fmt: skip
     kinds = sorted(ENGINES.items(), key=lambda item: (item[1].described, item[1].title.lower()))
     return _table(head, (_engine(kind, engine) for kind, engine in kinds))
 

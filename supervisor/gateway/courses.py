@@ -60,8 +60,8 @@ def course(
 
 
 _REFUSED = (
-    "this would change which models an engine has, or how it runs; the gateway passes that on only "
-    "with [gateway] manage = true"
+    "this would change which models an engine has, how it runs, or what it does for others; the "
+    "gateway passes that on only with [gateway] manage = true"
 )
 
 

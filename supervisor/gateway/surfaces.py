@@ -48,7 +48,7 @@ class Does(Enum):
     VERSION = "we tell our version, as Ollama does"
     HELLO = "we say that we are here, as Ollama does"
     HEALTH = "we say that we are well"
-    MANAGE = "it would change what an engine has"
+    MANAGE = "it would change what an engine has, or end what it does for others"
     PASS = "it goes to an engine as it is"
 
 

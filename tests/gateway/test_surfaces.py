@@ -5,7 +5,6 @@ import pytest
 from supervisor.core.types import ModelType
 from supervisor.engines import ENGINES
 from supervisor.engines.serves import TAILS, Api
-from supervisor.gateway.managing import manages
 from supervisor.gateway.surfaces import (
     PARTS,
     PATHS,
@@ -116,59 +115,6 @@ def test_a_stored_response_is_told_from_a_new_one():
     assert there == b"/v1/responses/resp_1?include=x"
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/api/pull"),
-        ("POST", "/api/push"),
-        ("POST", "/api/create"),
-        ("POST", "/api/copy"),
-        ("DELETE", "/api/delete"),
-        ("HEAD", "/api/blobs/sha256:ab"),
-        ("POST", "/api/blobs/sha256:ab"),
-        ("POST", "/engines/ollama/api/pull"),
-        ("DELETE", "/engines/ollama/api/delete"),
-        ("POST", "/engines/ollama/api/%64elete"),
-        ("POST", "/engines/ollama/API/Delete"),
-        ("POST", "/engines/ollama//api/../api/create"),
-        ("POST", "/engines/router/models/unload"),
-        ("POST", "/engines/vllm/v1/load_lora_adapter"),
-        ("POST", "/engines/vllm/sleep"),
-        ("POST", "/engines/vllm/wake_up"),
-        ("POST", "/engines/llama/slots/0"),
-        ("GET", "/engines/swap/unload"),
-        ("GET", "/engines/swap/upstream/qwen/health"),
-        ("POST", "/engines/tabby/v1/model/load"),
-        ("POST", "/engines/sg/release_memory_occupation"),
-        ("POST", "/engines/forge/sdapi/v1/unload-checkpoint"),
-        ("PUT", "/engines/any/thing"),
-    ],
-)
-def test_what_changes_an_engine_is_known_however_it_is_written(method, path):
-    assert at(path, method.encode()).does is Does.MANAGE
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/engines/comfy/prompt"),
-        ("POST", "/engines/comfy/upload/image"),
-        ("GET", "/engines/comfy/ws"),
-        ("GET", "/engines/llama/slots"),
-        ("GET", "/engines/llama/props"),
-        ("POST", "/engines/llama/tokenize"),
-        ("POST", "/engines/forge/sdapi/v1/txt2img"),
-        ("POST", "/engines/lemonade/api/v1/classify"),
-        ("GET", "/engines/vllm/metrics"),
-    ],
-)
-def test_what_only_uses_an_engine_passes(method, path):
-    found = at(path, method.encode())
-    assert (found.does, found.api) == (Does.PASS, Api.NATIVE)
-    assert found.path == b"/" + path.split("/", 3)[3].encode()
-    assert found.engine == path.split("/")[2]
-
-
 def test_behind_an_engines_name_the_known_ways_are_known_and_the_path_stays_the_clients():
     found = at("/engines/my%20box/v1/chat/completions")
     assert (found.name, found.does, found.engine) == ("chat", Does.INFER, "my box")
@@ -261,9 +207,3 @@ def test_every_part_has_a_path_of_ours_and_is_what_its_path_says():
             method = GET if name == "realtime" else b"POST"
             assert surface_of(method, PATHS[name].encode()) is PARTS[name]
             assert PARTS[name].api is api
-
-
-def test_an_engines_own_tables_name_no_path_that_would_manage_it():
-    for kind in ENGINES.values():
-        for path in kind.paths.values():
-            assert not manages(b"POST", path.encode()), path

@@ -104,9 +104,11 @@ def _one(names: Names, engines: list[Engine], visible: Visible, which: str, path
 
 
 def _all_of(names: Names, engines: Iterable[Engine], visible: Visible) -> None:
-    """What names no model could be about any of them."""
+    """What names no model could be about any of them; and so could an engine's own path, whatever
+    model its body names: the path, or the query, may name another."""
     for engine in engines:
         if not all(map(visible, _models(names, engine))):
             raise NotAllowed(
-                f"the token may not use all models of {engine.id}, and this names none of them"
+                f"the token may not use all models of {engine.id}, and this may be about any of "
+                "them"
             )

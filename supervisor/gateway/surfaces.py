@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
 from supervisor.core.types import ModelType
 from supervisor.engines.serves import TAILS, Api, Serves
@@ -230,14 +230,27 @@ def target(surface: Surface, serves: Serves, head: Head, name: str = "") -> byte
             return None
         path = served.encode() + surface.path
     query = head.query
-    if surface.where is Where.PATH and surface.model is None and name:
-        query = b"&".join(_renamed(pair, name) for pair in query.split(b"&"))
+    if surface.does in (Does.INFER, Does.SHOW):
+        query = _named_once(query, name if surface.where is Where.PATH else "")
     return path + b"?" + query if query else path
 
 
-def _renamed(pair: bytes, name: str) -> bytes:
-    key, _, _ = pair.partition(b"=")
-    return b"model=" + quote(name, safe="").encode() if key == b"model" else pair
+def _named_once(query: bytes, name: str) -> bytes:
+    """The query with this model in it; with "" for a name with none, for the body names it: to some
+    engines the query's word counts for more than that of the body."""
+    pairs = query.split(b"&") if query else []
+    model = b"model=" + quote(name, safe="").encode()
+    if not any(map(names_model, pairs)):
+        return b"&".join((*pairs, model)) if name else query
+    return b"&".join(
+        model if names_model(pair) else pair for pair in pairs if name or not names_model(pair)
+    )
+
+
+def names_model(pair: bytes) -> bool:
+    """Is this part of a query read as the model's name? By some engines it ends with a ";" too."""
+    keys = (part.partition(b"=")[0].decode("latin-1") for part in pair.split(b";"))
+    return any(unquote_plus(key).strip().lower() == "model" for key in keys)
 
 
 def spoken(surface: Surface, head: Head) -> Api:

@@ -162,6 +162,48 @@ def test_a_model_that_the_query_names_is_renamed_there():
     assert there == b"/v1/realtime?intent=x&model=whisper%2Flarge%20v3&y=2"
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("model=mine&mod%65l=theirs", "model=ours&model=ours"),
+        ("x=1&%6Dodel=theirs&y=2", "x=1&model=ours&y=2"),
+        ("x=1;model=theirs", "model=ours"),
+        ("Model=theirs&+model=theirs", "model=ours&model=ours"),
+        ("x=model&models=2", "x=model&models=2&model=ours"),
+        ("", "model=ours"),
+    ],
+)
+def test_whatever_a_query_names_the_engine_reads_the_model_that_was_let_through(asked, sent):
+    for path in ("/v1/realtime", "/openai/deployments/mine/realtime"):
+        there = target(at(path, GET), {"realtime": "/r"}, head("GET", f"{path}?{asked}"), "ours")
+        assert there == b"/r?" + sent.encode()
+
+
+@pytest.mark.parametrize("query", ["model=theirs", "mod%65l=theirs&a=1", "a=1&x;model=theirs&b="])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/audio/transcriptions",
+        "/v1/images/edits",
+        "/v1/chat/completions",
+        "/api/show",
+        "/openai/deployments/mine/chat/completions",
+        "/engines/one/v1/audio/transcriptions",
+    ],
+)
+def test_where_the_body_names_the_model_the_query_names_none(path, query):
+    """To Go's FormValue the query counts for more than the form."""
+    surface = at(path)
+    serves = {surface.name: "/there"}
+    there = target(surface, serves, head("POST", f"{path}?{query}&model_name=x"), "ours")
+    assert there is not None
+    assert b"theirs" not in there
+    assert there.endswith(b"model_name=x")
+    assert target(surface, serves, head("POST", f"{path}?model=x"), "ours") in (
+        b"/there", b"/v1/audio/transcriptions",
+    )  # fmt: skip
+
+
 def test_anthropics_clients_are_answered_in_their_form_where_the_paths_are_the_same():
     models = at("/v1/models", GET)
     odd = head("POST", "/v1/chat/completions", anthropic_version="2023-06-01")

@@ -269,25 +269,26 @@ def _form_type(head: Head) -> bytes | None:
 
 def _form(surface: Surface, head: Head, body: bytes) -> Asked:
     found: Field | None = None
-    stream, user = False, None
+    stream, user, twice = False, None, False
     try:
         for field in fields(_form_type(head) or b"", body):
             if field.name == "model":
                 if found is not None and field.value != found.value:
                     raise BadRequest(400, "the form names two models", "model")
-                found = field
+                found, twice = field, found is not None
             elif field.name == "stream":
                 stream = field.value.strip().lower() in (b"true", b"1")
             elif field.name in ("user", "safety_identifier"):
                 user = user or field.value.decode(errors="replace")
     except BadForm as wrong:
-        raise BadRequest(400, str(wrong)) from None
+        raise BadRequest(400, str(wrong), wrong.param) from None
     model = surface.model
     if model is None:
         if found is None:
             raise BadRequest(400, 'no model is named: the form has no field "model"', "model")
         model = _named(found.value.decode(errors="replace").strip())
-    return Asked(model, stream and surface.streams is not Streams.NO, user, field=found)
+    streams = stream and surface.streams is not Streams.NO
+    return Asked(model, streams, user, field=found, anew=twice)
 
 
 # -- the name that goes on
@@ -310,7 +311,14 @@ def renamed(
     if asked.field is None:
         return added(type, body, "model", name.encode())
     value = name.encode()
-    return body if asked.field.value == value else replaced(body, asked.field, value)
+    if asked.field.value == value:
+        return body
+    named = [asked.field]
+    if asked.anew:  # by the same name twice, and an engine could take either
+        named = [field for field in fields(type, body) if field.name == "model"]
+    for field in reversed(named):
+        body = replaced(body, field, value)
+    return body
 
 
 def _renamed_json(members: Members, body: bytes, name: str, anew: bool) -> bytes:

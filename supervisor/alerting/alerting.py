@@ -64,6 +64,7 @@ class Alerting:
     ledger: Ledger = field(init=False)
     _acts: Acts = field(init=False)
     _work: dict[str, Work] = field(default_factory=dict)  # by the key of the alert
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one group is taken in at a time
 
     def __post_init__(self) -> None:
         loop = self.door.loop
@@ -129,6 +130,12 @@ class Alerting:
     async def receive(self, alerts: Sequence[Alert], caller: Caller) -> list[str]:
         """Take them in, and say of each "duplicate" or "accepted". Raises Later where one of them
         has to be sent again; the others are taken in all the same."""
+        # The same group may come twice at once, as from two Alertmanagers: the second is told that
+        # it is a duplicate once it is known that the first was written down.
+        async with self._turn:
+            return await self._receive(alerts, caller)
+
+    async def _receive(self, alerts: Sequence[Alert], caller: Caller) -> list[str]:
         self._ready(len(alerts))
         loop = self.door.loop
         self.received_at = loop.wall()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from supervisor.gateway.relay import End
+from supervisor.gateway.relay import End, Relay
 from supervisor.gateway.reply import Reply
+from supervisor.gateway.upstream import Origin
 from tests.gateway.wires import HEAD, House, run, streamed, turns, whole
 
 EVENT = b"data: x\n\n"
@@ -157,6 +160,27 @@ def test_an_engine_that_dies_in_a_stream_that_was_begun() -> None:
         while not house.heard.ends:
             await turns()
         assert house.heard.ends == [(End.NOT_BEGUN, 0)]
+
+    run(story)
+
+
+@pytest.mark.parametrize("host", ["my..host", "x" * 64, "a." + "x" * 64])
+def test_a_name_that_nobody_can_look_up_is_no_reason_to_wait(host: str) -> None:
+    """It cannot even be asked for: that is an error of another kind than that nobody is there."""
+
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks()
+        origin = Origin.of(f"http://{host}:11434")
+        relay = Relay(house.client, house.links, origin, b"x", house.heard)
+        async with asyncio.timeout(10):
+            while not house.heard.ends:
+                await turns()
+        assert house.heard.ends == [(End.NOT_BEGUN, 0)]
+        assert relay.error is not None
+        assert not house.links.users
+        house.client.answer(Reply(502, b"nobody"))
+        assert house.near.taken().startswith(b"HTTP/1.1 502 ")
 
     run(story)
 

@@ -279,7 +279,7 @@ class Client(asyncio.Protocol):
         if not keep or self.connections.closing:
             self._leave(whole)
             return
-        self.stage, self._head = _HEAD, None
+        self.stage, self._head, self.without_body = _HEAD, None, False
         self.since = self._clock.now
         if self._rest:
             self._due = True

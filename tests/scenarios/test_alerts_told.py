@@ -115,3 +115,20 @@ async def test_a_group_that_is_delivered_twice_at_once_is_acted_on_once() -> Non
         assert len(at.world.loop.keeping.reserved.all) == 4
         decided = [d["id"] for d in at.decisions() if d["trigger"] == "alert"]
         assert len(decided) == len({box.row(f"f{i}")["decision"] for i in range(4)} - {None})
+
+
+@story
+async def test_who_leaves_while_it_is_written_down_has_sent_nothing() -> None:
+    async with gate(models("ab")) as at:
+        box = post(at)
+        first = asyncio.create_task(box.send(*(alert(id=f"f{i}") for i in range(4))))
+        await asyncio.sleep(0)  # two of them are kept by then
+        second = asyncio.create_task(box.fire("f3"))
+        third = asyncio.create_task(box.fire("f2"))
+        await asyncio.sleep(0)
+        third.cancel()
+        first.cancel()
+        with pytest.raises(Later, match="cannot be written just now"):
+            await second
+        assert list(box.alerting.ledger) == []
+        assert await box.fire("f3") == ["accepted"]

@@ -252,10 +252,11 @@ _AS_JSON: Final = ((b"content-type", b"application/json"),)
 
 def typed(surface: Surface, head: Head) -> Headers:
     """The headers that say how the body was read, where the client's do not."""
-    type = head.get(b"content-type")
-    if type is None or surface.does not in (Does.INFER, Does.SHOW) or surface.where not in _BODIES:
+    type, where = head.get(b"content-type"), surface.where
+    if type is None or surface.does not in (Does.INFER, Does.SHOW) or where not in _BODIES:
         return ()
-    return _AS_JSON if b"urlencoded" in type.lower() else ()
+    form = b"urlencoded" in type.lower()
+    return _AS_JSON if form or (where is _JSON and _form_type(head) is not None) else ()
 
 
 # -- forms

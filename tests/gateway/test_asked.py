@@ -247,6 +247,8 @@ def test_what_was_read_as_json_is_told_to_be_json(path):
     assert typed(at(path), head(target=path, content_type="application/json")) == ()
     assert typed(at(path), head(target=path)) == ()
     assert typed(at("/engines/one/own"), form) == ()
+    parts = head(target=path, content_type="multipart/form-data; boundary=x")
+    assert bool(typed(at(path), parts)) == ("transcriptions" not in path)
 
 
 def test_a_model_in_the_query_is_found():

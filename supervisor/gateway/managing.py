@@ -8,7 +8,10 @@ is judged by its words, however it is written, so that no engine's way of readin
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
+
+from supervisor.config.templates import MODEL
 
 # What engines call it when something is to change: found in the tables of paths of all of them.
 _CHANGES: Final = (
@@ -40,13 +43,32 @@ _WORK: Final = re.compile(
 _SPLIT: Final = re.compile(rb"[^A-Za-z0-9]+")
 
 
+_READS: Final = (b"GET", b"HEAD", b"OPTIONS")
+
+
 def manages(method: bytes, path: bytes) -> bool:
     """Would this change what an engine has, or end others' work? `path` is decoded."""
     if method in (b"DELETE", b"PUT", b"PATCH"):
         return True
-    words = [word.decode().lower() for word in _SPLIT.split(path) if word]
-    if method in (b"GET", b"HEAD", b"OPTIONS"):
+    words = _words_of(path)
+    if method in _READS:
         return not _LOOKS.isdisjoint(words)
     if _WORK.fullmatch(path):
         return False
     return not _WORDS.isdisjoint(words) or not _LISTS.isdisjoint(words[-1:])
+
+
+def ordered(method: bytes, path: bytes, orders: Iterable[tuple[str, str]]) -> bool:
+    """Is it one of these, which the configuration says an engine changes by? Such a path has all of
+    an order's words; to one that has none but a model's name, it is one word itself."""
+    words = _words_of(path)
+    return any(
+        fixed.issubset(words) and (fixed or path.count(b"/") <= 1)
+        for how, template in orders
+        if method not in _READS or how == "GET"
+        for fixed in [set(_words_of(template.partition("?")[0].replace(MODEL, "/").encode()))]
+    )
+
+
+def _words_of(path: bytes) -> list[str]:
+    return [word.decode().lower() for word in _SPLIT.split(path) if word]

@@ -55,7 +55,8 @@ class Does(Enum):
 @dataclass(frozen=True, slots=True)
 class Surface:
     """One way to ask. `model` is whom the path names, `engine` whose way it is (/engines/NAME/…).
-    `path` is what goes on to that engine, where the engine's own table has no part in it."""
+    `path` is what goes on to that engine, where the engine's own table has no part in it; where it
+    is the engine's own, `method` is told, too."""
 
     name: str
     api: Api
@@ -66,6 +67,7 @@ class Surface:
     model: str | None = None
     engine: str | None = None
     path: bytes = b""
+    method: bytes = b""
 
 
 Route = tuple[bytes, bytes]  # method, path
@@ -212,7 +214,9 @@ def _engine(method: bytes, path: bytes) -> Surface | None:
     inner = None if rest.startswith((_ENGINES, _DEPLOYMENTS)) else surface_of(method, rest)
     if inner is not None and inner.does in (Does.INFER, Does.SHOW):
         return replace(inner, engine=engine, path=rest)
-    return Surface("pass", Api.NATIVE, Does.PASS, Where.JSON, engine=engine, path=rest)
+    return Surface(
+        "pass", Api.NATIVE, Does.PASS, Where.JSON, engine=engine, path=rest, method=method
+    )
 
 
 def _text(name: bytes) -> str:

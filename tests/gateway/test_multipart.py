@@ -157,6 +157,27 @@ def test_the_form_that_is_lied_in_is_else_a_good_one():
         assert asked("multipart/form-data; boundary=xyz", body).model == "allowed"
 
 
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        (b'form-data; name="model"', b'form-data; name="file"; filename="a.wav"'),
+        (b"form-data; name=model", b"form-data; name=file; filename=a.wav; filename*=utf-8''a.wav"),
+        (b'form-data; name="model"', b"form-data; name=\"file\"; filename*=utf-8''%C3%A4.wav"),
+        (b'form-data; name="model";', b'form-data; name="file"; filename="C:\\new\\a.wav"'),
+        (b'form-data;name="model"', b'form-data ; name = "file" ; filename = my own.wav '),
+        (b'form-data; name="model"', b'form-data; name="file"; filename=""'),
+        (b'form-data; name="model"', b'attachment; name="file"; filename="a;b=\xc3\xa4.wav"'),
+    ],
+)
+def test_forms_as_the_usual_libraries_write_them_are_read(model, file):
+    for end in (b"", b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 1"):
+        parts = [(file, WAV), (model, b"allowed")]
+        lines = (b"--xyz\r\nContent-Disposition: " + d + end + b"\r\n\r\n" + v for d, v in parts)
+        body = b"\r\n".join(lines) + b"\r\n--xyz--\r\n"
+        assert asked('multipart/form-data; boundary="xyz"', body).model == "allowed"
+        assert asked("multipart/form-data; boundary=xyz", b"\r\n" + body).model == "allowed"
+
+
 def test_a_form_of_two_boundaries_is_refused():
     for more in ("; boundary=xyz", ";boundary*=utf-8''abc", '; BOUNDARY="abc"'):
         with pytest.raises(BadRequest):

@@ -98,6 +98,8 @@ def test_a_key_like_no_other_is_met_without_a_guess(mistakes):
         ("[listen]\nhost = '::'", "can be reached from other machines"),
         ("[listen]\nhost = 'gpu.lan'", "can be reached from other machines"),
         ("[listen]\nallowed_hosts = ['*']", '"*" is not a host'),
+        ("[listen]\nallowed_hosts = ['a..b']", '"a..b" is not a host'),
+        (f"[listen]\nhost = 'a.{'x' * 64}'", "is not a host"),
         ("[listen]\nallowed_hosts = 'a'", "is not a list"),
         ("[listen]\ntoken = 'short'", "has 5 characters; use at least 16"),
         ("[listen]\ntoken = ''", "listen.token: is not a secret"),
@@ -143,6 +145,8 @@ URLS = [
     ("http://[fe80::1]", "metadata"),
     ("http://metadata.google.internal", "metadata"),
     ("http://2852039166", "neither a name nor a plain address"),
+    ("http://my..host:11434", "neither a name nor a plain address"),
+    (f"http://{'x' * 64}.lan", "neither a name nor a plain address"),
     ("http://0xa9fea9fe", "neither a name nor a plain address"),
     ("http://0x7f.0.0.0x1", "neither a name nor a plain address"),
 ]

@@ -29,6 +29,7 @@ ACCEPTED = "accepted"
 STALE = 10.0  # seconds: a sample that is older says nothing of now
 MOST = 2000  # that may wait to be acted on
 RESOLVED = "it was resolved before anything was done"
+UNWRITTEN = "the journal cannot be written just now: is the disk full?"
 CUT_SHORT = "the daemon ended before it was known what came of it"
 LAST_TURN = Seconds(0.5)
 ACTED = frozenset({Outcome.DONE, Outcome.FAILED, Outcome.HELD})
@@ -64,6 +65,7 @@ class Alerting:
     ledger: Ledger = field(init=False)
     _acts: Acts = field(init=False)
     _work: dict[str, Work] = field(default_factory=dict)  # by the key of the alert
+    _taking: dict[str, asyncio.Future[bool]] = field(default_factory=dict)  # will it be written?
 
     def __post_init__(self) -> None:
         loop = self.door.loop
@@ -135,9 +137,13 @@ class Alerting:
         outcomes: list[str] = []
         later: list[str] = []
         rows: dict[str, Row] = {}
+        twice: list[tuple[Alert, asyncio.Future[bool]]] = []  # with what comes at this moment
         snapshot = self.door.snapshot()
         for alert in alerts:
-            if alert.key in rows or self.ledger.get(alert) is not None:
+            if (taking := self._taking.get(alert.key)) is not None:
+                twice.append((alert, taking))
+                outcomes.append(Outcome.DUPLICATE.value)
+            elif alert.key in rows or self.ledger.get(alert) is not None:
                 self._again(alert)
                 outcomes.append(Outcome.DUPLICATE.value)
             elif (why := self._blind(alert, snapshot)) is not None:
@@ -147,6 +153,11 @@ class Alerting:
                 rows[alert.key] = row
                 outcomes.append(ACCEPTED)
         await self._take_in(list(rows.values()))
+        for alert, taking in twice:
+            if await asyncio.shield(taking):
+                self._again(alert)
+            else:
+                later.append(UNWRITTEN)
         if later:
             one = "one of its alerts was" if len(rows) == 1 else f"{len(rows)} of its alerts were"
             raise Later(f"{later[0]}; {one} accepted" if rows else later[0])
@@ -187,15 +198,21 @@ class Alerting:
         received."""
         if not rows:
             return
-        for row in rows:
-            done = self.ledger.keep(row)  # in order: what is true of the last is so of all
-            await asyncio.sleep(0)  # a thousand of them take a while
-        if not await told(done) and self.door.loop.journal.persistent:
+        taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._taking |= {row.alert.key: taken for row in rows}
+        written = False
+        try:
             for row in rows:
-                self.ledger.forget(row)
-            raise Later("the journal cannot be written just now: is the disk full?")
-        for row in rows:
-            self._serve(row)
+                done = self.ledger.keep(row)  # in order: what is true of the last is so of all
+                await asyncio.sleep(0)  # a thousand of them take a while
+            written = await told(done) or not self.door.loop.journal.persistent
+        finally:  # whoever sends them may be gone meanwhile
+            for row in rows:
+                del self._taking[row.alert.key]
+                self._serve(row) if written else self.ledger.forget(row)
+            taken.set_result(written)
+        if not written:
+            raise Later(UNWRITTEN)
 
     # -- what is done
 

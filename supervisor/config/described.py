@@ -132,6 +132,12 @@ class Description(Table):
         """How it is told to `verb`: path, method, body, headers; the path None where it is not."""
         return tuple(getattr(self, f"{verb}_{part}") for part in PARTS)
 
+    @property
+    def orders(self) -> tuple[tuple[str, str], ...]:
+        """Method and path of each of those calls that there is."""
+        calls = (self.call(verb) for verb in VERBS)
+        return tuple((method, path) for path, method, _, _ in calls if path is not None)
+
     def names_model(self, verb: str) -> bool:
         """Does that call say which model?"""
         path, _, body, headers = self.call(verb)

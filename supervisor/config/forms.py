@@ -60,6 +60,12 @@ class Form:
     from_text: Callable[[str], object] = str.strip
 
 
+def _is_name(host: str) -> bool:
+    """Whether it can be the name of a host: no other can be looked up, nor even be asked for."""
+    labels = host.split(".")
+    return _HOST.fullmatch(host) is not None and all(0 < len(label) <= 63 for label in labels)
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host`, an address or a name, can only be this machine."""
     address = _address(host)
@@ -170,7 +176,7 @@ def _path(value: Any) -> Path:
 
 
 def _host(value: Any) -> str:
-    if isinstance(value, str) and (_address(value) is not None or _HOST.fullmatch(value)):
+    if isinstance(value, str) and (_address(value) is not None or _is_name(value)):
         return value
     right = 'write an address or a name without a port, as "127.0.0.1"'
     raise ValueError(f"{shown(value)} is not a host; {right}")
@@ -283,7 +289,7 @@ def _url(value: Any) -> str:
 def _refuse_metadata(host: str, url: str) -> None:
     address = _address(host)
     if address is None:
-        if not _HOST.fullmatch(host) or re.fullmatch(r"([0-9]+|0x[0-9a-f]*)", host.split(".")[-1]):
+        if not _is_name(host) or re.fullmatch(r"([0-9]+|0x[0-9a-f]*)", host.split(".")[-1]):
             # 2852039166 and 0xa9.0xfe.0xa9.0xfe are addresses too, to those who resolve them.
             raise ValueError(f"{shown(url)}: {shown(host)} is neither a name nor a plain address")
         if host.lower() in _METADATA_NAMES:

@@ -236,7 +236,7 @@ class Gateway(Table):
     manage: bool = setting(
         False,
         forms.SWITCH,
-        "Pass on what changes an engine, too: pull, create, copy and delete models.",
+        "Pass on what changes an engine, or ends others' work: pull, delete, interrupt.",
         at="gateway.manage",
     )
     aliases: dict[str, tuple[str, ...]] = setting(

@@ -27,6 +27,7 @@ class Adapter:
     abilities: frozenset[Ability] = frozenset({Ability.LIST})
     sometimes: ClassVar[frozenset[Ability]] = frozenset()
     paths: ClassVar[Serves] = {}
+    orders: tuple[tuple[str, str], ...] = ()
 
     def __init__(
         self,

@@ -199,6 +199,8 @@ class Engine(Protocol):
     abilities: frozenset[Ability]  # of its kind, until `identify` finds out more
     sometimes: ClassVar[frozenset[Ability]]  # what some of its kind can do besides
     paths: ClassVar[Serves]  # where engines of its kind answer what clients ask
+    # Method and path of each call that the configuration says changes it; ${MODEL} is a name.
+    orders: tuple[tuple[str, str], ...]
 
     id: EngineId
     url: str

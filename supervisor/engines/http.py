@@ -58,7 +58,7 @@ class Http(Adapter):
         self._told: Description = Description() if options is None else options
         told = self._told
         self._wire = Wire(self.id, self.url, self._wire.client, key, told.headers or {})
-        self.abilities = frozenset(_abilities(told))
+        self.abilities, self.orders = frozenset(_abilities(told)), told.orders
         self._picked = Picked(told)
         self._in_flight: dict[ModelId, int | None] = {}  # as the list said last, of the loaded
 

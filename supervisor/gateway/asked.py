@@ -15,13 +15,14 @@ import msgspec
 
 from supervisor.engines.serves import Api
 
-from .heads import Head
+from .heads import Head, Headers
 from .keep_alive import seconds_of
 from .multipart import BadForm, Field, added, fields, replaced
-from .surfaces import Does, Streams, Surface, Where
+from .surfaces import Does, Streams, Surface, Where, names_model
 
 # An attribute of an enumeration costs seven times what a name does, and each request asks.
-_JSON, _PASS, _OLLAMA = Where.JSON, Does.PASS, Api.OLLAMA
+_JSON, _PASS, _SHOW, _OLLAMA = Where.JSON, Does.PASS, Does.SHOW, Api.OLLAMA
+_BODIES = (Where.JSON, Where.FORM)
 LONGEST_NAME = 1024  # characters
 SHORT = 64 * 1024  # bytes of a value that is looked into
 Members = Mapping[str, msgspec.Raw]
@@ -123,8 +124,13 @@ def _json(surface: Surface, body: bytes) -> Asked:
     model = surface.model
     if model is None:
         model = _model(members, "model")
-        if model is None and surface.does is Does.SHOW:
-            model = _model(members, "name")
+        if surface.does is _SHOW and (other := _model(members, "name")) is not None:
+            if model is not None and other != model:
+                raise BadRequest(400, 'the body names two models: "model" and "name"', "name")
+            if model is not None:
+                members = {key: raw for key, raw in members.items() if key != "name"}
+                return Asked(model, members=members, anew=True)
+            model = other
     if model is None and surface.does is not Does.MANAGE:
         raise BadRequest(400, 'no model is named: the body has no "model"', "model")
     if surface.api is not _OLLAMA:
@@ -228,11 +234,29 @@ def _user(members: Members) -> str | None:
 
 
 def _in_query(head: Head) -> str | None:
-    for pair in head.query.split(b"&"):
+    """Engines take the first name or the last, and know quoted keys: there is to be one alone."""
+    found: set[str] = set()
+    for pair in filter(names_model, head.query.split(b"&")):
         key, _, value = pair.partition(b"=")
-        if key == b"model":
-            return unquote_plus(value.decode(errors="replace"))
-    return None
+        found.add(unquote_plus(value.decode(errors="replace")))
+        if key != b"model" or len(found) > 1:
+            text = 'the query may name more than one model: write it once, as "model=NAME"'
+            raise BadRequest(400, text, "model")
+    return found.pop() if found else None
+
+
+# What engines are told of a body that was read as JSON here. Read as a form, as curl calls all that
+# it sends, it could name another model.
+_AS_JSON: Final = ((b"content-type", b"application/json"),)
+
+
+def typed(surface: Surface, head: Head) -> Headers:
+    """The headers that say how the body was read, where the client's do not."""
+    type, where = head.get(b"content-type"), surface.where
+    if type is None or surface.does not in (Does.INFER, Does.SHOW) or where not in _BODIES:
+        return ()
+    form = b"urlencoded" in type.lower()
+    return _AS_JSON if form or (where is _JSON and _form_type(head) is not None) else ()
 
 
 # -- forms
@@ -246,25 +270,26 @@ def _form_type(head: Head) -> bytes | None:
 
 def _form(surface: Surface, head: Head, body: bytes) -> Asked:
     found: Field | None = None
-    stream, user = False, None
+    stream, user, twice = False, None, False
     try:
         for field in fields(_form_type(head) or b"", body):
             if field.name == "model":
                 if found is not None and field.value != found.value:
                     raise BadRequest(400, "the form names two models", "model")
-                found = field
+                found, twice = field, found is not None
             elif field.name == "stream":
                 stream = field.value.strip().lower() in (b"true", b"1")
             elif field.name in ("user", "safety_identifier"):
                 user = user or field.value.decode(errors="replace")
     except BadForm as wrong:
-        raise BadRequest(400, str(wrong)) from None
+        raise BadRequest(400, str(wrong), wrong.param) from None
     model = surface.model
     if model is None:
         if found is None:
             raise BadRequest(400, 'no model is named: the form has no field "model"', "model")
         model = _named(found.value.decode(errors="replace").strip())
-    return Asked(model, stream and surface.streams is not Streams.NO, user, field=found)
+    streams = stream and surface.streams is not Streams.NO
+    return Asked(model, streams, user, field=found, anew=twice)
 
 
 # -- the name that goes on
@@ -287,7 +312,14 @@ def renamed(
     if asked.field is None:
         return added(type, body, "model", name.encode())
     value = name.encode()
-    return body if asked.field.value == value else replaced(body, asked.field, value)
+    if asked.field.value == value:
+        return body
+    named = [asked.field]
+    if asked.anew:  # by the same name twice, and an engine could take either
+        named = [field for field in fields(type, body) if field.name == "model"]
+    for field in reversed(named):
+        body = replaced(body, field, value)
+    return body
 
 
 def _renamed_json(members: Members, body: bytes, name: str, anew: bool) -> bytes:

@@ -38,8 +38,8 @@ class Client(asyncio.Protocol):
     caught up."""
 
     __slots__ = (
-        "_asked", "_body", "_clock", "_got", "_head", "_holds", "_like", "_loop", "_passage",
-        "_rest", "_served", "connections", "events", "gone", "http11", "keep", "limits",
+        "_asked", "_body", "_clock", "_due", "_got", "_head", "_holds", "_like", "_loop",
+        "_passage", "_rest", "_served", "connections", "events", "gone", "http11", "keep", "limits",
         "moved", "on_flow", "on_gone", "paused", "peer", "serve", "since", "stage", "transport",
         "tunnel", "without_body", "write",
     )  # fmt: skip
@@ -69,6 +69,7 @@ class Client(asyncio.Protocol):
         self.http11 = True
         self.without_body = False  # it asked for the head alone
         self._rest = b""  # bytes that came and are not yet looked at
+        self._due = False  # they begin the next request, and are looked at in the loop's next turn
         self._head: Head | None = None
         self._like: Head | None = None  # of the last request: most begin alike
         self._body = bytearray()  # no list: pieces of a byte each would take ten times their size
@@ -100,14 +101,14 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.moved = True
         stage = self.stage
-        if stage is _HEAD:
+        if stage is _HEAD and not self._due:
             self._read_head(data)
         elif stage is _BODY:
             self._read_body(data)
         elif stage is _TUNNEL:
             if self.tunnel is not None:
                 self.tunnel(data)
-        elif stage is _SERVED:
+        elif stage is _SERVED or stage is _HEAD:
             self._rest += data
             if len(self._rest) > self.limits.ahead:
                 self.cut()  # it sends the next requests without waiting, without end
@@ -278,12 +279,14 @@ class Client(asyncio.Protocol):
         if not keep or self.connections.closing:
             self._leave(whole)
             return
-        self.stage, self._head = _HEAD, None
+        self.stage, self._head, self.without_body = _HEAD, None, False
         self.since = self._clock.now
         if self._rest:
+            self._due = True
             self._loop.call_soon(self._next)
 
     def _next(self) -> None:
+        self._due = False
         if self.stage is _HEAD and self._rest:
             data, self._rest = self._rest, b""
             self.data_received(data)

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Snapshot
 from supervisor.engines.base import Engine
 
 from .asked import Asked
+from .managing import ordered
 from .names import Names, Visible
 from .surfaces import Does, Surface
 from .tokens import Caller
@@ -45,7 +47,7 @@ def course(
         if engine is None or not any(map(visible, _models(names, engine))):
             seen = (e.id for e in engines.values() if any(map(visible, _models(names, e))))
             raise UnknownEngine(surface.engine, tuple(seen))
-        if surface.does is Does.MANAGE and not manage:
+        if not manage and (surface.does is Does.MANAGE or _is_order(surface, engine)):
             raise NotAllowed(_REFUSED)
         _all_of(names, (engine,), visible)
         return Course(engine, busy=surface.does is Does.PASS)
@@ -60,9 +62,15 @@ def course(
 
 
 _REFUSED = (
-    "this would change which models an engine has, or how it runs; the gateway passes that on only "
-    "with [gateway] manage = true"
+    "this would change which models an engine has, how it runs, or what it does for others; the "
+    "gateway passes that on only with [gateway] manage = true"
 )
+
+
+def _is_order(surface: Surface, engine: Engine) -> bool:
+    """Would it change an engine in the way that the configuration describes?"""
+    path = unquote_to_bytes(surface.path)
+    return bool(engine.orders) and ordered(surface.method, path, engine.orders)
 
 
 def _shown(
@@ -105,9 +113,11 @@ def _one(names: Names, engines: list[Engine], visible: Visible, which: str, path
 
 
 def _all_of(names: Names, engines: Iterable[Engine], visible: Visible) -> None:
-    """What names no model could be about any of them."""
+    """What names no model could be about any of them; and so could an engine's own path, whatever
+    model its body names: the path, or the query, may name another."""
     for engine in engines:
         if not all(map(visible, _models(names, engine))):
             raise NotAllowed(
-                f"the token may not use all models of {engine.id}, and this names none of them"
+                f"the token may not use all models of {engine.id}, and this may be about any of "
+                "them"
             )

@@ -13,7 +13,7 @@ from supervisor.core.snapshot import ModelId, ModelRef, Snapshot
 from supervisor.engines.base import Engine, EngineDown
 
 from . import lists
-from .asked import Asked, BadRequest, look, renamed
+from .asked import Asked, BadRequest, look, renamed, typed
 from .client import Client
 from .courses import Course, course
 from .faults import event, fault
@@ -84,18 +84,16 @@ class Exchange:
             if entry.ours:
                 return self._own(snapshot)
             asked = self._asked = look(surface, request.head, request.body)
-            if entry.infers or (
-                surface.does is Does.PASS
-                and asked.model is not None
-                and gate.names.knows(asked.model, snapshot, surface)
-            ):
+            if entry.infers:
                 return self._infer(snapshot, asked)
-            return self._straight(
-                course(
-                    surface, asked, snapshot, gate.names, gate.engines, entry.caller,
-                    gate.config.manage,
-                )
+            way = course(
+                surface, asked, snapshot, gate.names, gate.engines, entry.caller,
+                gate.config.manage,
             )  # fmt: skip
+            name = asked.model if surface.does is Does.PASS else None
+            if name is not None and gate.names.knows(name, snapshot, surface):
+                return self._infer(snapshot, asked)
+            return self._straight(way)
         except BadRequest as wrong:
             gate.counts.refused("bad_request")
             return self._refuse(wrong.status, wrong.message, "bad_request", param=wrong.param)
@@ -247,7 +245,8 @@ class Exchange:
             if path is None:
                 text = f"{engine.id} has nothing like {surface.name}"
                 return self._refuse(404, text, "wrong_api")
-            way = origin, origin.base + path, gate.keys.engine_headers(engine.id)
+            add = (*gate.keys.engine_headers(engine.id), *typed(surface, head))
+            way = origin, origin.base + path, add
             head.memo[url, name] = way
         origin, path, add = way
         trace = self._trace

@@ -1,20 +1,41 @@
 """Forms (multipart/form-data): the small fields by name, each with its place in the body, so that
-one can be replaced and every other byte stays as it is."""
+one can be replaced and every other byte stays as it is.
+
+Engines read forms by half a dozen libraries, which differ over whatever is not written as it should
+be. What one of them could read as another field than we do is refused: it could name another model
+than the one that was let through.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from python_multipart.multipart import parse_options_header
 
 PARTS = 1000  # in one form
 HEADERS = 16 * 1024  # bytes of one part's
 SMALL = 4096  # bytes of a field that is read
+MODEL = "model"  # of whom it is asked: a field that nothing may hide
+
+_BOUNDARIES: Final = re.compile(rb"[;\s]boundary[\s*\d]*=", re.IGNORECASE)
+_HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)")
+# Nothing is tried twice: whoever means ill could make that take for ever.
+_PARAMETER: Final = re.compile(
+    rb';\s*+([^\s=;"]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;"]*+)\s*+',
+)
+_DISPOSITION: Final = re.compile(rb'\s*+[^\s;"]++\s*+(?:%b)*+;?+\s*+' % _PARAMETER.pattern)
 
 
 class BadForm(Exception):
-    """It is no form, in these words."""
+    """It is no form, in these words, or none that all engines read alike. `param` is the field
+    that is wrong."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +49,18 @@ class Field:
 
 
 def fields(content_type: bytes, body: bytes) -> Iterator[Field]:
-    """The fields of a form that are small and no files. Raises BadForm."""
+    """The fields of a form that are small and no files; a `model` that is neither is refused.
+    Raises BadForm."""
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not 0 < len(boundary) <= 70:
         raise BadForm("the form's Content-Type names no boundary")
+    if len(_BOUNDARIES.findall(content_type)) > 1:
+        raise BadForm("the form's Content-Type names two boundaries")
     mark = b"\r\n--" + boundary
-    at = _mark(body, mark[2:], 0) if body.startswith(mark[2:]) else -1
-    at = at if at >= 0 else _mark(body, mark, 0)
+    # What comes before the first one is nothing, unless an engine finds a boundary there.
+    first = body.find(mark[2:])
+    begins = first == 0 or (first > 0 and body.startswith(mark, first - 2))
+    at = _end(body, first + len(mark) - 2) if begins else -1
     if at < 0:
         raise BadForm("the form does not have the boundary that its Content-Type names")
     for _ in range(PARTS):
@@ -48,33 +74,66 @@ def fields(content_type: bytes, body: bytes) -> Iterator[Field]:
         if at < 0:
             raise BadForm("the form ends before its last boundary")
         end = at - len(mark)
-        name = _name(body[begin:stop])
-        if name is not None and end - start <= SMALL:
+        name, is_file = _name(body[begin + 2 : stop], begin)
+        if name is not None and name.strip().lower() == MODEL:
+            if is_file:
+                raise BadForm('the form\'s "model" is a file: it is to be a plain field', MODEL)
+            if name != MODEL:
+                raise BadForm(f'the form has a field {name!r}: it is written "model"', MODEL)
+            if end - start > SMALL:
+                raise BadForm(f'the form\'s "model" has more than {SMALL} bytes', MODEL)
+        if name is not None and not is_file and end - start <= SMALL:
             yield Field(name, body[start:end], start, end)
     raise BadForm(f"the form has more than {PARTS} parts")
 
 
 def _mark(body: bytes, mark: bytes, start: int) -> int:
-    """The end of the next boundary, or -1. One that goes on is something else, in a file."""
+    """The end of the next boundary, or -1. One that goes on is something else, in a file; but for
+    one after which only the end of the line could be meant. Raises BadForm."""
     while (found := body.find(mark, start)) >= 0:
         end = found + len(mark)
-        line = body.find(b"\r\n", end, end + 80)
-        if body.startswith(b"--", end) or (line >= 0 and not body[end:line].strip(b" \t")):
+        if _end(body, end) == end:
             return end
+        if body[end : end + 1] in (b" ", b"\t", b"\r", b"\n", b"-"):
+            raise BadForm(f"the form's boundary at byte {found} goes on: nothing may follow it")
         start = found + 2
     return -1
 
 
-def _name(headers: bytes) -> str | None:
-    """The name of a field; None: it is a file, or has no name."""
-    for line in headers.split(b"\r\n"):
-        key, _, value = line.partition(b":")
-        if key.strip().lower() == b"content-disposition":
-            options = parse_options_header(value.strip())[1]
-            if b"filename" in options or b"name" not in options:
-                return None
-            return options[b"name"].decode(errors="replace")
-    return None
+def _end(body: bytes, end: int) -> int:
+    """`end`, if a boundary ends there; -1, if it goes on."""
+    line = body.find(b"\r\n", end, end + 80)
+    over = body.startswith(b"--", end) or (line >= 0 and not body[end:line].strip(b" \t"))
+    return end if over else -1
+
+
+def _name(headers: bytes, at: int) -> tuple[str | None, bool]:
+    """The name of a part, if it has one, and whether it is a file; its headers are at byte `at`.
+    Raises BadForm."""
+    named: tuple[str | None, bool] | None = None
+    for line in headers.split(b"\r\n") if headers else ():
+        header = _HEADER.fullmatch(line)
+        if header is None:
+            raise BadForm(f"a header of the form's part at byte {at} is not one line, NAME: TEXT")
+        if header[1].lower() == b"content-disposition":
+            if named is not None:
+                raise BadForm(f"the form's part at byte {at} has two Content-Dispositions")
+            named = _disposed(header[2], at)
+    return named or (None, False)
+
+
+def _disposed(value: bytes, at: int) -> tuple[str | None, bool]:
+    """What a Content-Disposition says. Raises BadForm."""
+    found = [(key.lower(), text.strip()) for key, text in _PARAMETER.findall(value)]
+    keys = [key for key, _ in found]
+    names = [text for key, text in found if key == b"name"]
+    odd = any(key.startswith(b"name*") for key in keys) or any(b"\\" in name for name in names)
+    if odd or len(names) > 1 or not _DISPOSITION.fullmatch(value):
+        raise BadForm(f"the form's part at byte {at} has a name that can be read in two ways")
+    if not names:
+        return None, False
+    is_file = any(key.startswith(b"filename") for key in keys)
+    return names[0].strip(b'"').decode(errors="replace"), is_file
 
 
 def replaced(body: bytes, field: Field, value: bytes) -> bytes:

@@ -78,7 +78,8 @@ _NONE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = Body
 _DONE, _TUNNEL = End.DONE, Reading.TUNNEL
 
 MOST_HEAD = 64 * 1024  # bytes
-MOST_ERROR = 256 * 1024  # bytes of an answer that becomes an event
+MOST_ERROR = 256 * 1024  # bytes of an error that becomes an event
+TOO_LARGE = b"the engine's answer is too large for a stream"
 
 
 class Relay:
@@ -274,22 +275,22 @@ class Relay:
         try:
             data = passage.feed(data)
         except BadBody:
-            if head and not self.begun:
-                self._give_up(End.BAD)
-            else:
-                self._give_up(End.CUT)
-            return
+            self._give_up(End.BAD if head and not self.begun else End.CUT)
+            return None
         self.sent += len(data)
         if self._pieces is not None:
             self._pieces.append(data)
-            if sum(map(len, self._pieces)) > MOST_ERROR:
-                self._give_up(End.CUT)
-                return
+            if self.sent > self._most:
+                self._pieces = None
+                self._drop()
+                self.client.end_events(self._listener.event_of(502, b"text/plain", TOO_LARGE))
+                return self._end(End.CUT)
         elif head or data:
             self.begun = True
             self._put(head + data if head else data)
         if passage.over:
             self._complete()
+        return None
 
     # How it ends.
 
@@ -317,6 +318,12 @@ class Relay:
             client.finished(client.keep)
         self._end(_DONE)
 
+    @property
+    def _most(self) -> int:
+        """Bytes of an answer that becomes an event: pictures come whole, and are no errors."""
+        wrong = self.answer is None or self.answer.status >= 300
+        return MOST_ERROR if wrong else self._links.limits.body
+
     def _as_event(self) -> bytes:
         if self._pieces is None or self.answer is None:
             return b""
@@ -327,7 +334,9 @@ class Relay:
         said so that the client reads them; else the connection is cut. What has not begun is for
         whoever listens to answer."""
         client, answer, passage = self.client, self.answer, self._passage
-        if self._pieces is not None:
+        if self._pieces is not None and answer is not None and answer.status < 300:
+            client.end_events(self._listener.last_words(b"text/event-stream") or b"")
+        elif self._pieces is not None:
             client.end_events(self._as_event())
         elif self.begun and answer is not None:
             words = self._listener.last_words(answer.type)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
 from supervisor.core.types import ModelType
 from supervisor.engines.serves import TAILS, Api, Serves
@@ -48,14 +48,15 @@ class Does(Enum):
     VERSION = "we tell our version, as Ollama does"
     HELLO = "we say that we are here, as Ollama does"
     HEALTH = "we say that we are well"
-    MANAGE = "it would change what an engine has"
+    MANAGE = "it would change what an engine has, or end what it does for others"
     PASS = "it goes to an engine as it is"
 
 
 @dataclass(frozen=True, slots=True)
 class Surface:
     """One way to ask. `model` is whom the path names, `engine` whose way it is (/engines/NAME/…).
-    `path` is what goes on to that engine, where the engine's own table has no part in it."""
+    `path` is what goes on to that engine, where the engine's own table has no part in it; where it
+    is the engine's own, `method` is told, too."""
 
     name: str
     api: Api
@@ -66,6 +67,7 @@ class Surface:
     model: str | None = None
     engine: str | None = None
     path: bytes = b""
+    method: bytes = b""
 
 
 Route = tuple[bytes, bytes]  # method, path
@@ -212,7 +214,9 @@ def _engine(method: bytes, path: bytes) -> Surface | None:
     inner = None if rest.startswith((_ENGINES, _DEPLOYMENTS)) else surface_of(method, rest)
     if inner is not None and inner.does in (Does.INFER, Does.SHOW):
         return replace(inner, engine=engine, path=rest)
-    return Surface("pass", Api.NATIVE, Does.PASS, Where.JSON, engine=engine, path=rest)
+    return Surface(
+        "pass", Api.NATIVE, Does.PASS, Where.JSON, engine=engine, path=rest, method=method
+    )
 
 
 def _text(name: bytes) -> str:
@@ -230,14 +234,27 @@ def target(surface: Surface, serves: Serves, head: Head, name: str = "") -> byte
             return None
         path = served.encode() + surface.path
     query = head.query
-    if surface.where is Where.PATH and surface.model is None and name:
-        query = b"&".join(_renamed(pair, name) for pair in query.split(b"&"))
+    if surface.does in (Does.INFER, Does.SHOW):
+        query = _named_once(query, name if surface.where is Where.PATH else "")
     return path + b"?" + query if query else path
 
 
-def _renamed(pair: bytes, name: str) -> bytes:
-    key, _, _ = pair.partition(b"=")
-    return b"model=" + quote(name, safe="").encode() if key == b"model" else pair
+def _named_once(query: bytes, name: str) -> bytes:
+    """The query with this model in it; with "" for a name with none, for the body names it: to some
+    engines the query's word counts for more than that of the body."""
+    pairs = query.split(b"&") if query else []
+    model = b"model=" + quote(name, safe="").encode()
+    if not any(map(names_model, pairs)):
+        return b"&".join((*pairs, model)) if name else query
+    return b"&".join(
+        model if names_model(pair) else pair for pair in pairs if name or not names_model(pair)
+    )
+
+
+def names_model(pair: bytes) -> bool:
+    """Is this part of a query read as the model's name? By some engines it ends with a ";" too."""
+    keys = (part.partition(b"=")[0].decode("latin-1") for part in pair.split(b";"))
+    return any(unquote_plus(key).strip().lower() == "model" for key in keys)
 
 
 def spoken(surface: Surface, head: Head) -> Api:

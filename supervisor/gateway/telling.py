@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Final, Protocol
 
+import msgspec
+
 from supervisor.engines.serves import Api
 from supervisor.printable import printable
 from supervisor.units import format_seconds
@@ -27,6 +29,8 @@ EVERY = 5.0  # seconds between two words to a client that waits
 HINTS = b"x-ullage-hints"
 SSE, NDJSON = b"text/event-stream", b"application/x-ndjson"
 
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any: Final = msgspec.json.Decoder()
 _STATUS: Final = {RefusalKind.FULL: 429, RefusalKind.LIMIT: 429}
 _CODES: Final = {
     RefusalKind.FULL: "queue_full",
@@ -159,25 +163,32 @@ def last_words(
 def event_of(api: Api, part: str, status: int, body: bytes) -> bytes:
     """An engine's whole answer, as the end of a stream of events that the client was told to
     expect while it was held."""
+    if status < 400 and (kind := _kind(body)) is not None:
+        plain = api is Api.OPENAI and part != "responses"
+        begun = b"" if plain else b"event: %s\n" % kind
+        # Line ends stand between values alone. Nothing is built anew: a picture has megabytes.
+        line = body.strip().replace(b"\r", b"").replace(b"\n", b"")
+        return b"".join((begun, b"data: ", line, b"\n\n", b"data: [DONE]\n\n" if plain else b""))
+    return event(api, status if status >= 400 else 502, _said(body), "engine_error", None, part)
+
+
+def _kind(body: bytes) -> bytes | None:
+    """What an object says that it is; None: it is no JSON object."""
+    try:
+        members = _members.decode(body)
+        told = (_any.decode(members[key]) for key in ("type", "object") if key in members)
+        kind = next((name for name in told if isinstance(name, str) and name), "message")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return printable(kind, "?").encode()
+
+
+def _said(body: bytes) -> str:
+    """What an engine gives as its reason, wherever it puts it."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
-    if status < 400 and isinstance(content, dict):
-        line = json.dumps(content, separators=(",", ":")).encode()
-        kind = str(content.get("type") or content.get("object") or "message")
-        plain = api is Api.OPENAI and part != "responses"
-        done = b"data: [DONE]\n\n" if plain else b""
-        return (
-            (b"" if plain else b"event: %s\n" % kind.encode()) + b"data: " + line + b"\n\n" + done
-        )
-    return event(
-        api, status if status >= 400 else 502, _said(content, body), "engine_error", None, part
-    )
-
-
-def _said(content: object, body: bytes) -> str:
-    """What an engine gives as its reason, wherever it puts it."""
     found = content.get("error", content) if isinstance(content, dict) else content
     if isinstance(found, dict):
         found = found.get("message") or found.get("detail") or found

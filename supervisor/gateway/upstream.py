@@ -215,9 +215,10 @@ class Links:
                     )
                 else:
                     await loop.create_connection(lambda: link, origin.host, origin.port)
-        except OSError as error:  # a time-out is one as well
+        # A time-out is an OSError as well; a name that nobody could look up is a ValueError.
+        except (OSError, ValueError) as error:
             self._connecting.pop(user, None)
-            user.refused(error)
+            user.refused(error if isinstance(error, OSError) else OSError(str(error)))
             return
         self._connecting.pop(user, None)
         if origin.far:

@@ -67,6 +67,11 @@ def test_it_is_sent_again_and_done_once(tmp_path: Path) -> None:
                 with pytest.raises(Later, match="the journal cannot be written just now"):
                     await box.fire()
                 assert (list(box.alerting.ledger), box.counts) == ([], {})
+                twice = await asyncio.gather(box.fire(), box.fire(), return_exceptions=True)
+                assert [type(said) for said in twice] == [Later, Later], (
+                    "both are to be heard again"
+                )
+                assert (list(box.alerting.ledger), box.counts) == ([], {})
                 assert server.loaded == ["a"]
                 disk.full = False
                 journal.retry_now()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.gateway.asked import BadRequest, look, renamed
+from supervisor.gateway.asked import BadRequest, look, renamed, typed
 from supervisor.gateway.keep_alive import seconds_of
 from tests.gateway.asking import at, head
 
@@ -211,6 +211,44 @@ def test_what_passes_to_an_engine_may_name_a_model_or_be_anything():
     for body in (b"", b"\x00\x01", b"[1]", b'{"model": 3}', b'{"prompt": {}}'):
         assert asked(body, path).model is None
     assert renamed(at(path), head(target=path), b"\x00", "m") == b"\x00"
+
+
+def test_of_a_models_two_names_the_same_is_wanted():
+    """Older engines know "name" alone, others prefer "model"."""
+    assert asked({"name": "m", "model": "m"}, "/api/show").model == "m"
+    there = renamed(at("/api/show"), head(), b'{"name": "m", "model": "m", "verbose": 1}', "o")
+    assert json.loads(there) == {"model": "o", "verbose": 1}
+    with pytest.raises(BadRequest) as no:
+        asked({"model": "m", "name": "secret"}, "/api/show")
+    assert no.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["model=a&model=b", "model=a&mod%65l=b", "mod%65l=a", "model=a&x=1;model=b", "model=a&Model=a"],
+)
+def test_a_query_that_could_name_two_models_is_refused(query):
+    with pytest.raises(BadRequest) as no:
+        look(at("/v1/realtime", b"GET"), head("GET", f"/v1/realtime?{query}"), b"")
+    assert (no.value.status, no.value.param) == (400, "model")
+    assert "model=NAME" in no.value.message
+
+
+def test_the_same_model_twice_in_a_query_is_one():
+    found = look(at("/v1/realtime", b"GET"), head("GET", "/v1/realtime?model=a&model=a"), b"")
+    assert found.model == "a"
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/chat/completions", "/api/show"])
+def test_what_was_read_as_json_is_told_to_be_json(path):
+    """curl calls all that it sends a form; one could name another model to the engine."""
+    form = head(target=path, content_type="application/x-www-form-urlencoded; charset=utf-8")
+    assert typed(at(path), form) == ((b"content-type", b"application/json"),)
+    assert typed(at(path), head(target=path, content_type="application/json")) == ()
+    assert typed(at(path), head(target=path)) == ()
+    assert typed(at("/engines/one/own"), form) == ()
+    parts = head(target=path, content_type="multipart/form-data; boundary=x")
+    assert bool(typed(at(path), parts)) == ("transcriptions" not in path)
 
 
 def test_a_model_in_the_query_is_found():

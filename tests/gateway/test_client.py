@@ -55,6 +55,43 @@ def test_requests_are_served_one_after_the_other() -> None:
     run(story)
 
 
+def test_what_comes_just_when_an_answer_has_ended_waits_for_its_turn() -> None:
+    """The next request came before, and is looked at in the loop's next turn."""
+
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks(asked(b"1") + asked(b"2"))
+        house.client.answer(YES)
+        house.asks(asked(b"3") + asked(b"4")[:-1])
+        assert [r.body for r in house.requests] == [b"1"]
+        for count in (2, 3):
+            await turns()
+            assert len(house.requests) == count
+            house.client.answer(YES)
+        house.asks(b"4")
+        await turns()
+        assert [r.body for r in house.requests] == [b"1", b"2", b"3", b"4"]
+        house.client.answer(YES)
+        sent = house.near.taken()
+        assert (sent.count(b"HTTP/1.1 200 OK"), sent.count(b"HTTP/1.1 ")) == (4, 4)
+        house.asks(asked(b"5"))
+        assert len(house.requests) == 5
+
+    run(story)
+
+
+def test_who_asks_on_and_on_just_then_is_cut_off_as_well() -> None:
+    async def story() -> None:
+        house = House(Limits(ahead=1000), relays=False)
+        house.asks(asked(b"1") + asked(b"2"))
+        house.client.answer(YES)
+        for _ in range(20):
+            house.asks(asked(b"x" * 100))
+        assert house.near.ended
+
+    run(story)
+
+
 def test_a_client_that_asks_on_and_on_without_listening_is_cut_off() -> None:
     async def story() -> None:
         house = House(Limits(ahead=1000), relays=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from supervisor.gateway.client import Client
 from supervisor.gateway.heads import Head
 from supervisor.gateway.limits import Limits
@@ -52,6 +54,25 @@ def test_an_answer_to_a_head_request_has_no_body() -> None:
         sent = house.near.taken()
         assert b"content-length: 3\r\n" in sent
         assert sent.endswith(b"\r\n\r\n")
+
+    run(story)
+
+
+@pytest.mark.parametrize("next", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a"])
+def test_what_is_wrong_with_the_request_after_a_head_request_is_told_in_full(next: bytes) -> None:
+    """Without the body that its length announces, the client would wait for it."""
+
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        house.client.answer(YES)
+        house.near.taken()
+        house.asks(next)
+        house.client.watch(house.client.since + 60)  # half a head is waited for so long
+        head, _, body = house.near.taken().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 40")
+        assert body
+        assert b"content-length: %d\r\n" % len(body) in head
 
     run(story)
 

@@ -4,10 +4,13 @@ import json
 
 import pytest
 
+from supervisor.config.described import Description
 from supervisor.config.gated import TokenConfig
 from supervisor.core.snapshot import ModelRef
+from supervisor.engines import ENGINES
 from supervisor.gateway.asked import look
 from supervisor.gateway.courses import course
+from supervisor.gateway.managing import ordered
 from supervisor.gateway.names import Names
 from supervisor.gateway.tokens import Caller
 from supervisor.gateway.wrong import NotAllowed, NotOne, UnknownEngine, UnknownModel, WrongApi
@@ -71,6 +74,47 @@ def test_a_real_ollama_is_managed_rather_than_one_that_only_speaks_like_it():
     assert way("POST", "/api/pull", kinds=("dmr", "vllm"), manage=True)[0] == "dmr"
     with pytest.raises(NotOne):
         way("POST", "/api/pull", kinds=("a=ollama", "b=ollama"), manage=True)
+
+
+DESCRIBED = Description(
+    load_api="/control/${MODEL}/boot", unload_api="/halt?m=${MODEL}", unload_method="GET"
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "changes"),
+    [
+        ("POST", "/control/m/boot", True),
+        ("POST", "/Control//%62oot", True),
+        ("POST", "/x/../control/m/boot/", True),
+        ("GET", "/control/m/boot", False),
+        ("POST", "/control/m", False),
+        ("GET", "/halt", True),
+        ("POST", "/halt", True),
+        ("GET", "/health", False),
+    ],
+)
+def test_what_the_configuration_says_changes_an_engine_is_managing(method, path, changes):
+    engine = ENGINES["http"]("mine", "http://mine", None, None, DESCRIBED)
+    surface, names = at(f"/engines/mine{path}", method.encode()), Names({"mine": engine})
+    asked = look(surface, head(method, path), b'{"model": "m"}')
+
+    def goes(manage):
+        return course(surface, asked, host("mine/m"), names, {"mine": engine}, ANYBODY, manage)
+
+    assert goes(True).engine is engine
+    if changes:
+        with pytest.raises(NotAllowed, match="manage = true"):
+            goes(False)
+    else:
+        assert goes(False).engine is engine
+
+
+def test_an_order_without_words_of_its_own_is_a_path_of_one():
+    for template in ("/${MODEL}", "/"):
+        assert ordered(b"POST", b"/qwen", [("POST", template)])
+        assert not ordered(b"POST", b"/v1/tokenize", [("POST", template)])
+        assert not ordered(b"GET", b"/qwen", [("POST", template)])
 
 
 def test_what_is_an_engines_own_goes_to_it_and_all_of_its_models_count_as_busy():

@@ -50,6 +50,14 @@ def test_two_models_in_one_form_are_refused_unless_they_are_the_same():
     assert asked(*form(("model", "a"), ("model", "a"))).model == "a"
 
 
+def test_a_model_that_is_named_twice_is_another_twice():
+    """An engine takes the first or the last: it may have one of its own by the client's name."""
+    type, body = form(("model", "mine"), ("user", "ann"), ("model", "mine"))
+    there = renamed(HEARD, head(content_type=type), body, "ours", asked(type, body))
+    assert (there.count(b"ours"), there.count(b"mine")) == (2, 0)
+    assert asked(type, there).model == "ours"
+
+
 def test_a_form_for_azures_path_gets_a_field_that_it_does_not_have():
     path = "/openai/deployments/mine/images/edits"
     type, body = form(("prompt", "a cat"), files=[("image", WAV)])
@@ -91,6 +99,98 @@ def test_a_quoted_boundary_a_preamble_and_odd_headers_are_understood():
         b"--a b  \r\nX: y\r\n\r\nnobody's\r\n--a b--\r\nepilogue"
     )
     assert asked('multipart/form-data; charset=utf-8; boundary="a b"', body).model == "m"
+
+
+NAMED = b'Content-Disposition: form-data; name="model"'
+
+
+def lying(headers, secret=b"secret"):
+    """A form whose first part some engines take for the model; then comes the plain one."""
+    first = b"--xyz\r\n" + headers + b"\r\n\r\n" + secret + b"\r\n"
+    return first + b"--xyz\r\n" + NAMED + b"\r\n\r\nallowed\r\n--xyz--\r\n"
+
+
+PLAIN = lying(b"")[len(b"--xyz\r\n\r\n\r\nsecret\r\n") :]
+LIES = {
+    "an empty file name: to Go that is a field": lying(NAMED + b'; filename=""'),
+    "a file name": lying(NAMED + b'; filename="a.bin"'),
+    "a file name of another form": lying(NAMED + b"; filename*=utf-8''a"),
+    "two dispositions: to Starlette the last counts": lying(
+        b'Content-Disposition: form-data; name="x"\r\n' + NAMED
+    ),
+    "a header of two lines": lying(b'Content-Disposition: form-data;\r\n name="model"'),
+    "a header of two lines, by a tab": lying(b'Content-Disposition: form-data;\r\n\tname="model"'),
+    "a line that ends by a line feed alone": lying(b"X: y\n" + NAMED),
+    "headers that end by line feeds": lying(NAMED + b"\n\nsecret\r\n--xyz\r\n" + NAMED),
+    "a line that is no header": lying(b"model\r\n" + NAMED),
+    "a space before the colon": lying(NAMED.replace(b":", b" :")),
+    "two names": lying(NAMED.replace(b"name=", b'name="x"; name=')),
+    "a name in pieces": lying(NAMED.replace(b'name="model"', b'name*0="mo"; name*1="del"')),
+    "a name that is encoded": lying(NAMED.replace(b'name="model"', b"name*=utf-8''model")),
+    "a name with an escape": lying(NAMED.replace(b"model", b"mo\\del")),
+    "a quote that does not end": lying(NAMED + b'; x="'),
+    "a name of another case": lying(NAMED.replace(b"model", b"Model")),
+    "a name with a space": lying(NAMED.replace(b"model", b" model")),
+    "a long one": lying(NAMED, b"secret" + b" " * 4096),
+    "a boundary with a long line": lying(
+        b'Content-Disposition: form-data; name="file"; filename="a"',
+        b"x\r\n--xyz" + b" " * 100 + b"\r\n" + NAMED + b"\r\n\r\nsecret",
+    ),
+    "a boundary by a line feed, before the first": b"--xyz\n" + NAMED + b"\n\nsecret\n" + PLAIN,
+    "a boundary by a line feed, in a preamble": b"a\n--xyz\n" + NAMED + b"\n\nb\r\n" + PLAIN,
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_form_that_some_engines_read_otherwise_is_refused(lie):
+    """They would ask a model that was not let through."""
+    with pytest.raises(BadRequest) as no:
+        asked("multipart/form-data; boundary=xyz", LIES[lie])
+    assert no.value.status == 400
+
+
+def test_the_form_that_is_lied_in_is_else_a_good_one():
+    plain = lying(
+        b'Content-Disposition: form-data; name="file"; filename="a; name=\\"model\\".wav"'
+    )
+    for body in (plain, PLAIN, lying(b"X: y"), lying(b"")):
+        assert asked("multipart/form-data; boundary=xyz", body).model == "allowed"
+
+
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        (b'form-data; name="model"', b'form-data; name="file"; filename="a.wav"'),
+        (b"form-data; name=model", b"form-data; name=file; filename=a.wav; filename*=utf-8''a.wav"),
+        (b'form-data; name="model"', b"form-data; name=\"file\"; filename*=utf-8''%C3%A4.wav"),
+        (b'form-data; name="model";', b'form-data; name="file"; filename="C:\\new\\a.wav"'),
+        (b'form-data;name="model"', b'form-data ; name = "file" ; filename = my own.wav '),
+        (b'form-data; name="model"', b'form-data; name="file"; filename=""'),
+        (b'form-data; name="model"', b'attachment; name="file"; filename="a;b=\xc3\xa4.wav"'),
+    ],
+)
+def test_forms_as_the_usual_libraries_write_them_are_read(model, file):
+    for end in (b"", b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 1"):
+        parts = [(file, WAV), (model, b"allowed")]
+        lines = (b"--xyz\r\nContent-Disposition: " + d + end + b"\r\n\r\n" + v for d, v in parts)
+        body = b"\r\n".join(lines) + b"\r\n--xyz--\r\n"
+        assert asked('multipart/form-data; boundary="xyz"', body).model == "allowed"
+        assert asked("multipart/form-data; boundary=xyz", b"\r\n" + body).model == "allowed"
+
+
+def test_a_form_of_two_boundaries_is_refused():
+    for more in ("; boundary=xyz", ";boundary*=utf-8''abc", '; BOUNDARY="abc"'):
+        with pytest.raises(BadRequest):
+            asked("multipart/form-data; boundary=xyz" + more, PLAIN)
+    webkit = PLAIN.replace(b"--xyz", b"------WebKitFormBoundaryX")
+    assert asked("multipart/form-data; boundary=----WebKitFormBoundaryX", webkit).model == "allowed"
+
+
+def test_headers_of_whoever_means_ill_are_read_as_fast_as_others():
+    """A second for each of them would be a second for everybody."""
+    head = b"Content-Disposition: form-data" + b"; a= b " * 1500 + b'"'
+    with pytest.raises(BadRequest):
+        asked("multipart/form-data; boundary=xyz", lying(head))
 
 
 def test_a_field_that_is_long_is_not_read():

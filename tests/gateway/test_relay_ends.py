@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from supervisor.gateway.relay import End
+from supervisor.gateway.limits import Limits
+from supervisor.gateway.relay import End, Relay
 from supervisor.gateway.reply import Reply
+from supervisor.gateway.upstream import Origin
 from tests.gateway.wires import HEAD, House, run, streamed, turns, whole
 
 EVENT = b"data: x\n\n"
@@ -90,9 +94,9 @@ def test_a_relay_is_called_off_at_any_time() -> None:
     run(story)
 
 
-def held() -> House:
+def held(limits: Limits | None = None) -> House:
     """A client that was told to expect events, and whose request goes to the engine now."""
-    house = House(relays=False)
+    house = House(limits, relays=False)
     house.asks()
     house.client.begin_events()
     house.client.comment(b"wait")
@@ -135,6 +139,55 @@ def test_an_error_becomes_the_last_event_of_a_stream_that_was_begun(answer: byte
     run(story)
 
 
+def test_a_picture_becomes_an_event_however_large_it_is() -> None:
+    async def story() -> None:
+        picture = b'{"data":[{"b64_json":"' + b"A" * 400_000 + b'"}]}'
+        house = held()
+        answer = whole(picture)
+        for start in range(0, len(answer), 60_000):
+            house.says(answer[start : start + 60_000])
+        assert house.near.taken().endswith(b"data: 200 " + picture + b"\n\n\r\n" + LAST)
+        assert house.heard.ends == [(End.DONE, 200)]
+
+    run(story)
+
+
+@pytest.mark.parametrize(("status", "most"), [(b"200 OK", 1000), (b"500 Oh", 256 * 1024)])
+def test_what_is_too_large_for_an_event_is_not_quoted(status: bytes, most: int) -> None:
+    async def story() -> None:
+        house = held(Limits(body=1000))
+        house.says(whole(b"A" * (most + 1), status)[:-1])
+        assert house.near.taken() == b""
+        house.says(b"A")
+        sent = house.near.taken()
+        assert b"data: 502 the engine's answer is too large for a stream\n\n" in sent
+        assert sent.endswith(LAST)
+        assert b"AA" not in sent
+        assert house.heard.ends == [(End.CUT, int(status[:3]))]
+        assert house.far.aborted
+        assert not house.client.gone
+        assert house.at_rest()
+
+    run(story)
+
+
+def test_half_a_picture_is_not_quoted_as_the_reason_why_there_is_no_more() -> None:
+    async def story() -> None:
+        house = held()
+        house.says(whole(b'{"data":[]}')[:-1])
+        house.far.close()
+        await turns()
+        assert house.near.taken() == b"d\r\ndata: broke\n\n\r\n" + LAST
+        assert house.heard.ends == [(End.CUT, 200)]
+        house = held()
+        house.says(whole(b"no room", b"500 Oh")[:-1])
+        house.far.close()
+        await turns()
+        assert b"data: 500 no roo\n\n" in house.near.taken()
+
+    run(story)
+
+
 def test_an_engine_that_dies_in_a_stream_that_was_begun() -> None:
     async def story() -> None:
         house = held()
@@ -157,6 +210,27 @@ def test_an_engine_that_dies_in_a_stream_that_was_begun() -> None:
         while not house.heard.ends:
             await turns()
         assert house.heard.ends == [(End.NOT_BEGUN, 0)]
+
+    run(story)
+
+
+@pytest.mark.parametrize("host", ["my..host", "x" * 64, "a." + "x" * 64])
+def test_a_name_that_nobody_can_look_up_is_no_reason_to_wait(host: str) -> None:
+    """It cannot even be asked for: that is an error of another kind than that nobody is there."""
+
+    async def story() -> None:
+        house = House(relays=False)
+        house.asks()
+        origin = Origin.of(f"http://{host}:11434")
+        relay = Relay(house.client, house.links, origin, b"x", house.heard)
+        async with asyncio.timeout(10):
+            while not house.heard.ends:
+                await turns()
+        assert house.heard.ends == [(End.NOT_BEGUN, 0)]
+        assert relay.error is not None
+        assert not house.links.users
+        house.client.answer(Reply(502, b"nobody"))
+        assert house.near.taken().startswith(b"HTTP/1.1 502 ")
 
     run(story)
 

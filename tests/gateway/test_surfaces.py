@@ -5,7 +5,6 @@ import pytest
 from supervisor.core.types import ModelType
 from supervisor.engines import ENGINES
 from supervisor.engines.serves import TAILS, Api
-from supervisor.gateway.managing import manages
 from supervisor.gateway.surfaces import (
     PARTS,
     PATHS,
@@ -116,59 +115,6 @@ def test_a_stored_response_is_told_from_a_new_one():
     assert there == b"/v1/responses/resp_1?include=x"
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/api/pull"),
-        ("POST", "/api/push"),
-        ("POST", "/api/create"),
-        ("POST", "/api/copy"),
-        ("DELETE", "/api/delete"),
-        ("HEAD", "/api/blobs/sha256:ab"),
-        ("POST", "/api/blobs/sha256:ab"),
-        ("POST", "/engines/ollama/api/pull"),
-        ("DELETE", "/engines/ollama/api/delete"),
-        ("POST", "/engines/ollama/api/%64elete"),
-        ("POST", "/engines/ollama/API/Delete"),
-        ("POST", "/engines/ollama//api/../api/create"),
-        ("POST", "/engines/router/models/unload"),
-        ("POST", "/engines/vllm/v1/load_lora_adapter"),
-        ("POST", "/engines/vllm/sleep"),
-        ("POST", "/engines/vllm/wake_up"),
-        ("POST", "/engines/llama/slots/0"),
-        ("GET", "/engines/swap/unload"),
-        ("GET", "/engines/swap/upstream/qwen/health"),
-        ("POST", "/engines/tabby/v1/model/load"),
-        ("POST", "/engines/sg/release_memory_occupation"),
-        ("POST", "/engines/forge/sdapi/v1/unload-checkpoint"),
-        ("PUT", "/engines/any/thing"),
-    ],
-)
-def test_what_changes_an_engine_is_known_however_it_is_written(method, path):
-    assert at(path, method.encode()).does is Does.MANAGE
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/engines/comfy/prompt"),
-        ("POST", "/engines/comfy/upload/image"),
-        ("GET", "/engines/comfy/ws"),
-        ("GET", "/engines/llama/slots"),
-        ("GET", "/engines/llama/props"),
-        ("POST", "/engines/llama/tokenize"),
-        ("POST", "/engines/forge/sdapi/v1/txt2img"),
-        ("POST", "/engines/lemonade/api/v1/classify"),
-        ("GET", "/engines/vllm/metrics"),
-    ],
-)
-def test_what_only_uses_an_engine_passes(method, path):
-    found = at(path, method.encode())
-    assert (found.does, found.api) == (Does.PASS, Api.NATIVE)
-    assert found.path == b"/" + path.split("/", 3)[3].encode()
-    assert found.engine == path.split("/")[2]
-
-
 def test_behind_an_engines_name_the_known_ways_are_known_and_the_path_stays_the_clients():
     found = at("/engines/my%20box/v1/chat/completions")
     assert (found.name, found.does, found.engine) == ("chat", Does.INFER, "my box")
@@ -216,6 +162,48 @@ def test_a_model_that_the_query_names_is_renamed_there():
     assert there == b"/v1/realtime?intent=x&model=whisper%2Flarge%20v3&y=2"
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("model=mine&mod%65l=theirs", "model=ours&model=ours"),
+        ("x=1&%6Dodel=theirs&y=2", "x=1&model=ours&y=2"),
+        ("x=1;model=theirs", "model=ours"),
+        ("Model=theirs&+model=theirs", "model=ours&model=ours"),
+        ("x=model&models=2", "x=model&models=2&model=ours"),
+        ("", "model=ours"),
+    ],
+)
+def test_whatever_a_query_names_the_engine_reads_the_model_that_was_let_through(asked, sent):
+    for path in ("/v1/realtime", "/openai/deployments/mine/realtime"):
+        there = target(at(path, GET), {"realtime": "/r"}, head("GET", f"{path}?{asked}"), "ours")
+        assert there == b"/r?" + sent.encode()
+
+
+@pytest.mark.parametrize("query", ["model=theirs", "mod%65l=theirs&a=1", "a=1&x;model=theirs&b="])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/audio/transcriptions",
+        "/v1/images/edits",
+        "/v1/chat/completions",
+        "/api/show",
+        "/openai/deployments/mine/chat/completions",
+        "/engines/one/v1/audio/transcriptions",
+    ],
+)
+def test_where_the_body_names_the_model_the_query_names_none(path, query):
+    """To Go's FormValue the query counts for more than the form."""
+    surface = at(path)
+    serves = {surface.name: "/there"}
+    there = target(surface, serves, head("POST", f"{path}?{query}&model_name=x"), "ours")
+    assert there is not None
+    assert b"theirs" not in there
+    assert there.endswith(b"model_name=x")
+    assert target(surface, serves, head("POST", f"{path}?model=x"), "ours") in (
+        b"/there", b"/v1/audio/transcriptions",
+    )  # fmt: skip
+
+
 def test_anthropics_clients_are_answered_in_their_form_where_the_paths_are_the_same():
     models = at("/v1/models", GET)
     odd = head("POST", "/v1/chat/completions", anthropic_version="2023-06-01")
@@ -261,9 +249,3 @@ def test_every_part_has_a_path_of_ours_and_is_what_its_path_says():
             method = GET if name == "realtime" else b"POST"
             assert surface_of(method, PATHS[name].encode()) is PARTS[name]
             assert PARTS[name].api is api
-
-
-def test_an_engines_own_tables_name_no_path_that_would_manage_it():
-    for kind in ENGINES.values():
-        for path in kind.paths.values():
-            assert not manages(b"POST", path.encode()), path

@@ -34,6 +34,45 @@ async def test_of_two_models_in_one_body_the_engine_sees_the_one_that_was_let_th
         assert guest.answer()[0] == 200
 
 
+MINE = TokenConfig("mine", sha256(b"a-token-of-my-own").digest(), models=("a",))
+BEARER = "Authorization: Bearer a-token-of-my-own"
+
+
+@story
+async def test_a_models_name_in_the_query_reaches_no_model_that_was_not_let_through() -> None:
+    """The token may use "a", and the engine has a "b" besides."""
+    async with desk(tokens=(MINE,)) as at:
+        await at.town.has("a")
+        line, wire = at.engine()
+        for query in ("model=b", "mod%65l=b", "x=1&Model=b&y=2", "x=1;model=b"):
+            guest = at.asks(f"/v1/chat/completions?{query}", BEARER, model="a", **HELLO)
+            first = wire.taken().partition(b" HTTP/1.1\r\n")[0]
+            assert first.startswith(b"POST /v1/chat/completions"), query
+            assert b"b" not in first.partition(b"?")[2], query
+            line.data_received(whole())
+            assert guest.answer()[0] == 200, query
+        for path in ("/engines/one/v1/audio/voices?model=b", "/engines/one/v2/predictions/b"):
+            guest = at.asks(path, BEARER, model="a")
+            assert guest.answer()[0] == 403, path
+            assert wire.taken() == b"", path
+
+
+@story
+async def test_a_form_in_disguise_reaches_no_model_that_was_not_let_through() -> None:
+    """It is JSON that is a form as well: by its type engines would read the form."""
+    async with desk(tokens=(MINE,)) as at:
+        await at.town.has("a")
+        line, wire = at.engine()
+        type = "Content-Type: application/x-www-form-urlencoded"
+        body = {"model": "a", "messages": "&model=b&"}
+        guest = at.asks("/v1/chat/completions", BEARER, type, **body)
+        sent = wire.taken()
+        assert b"urlencoded" not in sent
+        assert sent.count(b"content-type: application/json\r\n") == 1
+        line.data_received(whole())
+        assert guest.answer()[0] == 200
+
+
 @story
 async def test_lines_in_a_models_name_reach_no_head() -> None:
     async with desk() as at:

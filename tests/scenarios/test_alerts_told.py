@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from collectors.reading import Seconds
+from collectors.reading import Seconds, gib
 from supervisor.alerting import Alerting
 from supervisor.alerting.alerting import MOST, Later
 from supervisor.config.alerted import Kind
@@ -99,3 +100,35 @@ async def test_who_was_not_heard_of_for_long_does_not_count_as_firing() -> None:
         assert box.alerting.ledger.firing == 1
         await at.clock.advance(20)
         assert box.alerting.ledger.firing == 0
+
+
+@story
+async def test_a_group_that_is_delivered_twice_at_once_is_acted_on_once() -> None:
+    async with gate(models("ab")) as at:
+        await at.has("a", "b")
+        box = post(at, action(Kind.RESERVE, "spare", size=gib(1)))
+        group = [alert(id=f"f{i}", pool=str(GPU0)) for i in range(4)]
+        first, second = await asyncio.gather(box.send(*group), box.send(*group[::-1]))
+        assert (first, second) == (["accepted"] * 4, ["duplicate"] * 4)
+        await at.clock.advance(4)
+        assert box.counts == {"held": 4, "duplicate": 4}
+        assert len(at.world.loop.keeping.reserved.all) == 4
+        decided = [d["id"] for d in at.decisions() if d["trigger"] == "alert"]
+        assert len(decided) == len({box.row(f"f{i}")["decision"] for i in range(4)} - {None})
+
+
+@story
+async def test_who_leaves_while_it_is_written_down_has_sent_nothing() -> None:
+    async with gate(models("ab")) as at:
+        box = post(at)
+        first = asyncio.create_task(box.send(*(alert(id=f"f{i}") for i in range(4))))
+        await asyncio.sleep(0)  # two of them are kept by then
+        second = asyncio.create_task(box.fire("f3"))
+        third = asyncio.create_task(box.fire("f2"))
+        await asyncio.sleep(0)
+        third.cancel()
+        first.cancel()
+        with pytest.raises(Later, match="cannot be written just now"):
+            await second
+        assert list(box.alerting.ledger) == []
+        assert await box.fire("f3") == ["accepted"]

@@ -85,7 +85,7 @@ def test_the_disk_is_searched_once_in_a_while_and_the_loaded_are_asked_for_each_
 
 
 def test_a_disk_that_is_slow_hides_no_loaded_model(monkeypatch):
-    monkeypatch.setattr("supervisor.engines.base.CALL_TIMEOUT", 0.05)
+    monkeypatch.setattr("supervisor.engines.base.CALL_TIMEOUT", 0.5)
 
     async def look(engine, server):
         server.take("a")

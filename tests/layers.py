@@ -12,6 +12,7 @@ LAYERS = [
         "supervisor.config",
         "supervisor.telemetry",
         "supervisor.accounts",
+        "supervisor.addresses",
         "supervisor.asker",
         "supervisor.tls.authorities",
         "supervisor.tls.certificates",

@@ -18,6 +18,7 @@ from collectors.reading import Seconds
 
 from .ahead import Ahead
 from .alarms import Alarms
+from .beginning import Beginning
 from .core.became import of_outcome
 from .core.experience import Experience
 from .core.headroom import rooms
@@ -90,6 +91,7 @@ class Loop:
     pace: Pace = field(default_factory=lambda: Pace(Seconds(1.0)))
     period: Seconds = Seconds(1.0)  # until the next tick, as the latest snapshot asks for it
     alarms: Alarms = field(default_factory=Alarms)
+    beginning: Beginning = field(default_factory=Beginning)
     proposals: Proposals = field(init=False)
     keeping: Keeping = field(init=False)
     goings: Goings = field(init=False)
@@ -214,6 +216,7 @@ class Loop:
                 self.snapshot, self.policy = self.keeping.as_claimed(self.snapshot, self.policy)
             case EnginesFound(engines, missing):
                 self.sampler.found(engines, missing)
+                self._found()
             case Reported(incident):
                 self.alarms.hear(incident)
             case ClockStepped(by):
@@ -227,6 +230,11 @@ class Loop:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _found(self) -> None:
+        self.beginning.found()
+        if not self.beginning.over:
+            self._looks.begin()
+
     def _see(self, snapshot: Snapshot, began: Seconds) -> None:
         if self.snapshot is not None and snapshot.taken_at < self.snapshot.taken_at:
             return  # two were under way, and the later one is in already
@@ -237,10 +245,14 @@ class Loop:
         self.snapshot = snapshot = self.traffic.mark(self.goings.promise(snapshot))
         self._looks.works()
         loading = {a.ref for run in self.runs for a in run.loads}
+        if not self.beginning.over:
+            self.witnesses.rules.limiting.begin()
+            self.beginning.see(snapshot, self.sampler.engines)
         self.witnesses.see(snapshot, self.policy, self.leaving, loading)
         found = self.witnesses.findings(snapshot, self.policy, self.findings)
         self.findings = tell(self.journal, self.findings, found, self.wall())
-        if self.mode is not Mode.OBSERVE and not self.executor.stopping:
+        decides = self.beginning.over and not self.executor.stopping
+        if self.mode is not Mode.OBSERVE and decides:
             self.proposals.consider(Sight(snapshot, self.policy, self.findings, self.experience))
         self.period = self.pace.next(snapshot, rooms(snapshot, self.policy), busy=bool(self.runs))
         self._changed.set()

@@ -42,6 +42,7 @@ LAYERS = [
         "supervisor.distrust",
         "supervisor.departures",
         "supervisor.arrivals",
+        "supervisor.beginning",
         "supervisor.ahead",
         "supervisor.doctor",
         "supervisor.findings",

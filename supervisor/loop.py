@@ -117,14 +117,20 @@ class Loop:
     def post(self, event: Event) -> None:
         self._events.put_nowait(event)
 
-    async def ask(self, cause: str, replan: Replan, about: About = NOBODY) -> Run:
+    async def ask(
+        self,
+        cause: str,
+        replan: Replan,
+        about: About = NOBODY,
+        begun: Callable[[Run], None] = lambda run: None,
+    ) -> Run:
         """Make a plan and carry it out. Returns once it is decided; its `done` tells the rest.
 
         Waits while another plan is under way on the same pools, or makes one go whom it is
         `about`. Raises NotNow before the first snapshot, and at the daemon's end.
         """
         answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        self.post(Wanted(cause, replan, answer, about))
+        self.post(Wanted(cause, replan, answer, about, begun))
         return await answer
 
     @property
@@ -282,6 +288,7 @@ class Loop:
         else:
             run.about, run.decision = event.about, event.signed(run.decision)
             self.keeping.farewells.part(run, plan, snapshot, self.wall())
+            event.begun(run)
             self.post(ClaimsChanged())
             event.answer.set_result(run)
 

@@ -14,6 +14,7 @@ from supervisor.core.snapshot import EngineId, ModelRef
 from supervisor.demo.engines import Fault
 from tests.stateful.engines import Call
 from tests.stateful.people import Guest, Stranger
+from tests.stateful.promises import Promises
 from tests.stateful.town import GATEWAY, REFS, SETTLE, TENANTS, Town, home
 
 EPS = 1e-6
@@ -36,6 +37,7 @@ class Ledger:
     jobs: dict[str, tuple[PoolId, int, float]] = field(default_factory=dict)
     drains: dict[EngineId, float] = field(default_factory=dict)
     pause: tuple[float, float] | None = None  # since when, and until when
+    promises: Promises = field(default_factory=Promises)
     forced: list[ModelRef] = field(default_factory=list)  # an operator takes them at any price
     guests: list[Guest] = field(default_factory=list)
     strangers: list[Stranger] = field(default_factory=list)
@@ -119,7 +121,7 @@ class Ledger:
             for kind, count in (("leased", self._leased(ref)), ("at work", self._working(ref))):
                 if count:
                     self.say("I1", f"{ref} is {kind} ({count}), and is told to go by {triggers}")
-        if triggers and triggers <= FOR_MEMORY:
+        if triggers and triggers <= FOR_MEMORY and self._for_bytes(ref, decisions):
             since = self.blind.get(home(ref), math.inf)
             if self.now - since > LOOK:
                 self.say("I2", f"{ref} goes by {triggers}; nobody can read {home(ref)}")
@@ -130,6 +132,11 @@ class Ledger:
         self._not_too_soon(call)
         size = 0 if call.tenant is None else call.tenant.takes.get(home(ref), 0)
         self.freed.append((call, size, self._said(home(ref))[1] or 0))
+
+    def _for_bytes(self, ref: ModelRef, decisions: list[dict[str, Any]]) -> bool:
+        """And not for the place of one that is loaded elsewhere: those are counted, not read."""
+        loads = [a for d in decisions for a in d["actions"] if a["action"] == "load"]
+        return not loads or any(s["pool"] == home(ref) for a in loads for s in a["shares"])
 
     def is_pinned(self, ref: ModelRef) -> bool:
         names = (str(ref), ref.model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -83,3 +84,15 @@ def test_the_same_steps_lead_to_the_same_decisions() -> None:
     first = told()
     assert first
     assert first == told()
+
+
+def test_a_place_is_made_for_another_although_nobody_can_read_the_pool(story: Steps) -> None:
+    story.settings(replace(PLAIN, single=True), False)
+    story.loads("one/c")
+    story.passes(20.0)
+    story.blinds(GPU0, "lost")
+    story.passes(20.0)
+    story.leases("three/i", ttl=200.0, wait=False)  # on another card, where there is room
+    story.passes(10.0)
+    story.check()
+    assert not story.town.engines["one"].there("c")  # type: ignore[index]

@@ -16,7 +16,7 @@
 # make pictures   takes the README's pictures anew: the page and the dashboard
 # make deploy-check   has every file in deploy/ read by its own linter, and prints a table
 # make docs   writes the README's tables and the dashboards from the code; ARGS=--check compares
-# make supply lock files, licences and the bill of materials; ARGS=--check compares, --renew asks for newer ones
+# make supply lock files, licences and the bill of materials; ARGS=--check compares, --resolve has pip try them, --renew asks for newer ones
 # Variables: PYTHON (3.11 or newer), ARGS (passed on, as in `make run ARGS="--mode advise"`)
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \

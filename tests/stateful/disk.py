@@ -33,8 +33,7 @@ class Disk:
         for sql, values in statements:
             self.db.execute(sql, values)
             words = sql.split()
-            if words[0] == "INSERT" and "decisions" in words:
-                body = json.loads(values[-1])
+            if (body := _decision((sql, values))) is not None:
                 self.decisions[body["id"]] = body
             elif words[0] == "INSERT" and "outcomes" in words:
                 self.outcomes.setdefault(str(values[1]), []).append(json.loads(values[-1]))
@@ -48,9 +47,18 @@ class Disk:
         return [a for a in decision["actions"] if (a["action"], a["model"]) not in told]
 
 
+def _decision(statement: Statement) -> Json | None:
+    """What is written down of one."""
+    sql, values = statement
+    words = sql.split()
+    found: Json = json.loads(values[-1]) if {"INSERT", "decisions"} <= set(words) else {}
+    return found or None
+
+
 class Pen:
     """In place of a journal's store. `stopped`: its daemon was killed, and nothing is written.
-    `given` and `written` count what it was given to write, and what is there."""
+    `given` and `written` count what it was given to write, and what is there; `decisions` are those
+    that it was given, on disk or not."""
 
     lag = failures = dropped = 0
 
@@ -58,6 +66,7 @@ class Pen:
         self.disk, self._load, self.stopped = disk, load, False
         self._waiting: deque[tuple[Sequence[Statement], Future[bool]]] = deque()
         self.given = self.written = 0
+        self.decisions: dict[str, Json] = {}
 
     def open(self) -> None:
         self._load(self.disk.db)
@@ -65,6 +74,7 @@ class Pen:
     def put(self, statements: Sequence[Statement]) -> Future[bool]:
         done: Future[bool] = Future()
         self.given += 1
+        self.decisions |= {body["id"]: body for body in map(_decision, statements) if body}
         self._waiting.append((statements, done))
         if self.disk.delay or len(self._waiting) > 1:  # one after the other, as they came
             asyncio.get_running_loop().call_later(self.disk.delay, self._write_next)

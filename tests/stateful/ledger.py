@@ -4,7 +4,7 @@ work; what the driver last said. It asks the code under test for nothing but wha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,9 +59,10 @@ class Ledger:
         if self.town.mode.value != "enforce":
             self.say("mode", f"{call.kind} of {call.ref} although it is {self.town.mode.value}")
         self._one_at_a_time(call)
-        decisions = list(self._decided(call))
+        decisions = list(self._decided(call, self.town.disk.decisions))
         if not decisions and self.town.disk.delay < 2.0:  # no disk is waited for any longer
             self.say("I7", f"{call.kind} of {call.ref} is not written down")
+        decisions = decisions or list(self._decided(call, self.town.pen.decisions))
         if call.kind == "unload":
             self._unload(call, decisions)
         else:
@@ -94,10 +95,12 @@ class Ledger:
 
     # -- I7
 
-    def _decided(self, call: Call) -> Iterator[dict[str, Any]]:
-        """The decisions under way, on disk, of which this may be an action."""
+    def _decided(
+        self, call: Call, written: Mapping[str, dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """The decisions under way, as they are `written`, of which this may be an action."""
         for run in self.town.world.loop.runs:
-            body = self.town.disk.decisions.get(run.decision.id)
+            body = written.get(run.decision.id)
             if body is None or body["mode"] != "enforce":
                 continue
             for action in body["actions"]:

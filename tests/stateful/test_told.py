@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from collectors.reading import RAM, Seconds, gib
-from supervisor.core.policy import Amount, Policy, PoolPolicy
+from supervisor.core.policy import Amount, Policy, PoolPolicy, Watchdog
 from supervisor.core.record import Mode
+from supervisor.core.steps import Step
 from supervisor.demo.engines import Fault
 from supervisor.demo.machine import GPU0, GPU1
 from tests.stateful.machine import Steps
@@ -96,3 +97,13 @@ def test_a_place_is_made_for_another_although_nobody_can_read_the_pool(story: St
     story.passes(10.0)
     story.check()
     assert not story.town.engines["one"].there("c")  # type: ignore[index]
+
+
+def test_why_one_at_work_goes_is_known_although_the_disk_is_too_slow_to_tell(story: Steps) -> None:
+    stuck = Watchdog(busy=True, busy_timeout=Seconds(6), busy_steps=(Step.UNLOAD,))
+    story.settings(replace(PLAIN, watchdog=stuck), False)
+    story.disk_slows(60.0)
+    story.behind_our_back("three/i", service=25.0)
+    story.passes(20.0)
+    story.check()
+    assert not story.town.engines["three"].there("i")  # type: ignore[index]

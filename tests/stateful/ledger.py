@@ -220,9 +220,10 @@ class Ledger:
                 self.say("I5", f"{ref} is loaded beyond the budget of {pool}")
 
     def _is_known(self, ref: ModelRef) -> bool:
-        """Has its engine said that it is there, to this daemon?"""
+        """Has its engine said that it is there, to this daemon? Of one that has left, bytes that
+        come back late are no model's, and not free."""
         engine = self.town.engines[ref.engine]
-        tenant = engine.models[ref.model].tenant
+        tenant = engine.models[ref.model].tenant if engine.there(ref.model) else None
         return tenant is not None and engine.listed_at >= max(self.town.began, tenant.started)
 
     def _promised(self, pool: PoolId, at: float) -> int:

@@ -107,3 +107,18 @@ def test_why_one_at_work_goes_is_known_although_the_disk_is_too_slow_to_tell(sto
     story.passes(20.0)
     story.check()
     assert not story.town.engines["three"].there("i")  # type: ignore[index]
+
+
+def test_bytes_that_come_back_late_are_in_no_budget_of_models(story: Steps) -> None:
+    story.unloads_slowly("two", answer=0.0, memory=15.0)  # type: ignore[arg-type]
+    story.loads("two/h")
+    story.passes(30.0)
+    story.evicts("two/h", force=False, wait=False)
+    story.passes(5.0)
+    few = PoolPolicy(reserve=Amount(size=gib(1)), budget=Amount(size=gib(14)))
+    story.settings(replace(PLAIN, pools={**PLAIN.pools, RAM: few}), False)
+    story.loads("three/i")  # 2 GiB of RAM, where two/h held 20
+    story.passes(8.0)
+    story.check()
+    calls = story.town.engines["three"].calls  # type: ignore[index]
+    assert [call.kind for call in calls] == ["load"]

@@ -8,15 +8,15 @@
 # make bench-fleet   up to 1,000 simulated hosts: what a placement costs, what hosts tell one another
 # make soak    thirty clients, three models, room for two, five minutes; a picture in soak.svg
 # make load    a thousand streams, twenty engines, two hundred models, eight GPUs, half an hour, plots in load/; storms
-# make stories   any order of whatever may happen, another one every time: 50,000 steps, a quarter of an hour
-# make fuzz   parsers of what engines, clients and files say, fed with nonsense: FUZZ=300 seconds
+# make stories   any order of whatever may happen, another one every time: STORIES=1000 of 50 steps, a quarter of an hour
+# make fuzz   parsers of what engines, clients and files say, fed with nonsense: FUZZ=60 seconds; what crashed is tried first
 # make faults   breaks one thing after the other, two hundred kills among them, and prints the scorecard
 # make fleet   three hosts on three nodes of real Ray: placed, killed, cut off, joined again; needs root
 # make fleet-faults   ten random schedules of faults on three nodes of real Ray: no model is placed twice; needs root
 # make pictures   takes the README's pictures anew: the page and the dashboard
 # make deploy-check   has every file in deploy/ read by its own linter, and prints a table
 # make docs   writes the README's tables and the dashboards from the code; ARGS=--check compares
-# make supply lock files, licences and the bill of materials; ARGS=--check compares, --renew asks for newer ones
+# make supply lock files, licences and the bill of materials; ARGS=--check compares, --resolve has pip try them, --renew asks for newer ones
 # Variables: PYTHON (3.11 or newer), ARGS (passed on, as in `make run ARGS="--mode advise"`)
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -102,8 +102,9 @@ load: .venv/.dev
 	.venv/bin/python -m tests.load.hours
 	.venv/bin/python -m tests.load.storms
 
+STORIES ?= 1000
 stories: .venv/.dev
-	HYPOTHESIS_PROFILE=long $(PYTEST) tests/stateful $(ARGS)
+	STORIES=$(STORIES) HYPOTHESIS_PROFILE=long $(PYTEST) tests/stateful $(ARGS)
 
 FUZZ ?= 60
 fuzz: .venv/.dev

@@ -77,6 +77,7 @@ class App:
         self.journal.audit.note("daemon", "start", via="daemon", wish=f"version {__version__}")
         self.alerting.start()
         self.watcher.listen()
+        self.loop.beginning.search()
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
         self._tasks.append(asyncio.create_task(self.watcher.run(), name="watcher"))
         self._tasks.append(asyncio.create_task(self.scout.look(), name="find engines"))

@@ -67,7 +67,7 @@ class Carried:
 
 @dataclass(slots=True)
 class Door:
-    """`begun` is told of each wish of this door when it has been decided."""
+    """`begun` is told of each wish of this door when it has been decided, and before it is done."""
 
     loop: Loop
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -340,10 +340,9 @@ class Door:
         if tries:
             cause += f" (after {tries} tries while busy)"
         try:
-            run = await self.loop.ask(cause, replan, about)
+            run = await self.loop.ask(cause, replan, about, self.begun)
         except NotNow as why:
             raise NotReady(str(why)) from None
-        self.begun(run)
         outcomes = tuple(await asyncio.shield(run.done))
         leaving = self._leaving(run)
         with suppress(NotNow):

@@ -151,12 +151,15 @@ class Ended:
 
 @dataclass(slots=True)
 class Wanted:
-    """Somebody asks for a plan to be made and carried out; `answer` gets the run or an error."""
+    """Somebody asks for a plan to be made and carried out; `answer` gets the run or an error.
+    `begun` is told of the run before anything of it is written down or done: what it writes down is
+    on disk by then."""
 
     cause: str
     replan: Replan
     answer: asyncio.Future[Run]
     about: About = NOBODY
+    begun: Callable[[Run], None] = lambda run: None
     by: Asker | None = field(default_factory=asker)
 
     def signed(self, decision: Decision) -> Decision:

@@ -19,6 +19,10 @@ class Limiting:
     _limits: object = None
     _active: frozenset[ModelRef] = frozenset()
 
+    def begin(self) -> None:
+        """The daemon finds them yet: the next snapshot is its first."""
+        self._limits = None
+
     def see(self, snapshot: Snapshot, policy: Policy) -> None:
         active = frozenset(r.ref for r in snapshot.residents if r.state not in PASSIVE)
         limits = limits_of(policy)

@@ -18,6 +18,7 @@ from collectors.reading import Seconds
 
 from .ahead import Ahead
 from .alarms import Alarms
+from .beginning import Beginning
 from .core.became import of_outcome
 from .core.experience import Experience
 from .core.headroom import rooms
@@ -91,6 +92,7 @@ class Loop:
     pace: Pace = field(default_factory=lambda: Pace(Seconds(1.0)))
     period: Seconds = Seconds(1.0)  # until the next tick, as the latest snapshot asks for it
     alarms: Alarms = field(default_factory=Alarms)
+    beginning: Beginning = field(default_factory=Beginning)
     proposals: Proposals = field(init=False)
     keeping: Keeping = field(init=False)
     goings: Goings = field(init=False)
@@ -116,14 +118,20 @@ class Loop:
     def post(self, event: Event) -> None:
         self._events.put_nowait(event)
 
-    async def ask(self, cause: str, replan: Replan, about: About = NOBODY) -> Run:
+    async def ask(
+        self,
+        cause: str,
+        replan: Replan,
+        about: About = NOBODY,
+        begun: Callable[[Run], None] = lambda run: None,
+    ) -> Run:
         """Make a plan and carry it out. Returns once it is decided; its `done` tells the rest.
 
         Waits while another plan is under way on the same pools, or makes one go whom it is
         `about`. Raises NotNow before the first snapshot, and at the daemon's end.
         """
         answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        self.post(Wanted(cause, replan, answer, about))
+        self.post(Wanted(cause, replan, answer, about, begun))
         return await answer
 
     @property
@@ -216,6 +224,7 @@ class Loop:
             case EnginesFound(engines, missing):
                 for gone in self.sampler.found(engines, missing):
                     self._start(f"close {gone.id}", gone.close())
+                self._found()
             case Reported(incident):
                 self.alarms.hear(incident)
             case ClockStepped(by):
@@ -229,6 +238,11 @@ class Loop:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _found(self) -> None:
+        self.beginning.found()
+        if not self.beginning.over:
+            self._looks.begin()
+
     def _see(self, snapshot: Snapshot, began: Seconds) -> None:
         if self.snapshot is not None and snapshot.taken_at < self.snapshot.taken_at:
             return  # two were under way, and the later one is in already
@@ -239,10 +253,14 @@ class Loop:
         self.snapshot = snapshot = self.traffic.mark(self.goings.promise(snapshot))
         self._looks.works()
         loading = {a.ref for run in self.runs for a in run.loads}
+        if not self.beginning.over:
+            self.witnesses.rules.limiting.begin()
+            self.beginning.see(snapshot, self.sampler.engines)
         self.witnesses.see(snapshot, self.policy, self.leaving, loading)
         found = self.witnesses.findings(snapshot, self.policy, self.findings)
         self.findings = tell(self.journal, self.findings, found, self.wall())
-        if self.mode is not Mode.OBSERVE and not self.executor.stopping:
+        decides = self.beginning.over and not self.executor.stopping
+        if self.mode is not Mode.OBSERVE and decides:
             self.proposals.consider(Sight(snapshot, self.policy, self.findings, self.experience))
         self.period = self.pace.next(snapshot, rooms(snapshot, self.policy), busy=bool(self.runs))
         self._changed.set()
@@ -272,6 +290,7 @@ class Loop:
         else:
             run.about, run.decision = event.about, event.signed(run.decision)
             self.keeping.farewells.part(run, plan, snapshot, self.wall())
+            event.begun(run)
             self.post(ClaimsChanged())
             event.answer.set_result(run)
 

@@ -31,6 +31,7 @@ from .core.snapshot import Ability, EngineId, ModelId, ModelRef, Snapshot, State
 from .core.watch import Finding, Kind, Severity
 from .events import Expect
 from .journal.journal import Journal
+from .keeping.deadlines import boot
 from .proposals import Sight, Wish
 from .standing import loading
 
@@ -51,6 +52,7 @@ LONGEST = 86400.0
 AHEAD = Seconds(3600.0)
 
 SHELF = "away"
+BEFORE = "before strangers"  # what there was of each pool that is short
 
 _WORDS = {
     ForeignRule.YIELD: "models leave for it",
@@ -100,6 +102,12 @@ class Strangers:
                 continue
             self._away[away.ref] = away
             self._guilty.setdefault(away.pool, {}).update({c.pid: c for c in away.who})
+        before = self.journal.shelves[BEFORE]
+        for key, row in before.all().items():
+            try:
+                self._before[PoolId(key)] = _taken_of(row)
+            except (KeyError, TypeError, ValueError):
+                before.drop(key)
 
     def see(self, snapshot: Snapshot, policy: Policy, short: Collection[PoolId]) -> None:
         """Note what strangers hold, and who of them is to blame for those pools that are short."""
@@ -180,9 +188,14 @@ class Strangers:
         if short:
             self._short_at[pool] = now.at
             if pool not in self._before:
-                self._before[pool] = seen[0] if seen else None
-        elif now.at - self._short_at.get(pool, Seconds(-LISTED)) > LISTED:
-            self._before.pop(pool, None)
+                self._before[pool] = before = seen[0] if seen else None
+                if before is not None:  # another daemon is to blame nobody else
+                    self.journal.shelves[BEFORE].keep(pool, _taken_row(before))
+        elif (
+            now.at - self._short_at.get(pool, Seconds(-LISTED)) > LISTED
+            and self._before.pop(pool, None) is not None
+        ):
+            self.journal.shelves[BEFORE].drop(pool)
         if pool in self._before and (short or NOBODY in guilty):
             self._blame(pool, now, policy)
         if not short:
@@ -341,6 +354,20 @@ def _row(away: Away) -> dict[str, Any]:
         "held": away.held,
         "who": [[c.pid, c.name, c.rule.value, c.base, c.grown] for c in away.who],
     }
+
+
+def _taken_row(taken: Taken) -> dict[str, Any]:
+    by_pid = {str(pid): [name, held] for pid, (name, held) in taken.by_pid.items()}
+    return {"boot": boot(), "total": taken.total, "by_pid": by_pid}
+
+
+def _taken_of(row: Mapping[str, Any]) -> Taken:
+    """Raises KeyError, TypeError or ValueError, also of another run of the machine: its processes
+    are others."""
+    if row["boot"] != boot():
+        raise ValueError("of before the machine was started")
+    by_pid = {int(p): (str(n), Bytes(int(held))) for p, (n, held) in row["by_pid"].items()}
+    return Taken(Seconds(0.0), Bytes(int(row["total"])), by_pid)
 
 
 def _away_of(row: Mapping[str, Any]) -> Away:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from collectors.owner import Owner
 from supervisor.app import (
     CHILDREN,
     FILES,
@@ -25,6 +26,8 @@ from supervisor.core.snapshot import EngineId
 from supervisor.engines import ENGINES
 from supervisor.engines.llamacpp import LlamaCpp
 from supervisor.engines.sglang import Step
+from tests.engines.fake import FakeOllama
+from tests.scenarios.house import Ram
 
 CONFIG = """
 [engines.own]
@@ -128,3 +131,30 @@ def test_what_ends_though_it_should_not_is_told(caplog: pytest.LogCaptureFixture
     assert [r.getMessage() for r in caplog.records] == [
         "the introduction ended: LookupError('gone')"
     ]
+
+
+def test_a_daemon_begins_to_decide_when_the_first_search_for_engines_is_over(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with FakeOllama() as engine:
+            file = tmp_path / "ullage.toml"
+            file.write_text(
+                "detect = false\n[listen]\nport = 0\n[gateway]\nenabled = false\n"
+                f'[engines.late]\nurl = "{engine.url}"\n'  # of a kind that is looked for
+            )
+            environ = {"STATE_DIRECTORY": str(tmp_path / "state")}
+            config = load(file, environ, {}, kinds=frozenset(ENGINES))
+            app = build(config, owners=[Owner(Ram())])
+            await app.start()
+            try:
+                assert app.loop.beginning.searching
+                while not app.loop.beginning.over:
+                    await app.loop.changed()
+                assert app.loop.snapshot is not None
+                assert [e.id for e in app.loop.snapshot.engines] == ["late"]
+                assert app.loop.snapshot.engines[0].up
+            finally:
+                await app.stop()
+
+    asyncio.run(asyncio.wait_for(story(), 60))

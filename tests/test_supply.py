@@ -7,7 +7,9 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,43 @@ def test_every_line_of_a_lock_file_has_a_version_and_hashes():
             assert specifier.operator == "=="
             assert hashes
             assert all(len(h.strip()) == len("sha256:") + 64 for h in hashes)
+
+
+def wheel(folder: Path, name: str, *needs: str) -> str:
+    """Version 1.0 of a package that has nothing in it; its lines of a lock file."""
+    info, file = f"{name}-1.0.dist-info", folder / f"{name}-1.0-py3-none-any.whl"
+    needed = "".join(f"Requires-Dist: {need}\n" for need in needs)
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needed}"
+        )
+        packed.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        packed.writestr(f"{info}/RECORD", "")
+    return f"{name}==1.0 \\\n    --hash=sha256:{sha256(file.read_bytes()).hexdigest()}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda lines: lines, None),
+        (lambda lines: lines[:-5] + "0000\n", "HASHES"),  # another file of that name
+        (lambda lines: lines.partition("two==")[0], "two"),  # it is needed, and not locked
+        (lambda lines: lines.replace("one==1.0", "one==2.0"), "one==2.0"),  # there is none
+    ],
+    ids=["whole", "exchanged", "incomplete", "gone"],
+)  # fmt: skip
+def test_pip_installs_what_is_locked_by_its_hashes_and_nothing_else(tmp_path, spoil, says):
+    """By a folder of wheels: where the index is, nobody here knows."""
+    (tmp_path / "deploy").mkdir()
+    lines = wheel(tmp_path, "one", "two") + wheel(tmp_path, "two")
+    (tmp_path / "deploy/requirements.lock").write_text(spoil(lines))
+    here = ("--no-index", "--find-links", str(tmp_path))
+    wrong = ask.resolve(tmp_path, *here, parts=(known.CORE,))
+    assert len(wrong) == (says is not None)
+    assert says is None or (wrong[0].startswith("requirements.lock: ") and says in wrong[0])
 
 
 def test_an_extra_adds_to_what_all_have_and_never_says_it_again():

@@ -2,7 +2,9 @@
 
 `python -m deploy.supply` writes them from packages.json, without a net; `--renew` asks the package
 index for the newest versions before; `--check` writes nothing, and ends with 1 where a file is not
-what it should be.
+what it should be. `--resolve` has pip install from the lock files without installing anything: does
+all that they name exist, with these hashes, and is nothing missing? That takes a net.
+`--advisories FILE` says what a file of OSV advisories has against what is locked.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import floors, known, licences, locks, sbom
-from .ask import CannotLock, ask
+from . import advisories, floors, known, licences, locks, sbom
+from .ask import CannotLock, ask, resolve
 from .known import ROOT, Package
 
 
@@ -40,7 +42,13 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--renew", action="store_true", help="ask the package index first")
     how.add_argument("--check", action="store_true", help="say whether all is as it should be")
+    how.add_argument("--resolve", action="store_true", help="ask pip about the lock files")
+    how.add_argument("--advisories", metavar="FILE", type=Path, help="OSV advisories, or a zip")
     given = parser.parse_args(arguments)
+    if given.resolve:
+        against = resolve(root)
+        print("\n".join(against) or f"{len(known.PARTS)} lock files resolve")
+        return int(bool(against))
     own = root / "deploy/supply/packages.json"
     if given.renew:
         try:
@@ -50,6 +58,14 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
             return 1
         own.write_text(text)
     packages = known.read(own)
+    if given.advisories:
+        try:
+            against = advisories.complaints(packages, advisories.read(given.advisories))
+        except advisories.BadAdvisories as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        print("\n".join(against) or f"nothing is said against the {len(packages)} that are locked")
+        return int(bool(against))
     wrong = complaints(packages, root)
     if wrong:  # what is written from it would be no better
         print("\n".join(wrong))

@@ -30,8 +30,9 @@ from packaging.utils import (
 )
 from packaging.version import Version
 
-from .known import BUILD, ROOT, Package, missing, wanted
+from .known import BUILD, CORE, PARTS, ROOT, Package, missing, wanted
 from .licences import expression
+from .locks import file_of
 
 PATIENCE = 60.0  # seconds
 LEAST_PIP = Version("25.1")
@@ -81,6 +82,24 @@ def ask(root: Path = ROOT) -> list[Package]:
         else:
             raise CannotLock(f"these fit nowhere: {', '.join(map(str, lacks))}")
     return [_with_files(index, package) for package in found.values()]
+
+
+def resolve(root: Path = ROOT, *how: str, parts: Iterable[str] = PARTS) -> list[str]:
+    """What pip says against the lock files: each is resolved for this system by its hashes alone,
+    as an installation is, and nothing is installed. `how`: further words for pip."""
+    wrong = []
+    for part in parts:
+        beside = () if part in (CORE, BUILD) else (CORE,)  # an extra adds to what all have
+        files = [file_of(each, root) for each in (*beside, part)]
+        words = [word for file in files for word in ("-r", str(file))]
+        try:
+            _pip(
+                *("install", "--dry-run", "--quiet", "--ignore-installed", "--require-hashes"),
+                *("--only-binary", ":all:", *how, *words),
+            )
+        except CannotLock as error:
+            wrong.append(f"{file_of(part, root).name}: {error}")
+    return wrong
 
 
 def _unmarked(want: Requirement) -> Requirement:

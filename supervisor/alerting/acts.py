@@ -184,8 +184,8 @@ class Acts:
                 return replace(made, trigger=Trigger.ALERT)
 
             return of_carried(await self._ask(case, replan, About(stuck)))
-        run = await loop.ask(case.cause, _nothing)
-        case.begun(run)
+        run = await loop.ask(case.cause, _nothing, begun=case.begun)
+        await loop.journal.written()  # the next daemon is not to restart it once more
         assert loop.executor.force is not None
         try:
             async with asyncio.timeout(RESTARTED):
@@ -232,8 +232,7 @@ class Acts:
     async def _hold(self, case: Case, hold: AlertHold) -> Ended:
         self.door.loop.keeping.alert_holds.begin(hold)
         self.door.claims_changed()
-        run = await self.door.loop.ask(case.cause, _nothing)
-        case.begun(run)
+        run = await self.door.loop.ask(case.cause, _nothing, begun=case.begun)
         return Ended(Outcome.HELD, UNTIL, run.decision.id)
 
     async def _pin(self, case: Case) -> Ended:

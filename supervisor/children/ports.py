@@ -7,6 +7,7 @@ import socket
 from contextlib import suppress
 
 from collectors.reading import Seconds
+from supervisor.addresses import connect
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = Seconds(0.5)  # loopback answers at once, or not at all
@@ -39,7 +40,7 @@ async def accepts(host: str, port: int, within: Seconds = PATIENCE) -> bool:
     """Does somebody accept connections there?"""
     try:
         async with asyncio.timeout(within):
-            _, writer = await asyncio.open_connection(host, port)
+            _, writer = await connect(host, port, lambda a: asyncio.open_connection(a, port))
     except (OSError, TimeoutError):
         return False
     writer.close()

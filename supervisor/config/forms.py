@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from collectors.reading import PoolId, Seconds
+from supervisor.addresses import address_of, is_never_called
 from supervisor.core.ladder import Rung
 from supervisor.core.policy import FOREVER, Retention
 from supervisor.core.rank import RANKINGS, Ranking
@@ -35,8 +35,6 @@ _SECRET_OPTION = re.compile(r"-*[\w-]*(key|token|secret|password|credentials?)",
 _TYPES = (".service", ".socket", ".timer", ".path", ".target", ".scope", ".slice", ".mount")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,247}\.service")
 _SECRET = re.compile(r"[\x21-\x7e]+")
-# Where clouds answer with credentials to anybody on the machine who asks.
-_METADATA = [ipaddress.ip_network(n) for n in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128")]
 _METADATA_NAMES = ("metadata", "metadata.google.internal", "instance-data")
 
 SHORTEST_TOKEN = 16  # characters
@@ -68,7 +66,7 @@ def _is_name(host: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether `host`, an address or a name, can only be this machine."""
-    address = _address(host)
+    address = address_of(host)
     return host.lower() == "localhost" if address is None else address.is_loopback
 
 
@@ -176,7 +174,7 @@ def _path(value: Any) -> Path:
 
 
 def _host(value: Any) -> str:
-    if isinstance(value, str) and (_address(value) is not None or _is_name(value)):
+    if isinstance(value, str) and (address_of(value) is not None or _is_name(value)):
         return value
     right = 'write an address or a name without a port, as "127.0.0.1"'
     raise ValueError(f"{shown(value)} is not a host; {right}")
@@ -287,24 +285,15 @@ def _url(value: Any) -> str:
 
 
 def _refuse_metadata(host: str, url: str) -> None:
-    address = _address(host)
+    address = address_of(host)
     if address is None:
         if not _is_name(host) or re.fullmatch(r"([0-9]+|0x[0-9a-f]*)", host.split(".")[-1]):
             # 2852039166 and 0xa9.0xfe.0xa9.0xfe are addresses too, to those who resolve them.
             raise ValueError(f"{shown(url)}: {shown(host)} is neither a name nor a plain address")
         if host.lower() in _METADATA_NAMES:
             raise ValueError(f"{shown(url)} is a cloud's metadata service, never an engine")
-    elif any(address in net for net in _METADATA if net.version == address.version):
+    elif is_never_called(address):
         raise ValueError(f"{shown(url)} is a metadata or link-local address, never an engine")
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
 
 
 def _set_or_not(value: object) -> str:

@@ -14,8 +14,11 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
+
+from supervisor.addresses import connect
 
 AT_ONCE = 64  # calls of one engine: it is asked about each of its models at once
 KEPT = 8  # connections of one engine without a call
@@ -182,5 +185,30 @@ class _Body(httpx.AsyncByteStream):
             self._ended(self._cut)
 
 
+class _Looked:
+    """httpcore's way to the network, with a look at whom a name leads to at each connection."""
+
+    def __init__(self, way: Any) -> None:
+        self._way = way
+
+    async def connect_tcp(self, host: str, port: int, *how: Any, **more: Any) -> Any:
+        """Raises httpx.ConnectError where the name leads to nobody who may be called."""
+        try:
+            return await connect(
+                host, port, lambda address: self._way.connect_tcp(address, port, *how, **more)
+            )
+        except OSError as error:
+            raise httpx.ConnectError(str(error)) from error
+
+    async def sleep(self, seconds: float) -> None:
+        await self._way.sleep(seconds)
+
+
 def pooled(trust: ssl.SSLContext) -> Pools:
-    return Pools(lambda: httpx.AsyncHTTPTransport(verify=trust, trust_env=False, limits=ONE))
+    def make() -> httpx.AsyncBaseTransport:
+        made = httpx.AsyncHTTPTransport(verify=trust, trust_env=False, limits=ONE)
+        pool: Any = made._pool  # httpx hands no such thing down
+        pool._network_backend = _Looked(pool._network_backend)
+        return made
+
+    return Pools(make)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from collectors.reading import Seconds
+from supervisor.addresses import connect, places
 from supervisor.aside import Aside
 from supervisor.core.snapshot import Ability, ModelId, State
 
@@ -110,10 +111,11 @@ class Tryll(Adapter):
 
     async def _infos(self) -> tuple[Json, ...]:
         call, within = "ListModelsRequest", base.CALL_TIMEOUT
+        at = await self._places(call)
 
         def look() -> object:
             if self._session is None:
-                self._session = self._open(within)
+                self._session = self._open(at, within)
             try:
                 return [_members(info) for info in self._session.list_models(timeout=within)]
             except BaseException:
@@ -125,8 +127,10 @@ class Tryll(Adapter):
         return tuple(Json(self.id, call, found))
 
     async def _act(self, call: str, within: Seconds, do: Callable[[Any, Seconds], Any]) -> None:
+        at = await self._places(call)
+
         def act() -> None:
-            session = self._open(base.CALL_TIMEOUT)
+            session = self._open(at, base.CALL_TIMEOUT)
             try:
                 do(session, within)
             finally:
@@ -134,11 +138,10 @@ class Tryll(Adapter):
 
         await self._aside(self._acting, call, within, act)
 
-    def _open(self, within: Seconds) -> Any:
+    def _open(self, at: Sequence[str], within: Seconds) -> Any:
         """Blocks. A session sees the models of the backends that it is configured with."""
         client = self._client()
-        host, port = self._address()
-        session = client.TryllClient.connect(host, port, timeout=within)
+        session = self._first(client.TryllClient, at, within)
         try:
             backend = client.InferenceEngine.LlamaCpp
             session.configure_session(backend, embedding_engine=backend, timeout=within)
@@ -146,6 +149,22 @@ class Tryll(Adapter):
             session.shutdown()
             raise
         return session
+
+    def _first(self, client: Any, at: Sequence[str], within: Seconds) -> Any:
+        """A session with the first of these addresses that answers."""
+        *others, last = at
+        port = self._address()[1]
+        for address in others:
+            with suppress(Exception):  # its client's own, or the system's
+                return client.connect(address, port, timeout=within)
+        return client.connect(last, port, timeout=within)
+
+    async def _places(self, call: str) -> tuple[str, ...]:
+        """Its client would look the name up by itself, and call whomever that leads to."""
+        try:
+            return await places(*self._address())
+        except OSError as broken:
+            raise self._broken(call, broken) from broken
 
     async def _aside(self, aside: Aside, call: str, within: Seconds, work: Callable[[], T]) -> T:
         try:
@@ -179,7 +198,9 @@ class Tryll(Adapter):
         host, port = self._address()
         try:
             async with asyncio.timeout(base.CALL_TIMEOUT):
-                reader, writer = await asyncio.open_connection(host, port)
+                reader, writer = await connect(
+                    host, port, lambda address: asyncio.open_connection(address, port)
+                )
         except TimeoutError as late:
             why = f"no answer within {base.CALL_TIMEOUT:g} s"
             raise EngineDown(self.id, "connect", why) from late
@@ -199,7 +220,8 @@ class Tryll(Adapter):
 
     def _broken(self, call: str, error: OSError) -> EngineDown:
         """In the system's own word, whoever raised it in words of its own."""
-        why = os.strerror(error.errno) if error.errno else str(error)
+        number = error.errno or 0  # one below 0 is of a name that nobody knows
+        why = os.strerror(number) if number > 0 else error.strerror or str(error)
         return EngineDown(self.id, call, why, number=error.errno)
 
     def _address(self) -> tuple[str, int]:

@@ -66,7 +66,8 @@ class Marks:
         if token is None:
             return False
         found = sha256(token).digest()
-        return any(compare_digest(found, digest) for digest in self._digests)
+        # All of them, however soon it is found.
+        return True in [compare_digest(found, digest) for digest in self._digests]
 
     def added(self, head: Head, client: str, priority: int) -> Headers:
         """What a request to another host's gateway has besides: the token, the mark, on whose

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import unquote, urlsplit
+
+from supervisor.addresses import NeverCalled, connect
 
 from .answers import Answer
 from .bodies import Chunked
 from .limits import Limits
 from .sweep import Sweep
+
+log = logging.getLogger("ullage.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,7 @@ class Links:
         self.open: set[Link] = set()
         self.users: set[Receiver] = set()
         self._connecting: dict[Receiver, asyncio.Task[None]] = {}
+        self._warned: set[Origin] = set()  # of where they lead to
         self.clock = Sweep(self.watch)
 
     @property
@@ -201,30 +207,42 @@ class Links:
         self.clock.stop()
 
     async def _connect(self, origin: Origin, user: Receiver) -> None:
-        loop = asyncio.get_running_loop()
-        link = Link(self, self.idle.setdefault(origin, []))
         try:
             within = self.limits.connect_far if origin.far else self.limits.connect
             async with asyncio.timeout(within):
-                if origin.unix is not None:
-                    await loop.create_unix_connection(lambda: link, origin.unix)
-                elif origin.tls:
-                    trusted = (origin.far and self.authorities) or trust()
-                    await loop.create_connection(
-                        lambda: link, origin.host, origin.port, ssl=trusted
-                    )
-                else:
-                    await loop.create_connection(lambda: link, origin.host, origin.port)
+                link = await self._connected(origin)
         # A time-out is an OSError as well; a name that nobody could look up is a ValueError.
         except (OSError, ValueError) as error:
+            if isinstance(error, NeverCalled) and origin not in self._warned:
+                self._warned.add(origin)
+                log.warning("requests are not passed to %s: %s", origin.host, error)
             self._connecting.pop(user, None)
             user.refused(error if isinstance(error, OSError) else OSError(str(error)))
             return
+        self._warned.discard(origin)
         self._connecting.pop(user, None)
         if origin.far:
             notice_end(link.transport)
         link.user = user
         user.connected(link)
+
+    async def _connected(self, origin: Origin) -> Link:
+        loop, idle = asyncio.get_running_loop(), self.idle.setdefault(origin, [])
+
+        def made() -> Link:
+            return Link(self, idle)
+
+        if origin.unix is not None:
+            return (await loop.create_unix_connection(made, origin.unix))[1]
+        tls: dict[str, Any] = {}
+        if origin.tls:
+            trusted = (origin.far and self.authorities) or trust()
+            tls = {"ssl": trusted, "server_hostname": origin.host}
+
+        async def to(address: str) -> Link:
+            return (await loop.create_connection(made, address, origin.port, **tls))[1]
+
+        return await connect(origin.host, origin.port, to)
 
     def watch(self, now: float) -> bool:
         """Called each second. Whether there is anybody left to watch."""

@@ -9,6 +9,7 @@ import pytest
 from supervisor.config.gated import TokenConfig
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
 from supervisor.gateway.heads import Head
+from supervisor.gateway.marks import PLACED, Marks
 from supervisor.gateway.tokens import Caller, Refused, Tokens
 from supervisor.guesses import PLACES, WRONG_AT_ONCE, WRONG_EACH
 
@@ -275,3 +276,29 @@ def test_an_allowed_alias_does_not_lead_to_another_engine():
     mine = known.identify(bearer(GOOD), HERE)
     assert isinstance(mine, Caller)
     assert not mine.may_use(ref("x", "vllm"), "fast")
+
+
+@pytest.mark.parametrize("secret", [GOOD, OTHER, b"ullage-third-0123456789", b"wrong"])
+def test_every_known_digest_is_compared_however_soon_one_is_found(
+    secret: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In constant time each, and all of them: how long it takes tells nothing of which it is."""
+    secrets = (GOOD, OTHER, b"ullage-third-0123456789")
+    compared: list[bytes] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        digest = sha256(secret).digest()
+        compared.append(one if other == digest else other)
+        return one == other
+
+    known = tokens(*(token(f"t{n}", s) for n, s in enumerate(secrets)))
+    monkeypatch.setattr("supervisor.gateway.tokens.compare_digest", compare)
+    found = known.identify(bearer(secret), AWAY)
+    assert isinstance(found, Caller) == (secret in secrets)
+    assert sorted(compared) == sorted(sha256(s).digest() for s in secrets)
+    compared.clear()
+    marks = Marks(s.decode() for s in secrets)
+    monkeypatch.setattr("supervisor.gateway.marks.compare_digest", compare)
+    placed = head((b"authorization", b"Bearer " + secret), (PLACED, b"host"))
+    assert marks.believed(placed) == (secret in secrets)
+    assert sorted(compared) == sorted(sha256(s).digest() for s in secrets)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from supervisor.alerting import Alerting
 from supervisor.config.alerted import Kind
 from supervisor.core.policy import Amount, Brake, Policy, PoolPolicy
 from supervisor.journal.journal import Journal
+from supervisor.journal.store import Statement
 from tests.alerting.post import Post, action, config
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import House, house
+from tests.stateful.disk import Disk, journal_on
 
 HOLD = Seconds(60)
 HUSH = action(Kind.PAUSE, "hush", below=Amount(fraction=1.0))
@@ -221,3 +225,34 @@ def test_a_shelf_that_cannot_be_read_costs_what_is_on_it_and_no_more(
     run(tale)
     assert "cannot be read: it is forgotten" in caplog.text
     assert "cannot be read: it is dropped" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [Kind.EVICT, Kind.PAUSE, Kind.RESERVE])
+def test_what_an_alert_has_caused_is_on_disk_before_it_is_done(kind: Kind) -> None:
+    """Killed in between, the next daemon would have to believe that nothing was begun for it yet,
+    and would do it once more."""
+    acts = action(kind, "act", below=Amount(fraction=1.0), size=gib(1))
+    written: list[str] = []
+
+    class Noted(Disk):
+        def write(self, statements: Sequence[Statement]) -> None:
+            super().write(statements)
+            for sql, values in statements:
+                if "decisions" in sql.split():
+                    written.append(json.loads(values[-1])["id"])
+                elif "shelves" in sql and values[0] == "alerts" and "INSERT" in sql:
+                    written.append(f"row of {json.loads(values[2])['decision']}")
+
+    async def tale() -> None:
+        async with FakeLlamaRouter(["a"]) as server:
+            server.take("a")
+            journal, _ = journal_on(Noted(), time.time)
+            async with house({"llama": server}, policy=FEW, journal=journal) as home:
+                box = await starts(home, acts)
+                await box.fire()
+                await passes(home)
+                decision = box.row()["decision"]
+                assert written.index(f"row of {decision}") < written.index(decision)
+                await box.alerting.stop()
+
+    run(tale)

@@ -23,6 +23,7 @@ def after_each_step(town: Town, book: Ledger) -> Iterator[str]:
     yield from _claims(town, book)
     yield from _promises(town, book)
     yield from _bytes(town)
+    yield from _alerts(town)
 
 
 def _requests(town: Town, book: Ledger) -> Iterator[str]:
@@ -105,6 +106,18 @@ def _bytes(town: Town) -> Iterator[str]:
             or min((part.size for part in one.parts), default=0) < 0
         ):
             yield f"bytes: the parts of {one.pool} are {total}: {one.parts}"
+
+
+def _alerts(town: Town) -> Iterator[str]:
+    """I8: however often it is told of, and whichever daemon was told."""
+    acted = Counter(
+        d["cause"].partition(" asks ")[0]
+        for d in town.disk.decisions.values()
+        if d["trigger"] == "alert" and d["actions"]
+    )
+    for said, count in acted.items():
+        if count > 1:
+            yield f"I8: {said} made somebody go {count} times"
 
 
 def at_rest(town: Town, book: Ledger) -> Iterator[str]:

@@ -33,8 +33,7 @@ class Disk:
         for sql, values in statements:
             self.db.execute(sql, values)
             words = sql.split()
-            if words[0] == "INSERT" and "decisions" in words:
-                body = json.loads(values[-1])
+            if (body := _decision((sql, values))) is not None:
                 self.decisions[body["id"]] = body
             elif words[0] == "INSERT" and "outcomes" in words:
                 self.outcomes.setdefault(str(values[1]), []).append(json.loads(values[-1]))
@@ -48,20 +47,34 @@ class Disk:
         return [a for a in decision["actions"] if (a["action"], a["model"]) not in told]
 
 
+def _decision(statement: Statement) -> Json | None:
+    """What is written down of one."""
+    sql, values = statement
+    words = sql.split()
+    found: Json = json.loads(values[-1]) if {"INSERT", "decisions"} <= set(words) else {}
+    return found or None
+
+
 class Pen:
-    """In place of a journal's store. `stopped`: its daemon was killed, and nothing is written."""
+    """In place of a journal's store. `stopped`: its daemon was killed, and nothing is written.
+    `given` and `written` count what it was given to write, and what is there; `decisions` are those
+    that it was given, on disk or not."""
 
     lag = failures = dropped = 0
 
     def __init__(self, disk: Disk, load: Callable[[sqlite3.Connection], None]) -> None:
         self.disk, self._load, self.stopped = disk, load, False
         self._waiting: deque[tuple[Sequence[Statement], Future[bool]]] = deque()
+        self.given = self.written = 0
+        self.decisions: dict[str, Json] = {}
 
     def open(self) -> None:
         self._load(self.disk.db)
 
     def put(self, statements: Sequence[Statement]) -> Future[bool]:
         done: Future[bool] = Future()
+        self.given += 1
+        self.decisions |= {body["id"]: body for body in map(_decision, statements) if body}
         self._waiting.append((statements, done))
         if self.disk.delay or len(self._waiting) > 1:  # one after the other, as they came
             asyncio.get_running_loop().call_later(self.disk.delay, self._write_next)
@@ -73,12 +86,19 @@ class Pen:
         if self._waiting and not self.stopped:
             statements, done = self._waiting.popleft()
             self.disk.write(statements)
+            self.written += 1
             done.set_result(True)
 
     def catch_up(self) -> None:
         """Whatever waits is there at once."""
         while self._waiting and not self.stopped:
             self._write_next()
+
+    def stop(self, after: int | None) -> None:
+        """So many of those that wait are written yet, None: all of them. And nothing any more."""
+        for _ in range(len(self._waiting) if after is None else after):
+            self._write_next()
+        self.stopped = True
 
     def flush(self, timeout: float) -> bool:
         return True

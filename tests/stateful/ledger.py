@@ -4,7 +4,7 @@ work; what the driver last said. It asks the code under test for nothing but wha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from supervisor.core.snapshot import EngineId, ModelRef
 from supervisor.demo.engines import Fault
 from tests.stateful.engines import Call
 from tests.stateful.people import Guest, Stranger
+from tests.stateful.promises import Promises
 from tests.stateful.town import GATEWAY, REFS, SETTLE, TENANTS, Town, home
 
 EPS = 1e-6
@@ -36,6 +37,7 @@ class Ledger:
     jobs: dict[str, tuple[PoolId, int, float]] = field(default_factory=dict)
     drains: dict[EngineId, float] = field(default_factory=dict)
     pause: tuple[float, float] | None = None  # since when, and until when
+    promises: Promises = field(default_factory=Promises)
     forced: list[ModelRef] = field(default_factory=list)  # an operator takes them at any price
     guests: list[Guest] = field(default_factory=list)
     strangers: list[Stranger] = field(default_factory=list)
@@ -57,9 +59,10 @@ class Ledger:
         if self.town.mode.value != "enforce":
             self.say("mode", f"{call.kind} of {call.ref} although it is {self.town.mode.value}")
         self._one_at_a_time(call)
-        decisions = list(self._decided(call))
+        decisions = list(self._decided(call, self.town.disk.decisions))
         if not decisions and self.town.disk.delay < 2.0:  # no disk is waited for any longer
             self.say("I7", f"{call.kind} of {call.ref} is not written down")
+        decisions = decisions or list(self._decided(call, self.town.pen.decisions))
         if call.kind == "unload":
             self._unload(call, decisions)
         else:
@@ -92,10 +95,12 @@ class Ledger:
 
     # -- I7
 
-    def _decided(self, call: Call) -> Iterator[dict[str, Any]]:
-        """The decisions under way, on disk, of which this may be an action."""
+    def _decided(
+        self, call: Call, written: Mapping[str, dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """The decisions under way, as they are `written`, of which this may be an action."""
         for run in self.town.world.loop.runs:
-            body = self.town.disk.decisions.get(run.decision.id)
+            body = written.get(run.decision.id)
             if body is None or body["mode"] != "enforce":
                 continue
             for action in body["actions"]:
@@ -119,7 +124,7 @@ class Ledger:
             for kind, count in (("leased", self._leased(ref)), ("at work", self._working(ref))):
                 if count:
                     self.say("I1", f"{ref} is {kind} ({count}), and is told to go by {triggers}")
-        if triggers and triggers <= FOR_MEMORY:
+        if triggers and triggers <= FOR_MEMORY and self._for_bytes(ref, decisions):
             since = self.blind.get(home(ref), math.inf)
             if self.now - since > LOOK:
                 self.say("I2", f"{ref} goes by {triggers}; nobody can read {home(ref)}")
@@ -130,6 +135,11 @@ class Ledger:
         self._not_too_soon(call)
         size = 0 if call.tenant is None else call.tenant.takes.get(home(ref), 0)
         self.freed.append((call, size, self._said(home(ref))[1] or 0))
+
+    def _for_bytes(self, ref: ModelRef, decisions: list[dict[str, Any]]) -> bool:
+        """And not for the place of one that is loaded elsewhere: those are counted, not read."""
+        loads = [a for d in decisions for a in d["actions"] if a["action"] == "load"]
+        return not loads or any(s["pool"] == home(ref) for a in loads for s in a["shares"])
 
     def is_pinned(self, ref: ModelRef) -> bool:
         names = (str(ref), ref.model)
@@ -210,9 +220,10 @@ class Ledger:
                 self.say("I5", f"{ref} is loaded beyond the budget of {pool}")
 
     def _is_known(self, ref: ModelRef) -> bool:
-        """Has its engine said that it is there, to this daemon?"""
+        """Has its engine said that it is there, to this daemon? Of one that has left, bytes that
+        come back late are no model's, and not free."""
         engine = self.town.engines[ref.engine]
-        tenant = engine.models[ref.model].tenant
+        tenant = engine.models[ref.model].tenant if engine.there(ref.model) else None
         return tenant is not None and engine.listed_at >= max(self.town.began, tenant.started)
 
     def _promised(self, pool: PoolId, at: float) -> int:

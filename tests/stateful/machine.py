@@ -25,6 +25,7 @@ from supervisor.engines.base import EngineRefused
 from supervisor.events import ClaimsChanged, Pressed, SettingsChanged
 from supervisor.gateway.admission import Wish
 from tests.stateful import checks
+from tests.stateful.daemons import Daemons
 from tests.stateful.ledger import FOREVER, Ledger
 from tests.stateful.people import Guest, Stranger
 from tests.stateful.town import REFS, TENANTS, Town
@@ -32,7 +33,7 @@ from tests.stateful.town import REFS, TENANTS, Town
 HEALED = 30.0  # seconds after all faults, by when nobody may wait for anything any more
 
 
-class Steps:
+class Steps(Daemons):
     """One story. `trouble` is what has been found wrong so far."""
 
     def __init__(self, policy: Policy) -> None:
@@ -57,6 +58,7 @@ class Steps:
         none(self.trouble())
 
     def passes(self, seconds: float | None) -> None:
+        self.book.promises.note(self.book, self.town.pen)
         self.town.pass_time(seconds)
         self.book.see_faults()
 
@@ -308,25 +310,6 @@ class Steps:
         """From now on; what it has been given before is there."""
         self._now(self.town.pen.catch_up)
         self.town.disk.delay = seconds
-
-    # -- the daemon
-
-    def restarts(self, mode: Mode, killed: bool) -> None:
-        self.disk_slows(0.0)  # what is not on disk is lost, as it is with any daemon
-        for task in self._wishes:
-            self._now(task.cancel)
-        self._wishes.clear()
-        if killed:
-            self.killed |= {d["id"] for d in self.town.disk.open_decisions()}
-            self.town.kill()
-        else:
-            self.town.end()
-        for guest in self.book.guests:
-            self._now(guest.cut)
-        self.book.forget()
-        self.town.mode = mode
-        self.town.began = self.town.clock()
-        self.town.begin()
 
     # -- the end
 

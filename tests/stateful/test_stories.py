@@ -1,11 +1,13 @@
 """Any order of whatever may happen, and nothing of what must hold is broken.
 
-pytest tests/stateful                                 the same stories every time
-HYPOTHESIS_PROFILE=long pytest tests/stateful         new ones, 50,000 steps: a quarter of an hour
+pytest tests/stateful                                 the same 200 stories every time
+HYPOTHESIS_PROFILE=long pytest tests/stateful         1,000 new ones, a quarter of an hour
+STORIES=20000 HYPOTHESIS_PROFILE=long …               or as many as there is time for
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,8 @@ from tests.stateful.machine import ENGINES, REF, Steps
 from tests.stateful.policies import policies
 
 pytestmark = pytest.mark.slow
+
+FEWEST = 200  # stories of 50 steps
 
 one_of = st.sampled_from
 names, engines, pools = one_of(sorted(REF)), one_of(ENGINES), one_of((GPU0, GPU1, RAM))
@@ -120,12 +124,15 @@ class Stories(RuleBasedStateMachine):
         Steps.restarts,
         mode=one_of((*[Mode.ENFORCE] * 4, Mode.ADVISE, Mode.OBSERVE)),
         killed=st.booleans(),
+        wrote=one_of((None, None, 0, 1, 3)),
     )
+    alert_fires = may(Steps.alert_fires, nth=nth, pool=cards)
+    alert_resolves = may(Steps.alert_resolves, nth=nth, pool=cards)
 
 
 TestStories = Stories.TestCase
 TestStories.settings = settings(
-    max_examples=settings().max_examples * 2,
+    max_examples=int(os.environ.get("STORIES", max(FEWEST, settings().max_examples * 2))),
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )

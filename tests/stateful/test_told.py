@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from collectors.reading import RAM, Seconds, gib
-from supervisor.core.policy import Amount, Policy, PoolPolicy
+from supervisor.core.policy import Amount, Policy, PoolPolicy, Watchdog
 from supervisor.core.record import Mode
+from supervisor.core.steps import Step
 from supervisor.demo.engines import Fault
 from supervisor.demo.machine import GPU0, GPU1
 from tests.stateful.machine import Steps
@@ -83,3 +85,40 @@ def test_the_same_steps_lead_to_the_same_decisions() -> None:
     first = told()
     assert first
     assert first == told()
+
+
+def test_a_place_is_made_for_another_although_nobody_can_read_the_pool(story: Steps) -> None:
+    story.settings(replace(PLAIN, single=True), False)
+    story.loads("one/c")
+    story.passes(20.0)
+    story.blinds(GPU0, "lost")
+    story.passes(20.0)
+    story.leases("three/i", ttl=200.0, wait=False)  # on another card, where there is room
+    story.passes(10.0)
+    story.check()
+    assert not story.town.engines["one"].there("c")  # type: ignore[index]
+
+
+def test_why_one_at_work_goes_is_known_although_the_disk_is_too_slow_to_tell(story: Steps) -> None:
+    stuck = Watchdog(busy=True, busy_timeout=Seconds(6), busy_steps=(Step.UNLOAD,))
+    story.settings(replace(PLAIN, watchdog=stuck), False)
+    story.disk_slows(60.0)
+    story.behind_our_back("three/i", service=25.0)
+    story.passes(20.0)
+    story.check()
+    assert not story.town.engines["three"].there("i")  # type: ignore[index]
+
+
+def test_bytes_that_come_back_late_are_in_no_budget_of_models(story: Steps) -> None:
+    story.unloads_slowly("two", answer=0.0, memory=15.0)  # type: ignore[arg-type]
+    story.loads("two/h")
+    story.passes(30.0)
+    story.evicts("two/h", force=False, wait=False)
+    story.passes(5.0)
+    few = PoolPolicy(reserve=Amount(size=gib(1)), budget=Amount(size=gib(14)))
+    story.settings(replace(PLAIN, pools={**PLAIN.pools, RAM: few}), False)
+    story.loads("three/i")  # 2 GiB of RAM, where two/h held 20
+    story.passes(8.0)
+    story.check()
+    calls = story.town.engines["three"].calls  # type: ignore[index]
+    assert [call.kind for call in calls] == ["load"]

@@ -12,15 +12,18 @@ from dataclasses import replace
 from typing import Any
 
 from collectors.reading import RAM, Bytes, PoolId, Seconds, Tier, gib
+from supervisor.alerting import Alerting
+from supervisor.config.alerted import Kind
 from supervisor.config.gated import GatewayConfig
-from supervisor.core.policy import Policy
+from supervisor.core.policy import Amount, Brake, Policy
 from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Share, Source
 from supervisor.demo.clock import EPOCH, Clock, SteppedLoop
 from supervisor.demo.engines import DemoModel
 from supervisor.demo.machine import GPU0, GPU1, DemoCollector, DemoMachine, InlineAside, InlineOwner
-from supervisor.demo.world import World, assemble
+from supervisor.demo.world import DRAIN, World, assemble
 from supervisor.gateway.admission import Admission
+from tests.alerting.post import action, config
 from tests.stateful.disk import Disk, journal_on
 from tests.stateful.engines import Troubled, TroubledComfy, TroubledOllama, Witness
 
@@ -32,6 +35,11 @@ GATEWAY = replace(
     loads_per_pool=2,
     drain_after=Seconds(5),
     drain_timeout=Seconds(5),
+)
+# Of what alerts may do, what makes somebody go; as often as there are alerts.
+ALERTS = config(
+    action(Kind.EVICT, "room", match={}, below=Amount(fraction=1.0), free=Amount(fraction=0.7)),
+    limit=Brake(1000, Seconds(1)),
 )
 ONE, TWO, THREE = EngineId("one"), EngineId("two"), EngineId("three")
 TENANTS: dict[EngineId, dict[str, tuple[PoolId, float, float]]] = {
@@ -172,6 +180,8 @@ class Town:
         await self.world.start()
         self.began = began
         self.admission = Admission(loop, GATEWAY)
+        self.alerting = Alerting(ALERTS, self.world.door)
+        self.alerting.start()
         for ref in REFS:
             if journal.footprint(ref) is None:
                 takes = self.engines[ref.engine].models[ref.model].takes
@@ -183,16 +193,21 @@ class Town:
 
         async def end() -> None:
             self.admission.stop()
+            await self.world.loop.drain(DRAIN)
+            await self.alerting.stop()
             await self.world.stop()
             await self.admission.close()
 
         self.do(end())
 
-    def kill(self) -> None:
-        """At once: not a byte more is written, and nobody is told anything."""
+    def kill(self, wrote: int | None) -> None:
+        """At once: nobody is told anything, and not a byte more is written than so many of the
+        writes that wait; None: than all of them."""
 
         async def kill() -> None:
-            self.pen.stopped = True
+            self.pen.stop(wrote)
+            for work in self.alerting._work.values():
+                work.resolved = False  # its task would see to that yet
             self.admission.traffic.listener = None
             mine = asyncio.current_task()
             tasks = [t for t in asyncio.all_tasks() if t is not mine and t not in self._work]

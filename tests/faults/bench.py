@@ -21,6 +21,7 @@ from tests.faults.engines import Engine, Router, Shop
 from tests.faults.group import Group
 from tests.faults.history import Call, History, Life, Memory, Trouble
 from tests.faults.people import People
+from tests.faults.watcher import watched
 from tests.nvml.fake_nvml import GIB
 from tests.readers import GPU, standing_for
 
@@ -43,6 +44,7 @@ class Bench:
             "l": Router("l", ["c", "d"], SIZE),
         }
         self.history = History(SETTLE, RESERVE, TOTAL)
+        self._holds(0, "at the start")
         self.people = People(self)
         self.lines, self.tables = "", ""
         self.others: dict[str, str] = {}  # models of engines that `tables` name: their engines
@@ -69,6 +71,10 @@ class Bench:
     def name_of(self, model: str) -> str:
         """Its engine's."""
         return self.others.get(model) or self.engine_of(model).name
+
+    def is_doing(self, model: str) -> str:
+        """Loaded, loading or gone; "" for what is no engine's of ours."""
+        return "" if model in self.others else self.engine_of(model).is_doing(model)
 
     def config(self) -> str:
         parts = [QUICK, self.lines, f'[settle]\ntimeout = "{SETTLE}s"\nstep = "50ms"']
@@ -99,6 +105,17 @@ class Bench:
         coming = sum(len(e.loading) for e in self.engines.values())
         return TOTAL - self.card.used - coming * SIZE
 
+    def held(self, since: float) -> dict[str, int] | None:
+        """What each model has of the GPU. None: that has changed since, or is about to."""
+        moved = self.history.memory[-1].at > since
+        if moved or any(e.loading for e in self.engines.values()):
+            return None
+        return {
+            f"{e.name}/{m}": e.sizes[m] if m in e.loaded else 0
+            for e in self.engines.values()
+            for m in e.models
+        }
+
     def strange(self, size: int) -> None:
         """Somebody who is on no list takes so many bytes of the GPU, or gives them back."""
         self._holds(size, "a stranger")
@@ -106,6 +123,7 @@ class Bench:
     def told(self, engine: Engine, kind: str, model: str) -> None:
         """An order has just reached an engine."""
         ref, life = f"{engine.name}/{model}", len(self.history.lives) - 1
+        heard = sum(r.model == model and r.first is not None for r in self.people.under_way())
         self.history.calls.append(
             Call(
                 engine.name,
@@ -113,7 +131,7 @@ class Bench:
                 model,
                 self.history.now(),
                 life,
-                sum(r.model == model and r.first is not None for r in self.people.under_way()),
+                max(heard, engine.busy[model]),
                 engine.is_doing(model),
                 engine.sizes[model],
                 TOTAL - self.card.used,
@@ -278,9 +296,10 @@ async def a_bench(
         try:
             await bench.launch()
             await bench.within(NORMAL, bench.is_well, "all is well at the start")
-            async with bench.people:
-                yield bench
-            await bench.at_rest()
+            async with watched(bench):
+                async with bench.people:
+                    yield bench
+                await bench.at_rest()
             there = bench.daemon.process.returncode is None and bench.daemon.url
             if there and (code := await bench.daemon.stop()):
                 bench.history.say("end", f"the daemon ended with {code}")

@@ -26,8 +26,9 @@ STEPPED = "ullage_clock_steps_total"
 
 
 async def promise(bench: Bench) -> None:
-    """Somebody is pinned, and somebody leased."""
+    """Somebody is pinned, and somebody leased, and that stays so."""
     people = bench.people
+    await people.stand_aside()
     while not people.pins:
         await people.pin()
     while not people.leases:

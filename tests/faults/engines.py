@@ -82,7 +82,6 @@ class Timed:
             self.done("load", model)
         for model in list(self.loaded):
             self.drop(model)
-        self.busy.clear()
         here = asyncio.current_task()
         for task in list(self._open):
             if task is not here:

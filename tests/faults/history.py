@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,10 @@ class Call:
 
 @dataclass
 class Request:
-    """Of a client at the gateway. `ending`: whole, refused, told (an error within the stream), cut,
-    unheard (no daemon); None while it is under way."""
+    """Of a client at the gateway. `was` is what its model was when it came, "" where nobody knows.
+    `ending`: whole, refused (with an error), told (an error within the stream), short (a stream
+    that ends too early, and says nothing), strange (neither a stream nor an error), cut, unheard
+    (no daemon); None while it is under way."""
 
     number: int
     model: str
@@ -62,6 +64,7 @@ class Request:
     endings: int = 0
     words: str = ""
     first: float | None = None  # when its first byte came
+    was: str = ""  # loaded, loading or gone
 
 
 @dataclass
@@ -133,6 +136,7 @@ class History:
     deeds: list[Deed] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    looks: int = 0  # of the watcher
 
     @staticmethod
     def now() -> float:
@@ -140,6 +144,15 @@ class History:
 
     def say(self, invariant: str, what: str) -> None:
         self.wrong.append(f"{invariant}: {what}")
+
+    def open(self) -> Iterator[Trouble]:
+        """What is broken now, or not yet well again."""
+        return (t for t in self.troubles if t.normal is None)
+
+    def used_since(self, since: float) -> set[int]:
+        """Bytes of the GPU that were in use then, and at any time from then on."""
+        before = [m.used for m in self.memory if m.at <= since]
+        return {*before[-1:], *(m.used for m in self.memory if m.at > since)}
 
     def ended(self, request: Request, ending: str, words: str = "") -> None:
         request.endings += 1

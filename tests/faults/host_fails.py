@@ -7,12 +7,16 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.faults.bench import POLL, Bench
+from tests.faults.bench import NORMAL, POLL, RESERVE, Bench
 from tests.faults.engines import WORD_TIME
 from tests.faults.engines_fail import past
+from tests.faults.history import NEVER, Trouble
 from tests.faults.registry import fault
+from tests.readers import GPU, readers_of
 
-WHILE = 2.0  # seconds that something stays broken
+UNKNOWN = 3.0  # seconds after which nobody believes what was read before: see I2
+DARK, SHORT = 5.0, 1.0  # seconds that it stays so, and that there is too little after
+AT_ONCE = 2.0  # seconds for the three words of whoever is loaded, on a busy machine
 LOST = 15  # of NVML
 REWRITES, STREAMS = 500, 200
 TOKEN = "a-token-of-the-bench-alone"
@@ -25,24 +29,65 @@ def impatient(bench: Bench) -> None:
 
 @fault("the driver hangs", runs=5, limit=15.0, together=1, adapt=impatient)
 async def driver_hangs(bench: Bench) -> None:
-    async with bench.trouble("hang", dark=True):
+    async with bench.trouble("hang", dark=True) as trouble:
         bench.card.driver.hang()
-        await past(2 * WHILE)
+        taken = await _in_the_dark(bench)
         bench.card.driver.drop("hang")
+        await _lit(bench, trouble, taken)
 
 
 @fault("the GPU is lost, and comes back", runs=10, limit=10.0, together=5)
 async def gpu_lost(bench: Bench) -> None:
-    async with bench.trouble("lost", dark=True):
+    async with bench.trouble("lost", dark=True) as trouble:
         bench.card.driver.fault(LOST)
-        await past(2 * WHILE)
+        taken = await _in_the_dark(bench)
         bench.card.driver.drop("fault")
+        await _lit(bench, trouble, taken)
+
+
+async def _in_the_dark(bench: Bench) -> int:
+    """Whoever is loaded is served as ever; somebody is asked for who is not, and a stranger leaves
+    less than the reserve: all the same nobody comes, and nobody goes (I2). The stranger's bytes."""
+    people, history = bench.people, bench.history
+    await past(UNKNOWN)
+    if not any(p["id"] == GPU and p["blind"] for p in (await bench.daemon.state())["pools"]):
+        history.say("bench", f"the GPU can be read {UNKNOWN:g} s after its driver has failed")
+    here = [m for e in bench.engines.values() for m in e.loaded]
+    for model in (m for e in bench.engines.values() for m in e.models if m not in here):
+        people.asks(model)
+    taken = bench.free() - RESERVE // 2
+    bench.strange(taken)
+    until = history.now() + DARK
+    while history.now() < until:
+        for model in here:
+            request = await people.ask(model)
+            took = (request.ended or NEVER) - request.began
+            if request.ending != "whole" or took > AT_ONCE:
+                history.say("I6", f"{request.ending} after {took:.1f} s, and {model} is loaded")
+        await past(POLL)
+    if not here:
+        history.say("bench", "nobody was loaded")
+    return taken
+
+
+async def _lit(bench: Bench, trouble: Trouble, taken: int) -> None:
+    """It can be read again, and is short for a moment yet."""
+    trouble.lifted = bench.history.now()
+    await past(SHORT)
+    bench.strange(-taken)
 
 
 @fault("the driver is reloaded", runs=5, limit=15.0, together=1, adapt=impatient)
 async def driver_reloaded(bench: Bench) -> None:
-    async with bench.trouble("reload", dark=True):
+    """Whoever has it open reads nothing any more. Another reader takes over, and nobody notices."""
+    before = readers_of(bench.daemon.pid)
+    async with bench.trouble("reload"):
         bench.card.driver.driver("590.48.01", strict=True)
+
+        async def other() -> bool:
+            return bool(now := readers_of(bench.daemon.pid)) and not {*now} & {*before}
+
+        await bench.within(NORMAL, other, "another reader")
 
 
 @fault("the configuration is rewritten 500 times", runs=1, limit=5.0)

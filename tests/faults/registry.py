@@ -51,6 +51,8 @@ class Score:
     requests: int = 0
     endings: dict[str, int] = field(default_factory=dict)
     orders: int = 0  # that engines were given
+    wishes: int = 0  # of operators, that were granted
+    looks: int = 0  # at what the daemon says of itself
     limit: float = 0.0
     skipped: str | None = None
     plain: str | None = None  # what the same does to an engine without Ullage
@@ -72,6 +74,8 @@ class Score:
             "requests": self.requests,
             "endings": self.endings,
             "orders": self.orders,
+            "wishes": self.wishes,
+            "looks": self.looks,
             "plain": self.plain,
             "skipped": self.skipped,
             "found": self.violations[:20],
@@ -120,6 +124,8 @@ async def _some(
     total.seconds += [t.took for t in history.troubles if t.took is not None]
     total.requests += len(history.requests)
     total.orders += len(history.calls)
+    total.wishes += sum(200 <= wish.status < 300 for wish in history.wishes)
+    total.looks += history.looks
     for request in history.requests:
         ending = request.ending or "never"
         total.endings[ending] = total.endings.get(ending, 0) + 1

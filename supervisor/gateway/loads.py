@@ -243,6 +243,8 @@ class Loads:
             told = tight(snapshot, policy, demand)
             self.desk.give_up(hold, refusals.no_room(hold.ref, made.full, barred, told))
             return
+        if made.blind:
+            self.drains.unseen(hold)
         hold.blocked = not under_way  # else it is looked at again when that ends
         waits = [b.wait for b in made.barred if b.wait is not None]
         if waits:

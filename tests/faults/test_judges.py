@@ -131,7 +131,9 @@ def test_who_works_in_an_engine_is_at_work_before_his_client_has_heard_a_word(
     shop.loaded.append("a")
     shop.busy["a"] = 1
     found.told(shop, "unload", "a")
-    assert any(words.startswith("I1: o/a") and "serves 1" in words for words in check(found.history))
+    assert any(
+        words.startswith("I1: o/a") and "serves 1" in words for words in check(found.history)
+    )
 
 
 def test_what_a_model_has_is_told_once_it_has_rested(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from tests.faults.bench import NORMAL, POLL, RESERVE, Bench
@@ -29,6 +30,7 @@ def impatient(bench: Bench) -> None:
 
 @fault("the driver hangs", runs=5, limit=15.0, together=1, adapt=impatient)
 async def driver_hangs(bench: Bench) -> None:
+    await _some_loaded(bench)
     async with bench.trouble("hang", dark=True) as trouble:
         bench.card.driver.hang()
         taken = await _in_the_dark(bench)
@@ -38,11 +40,17 @@ async def driver_hangs(bench: Bench) -> None:
 
 @fault("the GPU is lost, and comes back", runs=10, limit=10.0, together=5)
 async def gpu_lost(bench: Bench) -> None:
+    await _some_loaded(bench)
     async with bench.trouble("lost", dark=True) as trouble:
         bench.card.driver.fault(LOST)
         taken = await _in_the_dark(bench)
         bench.card.driver.drop("fault")
         await _lit(bench, trouble, taken)
+
+
+async def _some_loaded(bench: Bench) -> None:
+    for engine in bench.engines.values():
+        await bench.within(NORMAL, partial(bench.people.probe, engine.models[0]), "a request")
 
 
 async def _in_the_dark(bench: Bench) -> int:

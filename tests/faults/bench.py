@@ -8,7 +8,7 @@ import re
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,18 @@ class Bench:
             ):
                 found.append(body)
         return found
+
+    def makes_room(self, decisions: Collection[str]) -> bool:
+        """Does anybody go by one of them, whose bytes are promised already? Also where they cannot
+        be read."""
+        try:
+            bodies = dict(self.rows("SELECT id, body FROM decisions ORDER BY rowid DESC LIMIT 30"))
+        except sqlite3.Error:
+            return True
+        actions = (json.loads(bodies[id])["actions"] for id in decisions if id in bodies)
+        return not bodies.keys() >= {*decisions} or any(
+            a["action"] == "evict" for found in actions for a in found
+        )
 
     # -- the daemon
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -146,6 +148,22 @@ def test_what_a_model_has_is_told_once_it_has_rested(tmp_path: Path) -> None:
     assert found.held(begun) is None
     assert found.history.used_since(begun) == {GIB, GIB + 1}
     assert found.history.used_since(found.history.now()) == {GIB + 1}
+
+
+def test_what_is_promised_of_the_room_that_is_being_made_is_no_breach(tmp_path: Path) -> None:
+    found = bench(tmp_path)
+    found.daemon = SimpleNamespace(folder=tmp_path)  # type: ignore[assignment]
+    assert found.makes_room([]), "nothing can be read"
+    with closing(sqlite3.connect(found.journal)) as db:
+        db.execute("CREATE TABLE decisions (id TEXT, body TEXT)")
+        for id, *actions in (("d-1", "load"), ("d-2", "evict", "load")):
+            body = json.dumps({"actions": [{"action": a} for a in actions]})
+            db.execute("INSERT INTO decisions VALUES (?, ?)", (id, body))
+        db.commit()
+    assert not found.makes_room([])
+    assert not found.makes_room(["d-1"])
+    assert found.makes_room(["d-1", "d-2"])
+    assert found.makes_room(["d-3"]), "it is not there yet"
 
 
 class Restarted:

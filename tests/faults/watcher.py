@@ -42,7 +42,8 @@ def untrue(state: Json, figures: Collection[int], held: dict[str, int] | None) -
 
 
 def promised(state: Json) -> list[str]:
-    """Pools of which more is promised than may be: no wrong where that passes."""
+    """Pools of which more is promised than may be: no wrong where that passes, as what has come
+    is taken for used and for promised until its process is listed."""
     return [p["id"] for p in _read(state) if p["promised"] > max(0, p["free"] - p["reserve"])]
 
 
@@ -105,9 +106,12 @@ class Watcher:
         figures = history.used_since(since)
         for words in untrue(state, figures, self.bench.held(since) if not open_ else None):
             self._say("I5", words)
-        self._since = {pool: self._since.get(pool, now) for pool in promised(state)}
+        over = promised(state)
+        if over and self.bench.makes_room(state["running"]):
+            over = []
+        self._since = {pool: self._since.get(pool, now) for pool in over}
         for pool, began in self._since.items():
-            if now - began > LATE:
+            if now - began > 2 * LATE:
                 self._say("I5", f"more of {pool} is promised than is there for it")
 
     def _say(self, kind: str, words: str) -> None:

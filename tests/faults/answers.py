@@ -13,8 +13,8 @@ Ending = tuple[str, str]  # a word for it, and what was said
 
 def of_stream(events: Sequence[str]) -> Ending:
     """Of events that came to an end in good order. An error is the last of them, or it is none."""
-    errors = [error for event in events if (error := error_of(event))]
-    if errors and error_of(events[-1]) and len(errors) == 1:
+    errors = [event for event in events if error_of(event)]
+    if errors and errors == list(events[-1:]):
         return "told", errors[0]
     if errors or len(events) != WORDS + 1 or events[-1] != DONE or DONE in events[:-1]:
         return "short", f"{len(events)} events: {' '.join(events[-2:])}"
@@ -23,8 +23,8 @@ def of_stream(events: Sequence[str]) -> Ending:
 
 def of_answer(status: int, text: str) -> Ending:
     """Of an answer that is no stream, which only an error may be."""
-    if status != 200 and (error := error_of(text)):
-        return "refused", error
+    if status != 200 and error_of(text):
+        return "refused", text
     return "strange", f"{status}, and no error: {text}"
 
 

@@ -123,7 +123,6 @@ class Bench:
     def told(self, engine: Engine, kind: str, model: str) -> None:
         """An order has just reached an engine."""
         ref, life = f"{engine.name}/{model}", len(self.history.lives) - 1
-        heard = sum(r.model == model and r.first is not None for r in self.people.under_way())
         self.history.calls.append(
             Call(
                 engine.name,
@@ -131,7 +130,7 @@ class Bench:
                 model,
                 self.history.now(),
                 life,
-                max(heard, engine.busy[model]),
+                engine.busy[model],
                 engine.is_doing(model),
                 engine.sizes[model],
                 TOTAL - self.card.used,

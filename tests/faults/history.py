@@ -37,7 +37,7 @@ class Call:
     model: str
     began: float
     life: int
-    busy: int  # requests that it was serving, all of this daemon's gateway
+    busy: int  # requests that it had accepted, and not yet answered to their end
     was: str  # loaded, loading or gone
     size: int
     free: int  # of the GPU, by the driver

@@ -105,15 +105,15 @@ class Bench:
         coming = sum(len(e.loading) for e in self.engines.values())
         return TOTAL - self.card.used - coming * SIZE
 
-    def held(self, since: float) -> dict[str, int] | None:
-        """What each model has of the GPU. None: that has changed since, or is about to."""
-        moved = self.history.memory[-1].at > since
-        if moved or any(e.loading for e in self.engines.values()):
-            return None
+    def held(self, since: float, sick: Collection[str]) -> dict[str, int]:
+        """What each model has of the GPU that has not moved since, and does not now. Nobody knows
+        it of the engines that are sick."""
+        moved = {m.why[1:] for m in self.history.memory if m.at > since}
         return {
             f"{e.name}/{m}": e.sizes[m] if m in e.loaded else 0
             for e in self.engines.values()
             for m in e.models
+            if e.name not in sick and m not in moved and m not in e.loading
         }
 
     def strange(self, size: int) -> None:

@@ -90,16 +90,14 @@ def test_an_account_that_does_not_sum_to_what_is_used_is_found() -> None:
 
 
 def test_a_figure_that_is_not_the_drivers_is_found() -> None:
-    assert list(watcher.untrue(state(), {8 * GIB, GIB}, None)) == []
-    (words,) = watcher.untrue(state(), {GIB}, None)
+    assert list(watcher.untrue(state(), {8 * GIB, GIB})) == []
+    (words,) = watcher.untrue(state(), {GIB})
     assert words.startswith(f"{8 * GIB} bytes of the GPU are in use")
 
 
 def test_a_model_that_is_said_to_hold_what_another_does_is_found() -> None:
-    held = {"o/a": 7 * GIB, "l/c": 0}
-    assert list(watcher.untrue(state(), {8 * GIB}, held)) == []
-    (words,) = watcher.untrue(state(), {8 * GIB}, {"o/a": 0, "l/c": 7 * GIB})
-    assert words.startswith("models hold")
+    assert watcher.misjudged(state(), {"o/a": 7 * GIB, "l/c": 0}) == []
+    assert watcher.misjudged(state(), {"o/a": 0, "l/c": 7 * GIB}) == ["o/a", "l/c"]
 
 
 def test_more_than_is_free_beyond_the_reserve_is_not_promised() -> None:
@@ -140,14 +138,21 @@ def test_who_works_in_an_engine_is_at_work_before_his_client_has_heard_a_word(
 
 def test_what_a_model_has_is_told_once_it_has_rested(tmp_path: Path) -> None:
     found = bench(tmp_path)
+    found.card.driver = SimpleNamespace(  # type: ignore[assignment]
+        gpu=lambda *_, **__: None, proc=lambda *_, **__: None
+    )
+    found._pids["c"] = 1
+    router = found.engines["l"]
+    router.on_load = found.take
     begun = found.history.now()
-    assert found.held(begun) == {"o/a": 0, "o/b": 0, "l/c": 0, "l/d": 0}
-    found.engines["l"].loaded.append("c")
-    assert found.held(begun) == {"o/a": 0, "o/b": 0, "l/c": SIZE, "l/d": 0}
-    found.strange(1)
-    assert found.held(begun) is None
-    assert found.history.used_since(begun) == {GIB, GIB + 1}
-    assert found.history.used_since(found.history.now()) == {GIB + 1}
+    assert found.held(begun, ["o"]) == {"l/c": 0, "l/d": 0}
+    router.take("c")
+    assert found.held(begun, []) == {"o/a": 0, "o/b": 0, "l/d": 0}
+    assert found.held(found.history.now(), ["o"]) == {"l/c": SIZE, "l/d": 0}
+    router.loading["d"] = asyncio.Event()
+    assert found.held(found.history.now(), ["o"]) == {"l/c": SIZE}
+    assert found.history.used_since(begun) == {GIB, GIB + SIZE}
+    assert found.history.used_since(found.history.now()) == {GIB + SIZE}
 
 
 def test_what_is_promised_of_the_room_that_is_being_made_is_no_breach(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ knows, from the start to the end, whatever is broken or well meanwhile."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +28,21 @@ def unsound(state: Json) -> Iterator[str]:
             yield f"of {used} bytes of {pool['id']} the parts are {parts}"
 
 
-def untrue(state: Json, figures: Collection[int], held: dict[str, int] | None) -> Iterator[str]:
-    """`figures` are the bytes of the GPU that were in use lately, by its driver; `held` is what
-    each model has of it for longer than that, None where the daemon cannot know."""
+def untrue(state: Json, figures: Collection[int]) -> Iterator[str]:
+    """`figures` are the bytes of the GPU that were in use lately, by its driver."""
     for pool in (p for p in _read(state) if p["id"] == GPU):
         used = pool["total"] - pool["free"]
         if used not in figures:
             yield f"{used} bytes of the GPU are in use, and by its driver {sorted(figures)}"
-        sizes = {p["name"]: p["size"] for p in pool["parts"] if p["owner"] == "model"}
-        found = {ref: sizes.get(ref, 0) for ref in held or ()}
-        if held is not None and found != held:
-            yield f"models hold {held} of the GPU, and are said to hold {found}"
+
+
+def misjudged(state: Json, held: Mapping[str, int]) -> list[str]:
+    """Those of these models that are said to have more or less of the GPU than they have had for a
+    while: no wrong where that passes, as who has just come may be listed before it is measured."""
+    for pool in (p for p in _read(state) if p["id"] == GPU):
+        found = {p["name"]: p["size"] for p in pool["parts"] if p["owner"] == "model"}
+        return [ref for ref, size in held.items() if found.get(ref, 0) != size]
+    return []
 
 
 def promised(state: Json) -> list[str]:
@@ -62,7 +66,7 @@ def _read(state: Json) -> Iterator[Json]:
 class Watcher:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self._since: dict[str, float] = {}  # pools: from when on too much of them was promised
+        self._since: dict[str, float] = {}  # from when on it has been so
         self._said: set[tuple[str, int]] = set()
 
     async def watch(self) -> None:
@@ -103,16 +107,21 @@ class Watcher:
             self._since.clear()
             return
         since = now - LATE - (state["sample_age"] or 0.0)
-        figures = history.used_since(since)
-        for words in untrue(state, figures, self.bench.held(since) if not open_ else None):
+        for words in untrue(state, history.used_since(since)):
             self._say("I5", words)
         over = promised(state)
         if over and self.bench.makes_room(state["running"]):
             over = []
-        self._since = {pool: self._since.get(pool, now) for pool in over}
-        for pool, began in self._since.items():
+        wrong = [f"more of {pool} is promised than is there for it" for pool in over]
+        if not any(t.daemon for t in open_):
+            held = self.bench.held(since, [e for t in open_ for e in t.engines])
+            wrong += [
+                f"{ref} has {held[ref]} bytes, and not as is said" for ref in misjudged(state, held)
+            ]
+        self._since = {words: self._since.get(words, now) for words in wrong}
+        for words, began in self._since.items():
             if now - began > 2 * LATE:
-                self._say("I5", f"more of {pool} is promised than is there for it")
+                self._say("I5", words)
 
     def _say(self, kind: str, words: str) -> None:
         """Once in a trouble: what stays wrong is seen five times a second."""

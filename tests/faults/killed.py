@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.faults.bench import Bench
-from tests.faults.people import TRIES, TTL
+from tests.faults.people import SETTING, TTL
 from tests.faults.registry import fault
 from tests.readers import ends, readers_of
 
@@ -89,7 +89,7 @@ async def compare(bench: Bench, before: dict[str, Any]) -> None:
     people, history = bench.people, bench.history
     try:
         state = await bench.daemon.state()
-        setting = (await bench.daemon.client.get(f"/api/v1/settings/{TRIES}")).json()
+        setting = (await bench.daemon.client.get(f"/api/v1/settings/{SETTING}")).json()
     except httpx.HTTPError as error:
         history.say("I9", f"the new daemon does not say: {error!r}")
         return
@@ -100,8 +100,8 @@ async def compare(bench: Bench, before: dict[str, Any]) -> None:
             left = people.leases[lease["model"]][1] + TTL - history.now()
             if abs(lease["left"] - left) > LATE + 4.0:  # a load may have come before
                 history.say("I10", f"a lease has {lease['left']} s left, and not {left:.1f}")
-    if "set" not in people.perhaps and people.settings.get(TRIES) not in (None, setting["value"]):
-        history.say("I9", f"{TRIES} is {setting['value']}, and not {people.settings[TRIES]}")
+    if "set" not in people.perhaps and people.settings.get(SETTING) not in (None, setting["value"]):
+        history.say("I9", f"{SETTING} is {setting['value']}, and not {people.settings[SETTING]}")
     ids = {d["id"] for d in await bench.daemon.decisions()}
     if lost := before["decisions"] - ids:
         history.say("I9", f"the new daemon does not know {sorted(lost)}")

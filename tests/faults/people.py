@@ -25,7 +25,7 @@ WISHES = 0.3  # seconds between two wishes of the operator, on average
 OFFICE = "o"  # the engine whose models he pins and leases: what breaks has the others
 TTL = 600.0
 PATIENCE = 40.0
-TRIES = "lru_eviction_max_retries"  # a setting that changes nothing here
+SETTING = "types.image.max_active_backends"  # changes nothing where nobody makes images
 
 
 class People:
@@ -239,12 +239,14 @@ class People:
 
     async def _set(self, dice: random.Random, _: Sequence[str]) -> None:
         value = dice.randint(1, 99)
-        was = self.settings.pop(TRIES, None)
-        reply = await self._send("set", "PUT", f"settings/{TRIES}", value=value)
+        was = self.settings.pop(SETTING, None)
+        reply = await self._send("set", "PUT", f"settings/{SETTING}", value=value)
         if reply.status_code == 200:
-            self.settings[TRIES] = value
+            self.settings[SETTING] = value
+        elif reply.status_code == 422:  # then nothing that is said of settings is tried
+            self.bench.history.say("bench", f"{SETTING} cannot be set: {reply.text[:300]}")
         elif was is not None:
-            self.settings[TRIES] = was
+            self.settings[SETTING] = was
 
     async def _look(self, _: random.Random, __: Sequence[str]) -> None:
         """What they were told is decided must be known for ever."""

@@ -238,7 +238,7 @@ class People:
             self.leases[name] = (reply.json()["lease"]["id"], asked)
 
     async def _set(self, dice: random.Random, _: Sequence[str]) -> None:
-        value = dice.randint(1, 99)
+        value = str(dice.randint(1, 99))
         was = self.settings.pop(SETTING, None)
         reply = await self._send("set", "PUT", f"settings/{SETTING}", value=value)
         if reply.status_code == 200:

@@ -20,7 +20,7 @@ from tests.faults.children_fail import folder, once_each
 from tests.faults.history import Life
 from tests.faults.invariants import check
 from tests.faults.killed import compare
-from tests.faults.people import TTL
+from tests.faults.people import SETTING, TTL
 from tests.nvml.fake_nvml import GIB
 from tests.readers import GPU
 
@@ -174,23 +174,26 @@ def test_what_is_promised_of_the_room_that_is_being_made_is_no_breach(tmp_path: 
 class Restarted:
     """A new daemon, by its answers."""
 
-    def __init__(self, pins: list[str], left: float) -> None:
-        self.client = self
+    def __init__(self, pins: list[str], left: float, setting: str) -> None:
+        self.client, self.setting = self, setting
         self.told = {"pins": pins, "leases": [{"model": "o/b", "id": "1", "left": left}]}
 
     async def state(self) -> dict[str, Any]:
         return self.told
 
     async def get(self, path: str) -> Any:
-        return SimpleNamespace(json=lambda: {"value": 2})
+        return SimpleNamespace(json=lambda: {"value": self.setting})
 
     async def decisions(self) -> list[dict[str, Any]]:
         return [{"id": "d-1"}]
 
 
-def after_a_kill(tmp_path: Path, pins: list[str], left: float, known: set[str]) -> list[str]:
+def after_a_kill(
+    tmp_path: Path, pins: list[str], left: float, known: set[str], setting: str = "2"
+) -> list[str]:
     found = bench(tmp_path)
-    found.daemon = Restarted(pins, left)  # type: ignore[assignment]
+    found.daemon = Restarted(pins, left, setting)  # type: ignore[assignment]
+    found.people.settings = {SETTING: "2"}
     found.rows = lambda sql: []  # type: ignore[method-assign]
     found.people.pins = {"o/a"}
     found.people.leases = {"o/b": ("1", found.history.now())}
@@ -200,6 +203,8 @@ def after_a_kill(tmp_path: Path, pins: list[str], left: float, known: set[str]) 
 
 def test_a_daemon_that_has_all_that_was_promised_is_in_order(tmp_path: Path) -> None:
     assert after_a_kill(tmp_path, ["o/a"], TTL, {"d-1"}) == []
+    (words,) = after_a_kill(tmp_path, ["o/a"], TTL, {"d-1"}, setting="3")
+    assert words == f"I9: {SETTING} is 3, and not 2"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ _WITHDRAWN = {
     Why.NOT_NEEDED: "nobody waits for it any more",
     Why.PAUSED: "it is a pause",
     Why.DRAINED: "its engine is drained",
+    Why.SILENT: "its engine does not answer any more",
 }
 # An engine that refuses like this is serving: no harder way is tried on it.
 AT_WORK = frozenset({409, 423, 429})

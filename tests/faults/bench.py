@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -23,7 +24,7 @@ from tests.faults.history import Call, History, Life, Memory, Trouble
 from tests.faults.people import People
 from tests.faults.watcher import watched
 from tests.nvml.fake_nvml import GIB
-from tests.readers import GPU, standing_for
+from tests.readers import GPU, readers_of, standing_for
 
 POLL = 0.02
 NORMAL = 30.0  # seconds after which it is never normal again
@@ -193,6 +194,7 @@ class Bench:
         self.history.lives.append(Life(0, self.history.now(), wall=wall))
         await self.daemon.start()
         self.life.pid, self.life.ready = self.daemon.pid, self.history.now()
+        self.life.queued = queued(self.daemon.pid)
         self.people.gateway = await self._gateway()
 
     async def _gateway(self) -> str:
@@ -233,11 +235,16 @@ class Bench:
     # -- trouble
 
     @asynccontextmanager
-    async def trouble(self, what: str, **reach: Any) -> AsyncIterator[Trouble]:
-        """Inside, it is broken; after that it is waited for until all is well."""
+    async def trouble(
+        self, what: str, proof: Callable[[], bool] | None = None, **reach: Any
+    ) -> AsyncIterator[Trouble]:
+        """Inside, it is broken; after that it is waited for until all is well. `proof` has become
+        true by then: else nobody has met what was broken, and nothing was tried."""
         found = Trouble(what, self.history.now(), **reach)
         self.history.troubles.append(found)
         yield found
+        if proof is not None and not proof():
+            self.history.say("bench", f"{what}: nothing broke")
         if found.lifted is None:
             found.lifted = self.history.now()
         await self.normal(found)
@@ -280,6 +287,16 @@ class Bench:
             return left == ([], [], [], [0])
 
         await self.within(NORMAL, empty, "at rest")
+
+
+def queued(pid: int) -> float:
+    """Seconds for which it, or the reader that it waits for, was kept from a CPU by others; 0: the
+    kernel does not tell."""
+    total = 0.0
+    for one in (pid, *readers_of(pid)):
+        with contextlib.suppress(OSError, IndexError):
+            total += int(Path(f"/proc/{one}/schedstat").read_text().split()[1]) / 1e9
+    return total
 
 
 @asynccontextmanager

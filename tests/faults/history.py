@@ -14,13 +14,15 @@ NEVER = float("inf")
 
 @dataclass
 class Life:
-    """One process of the daemon. `ended`: when it was gone; `killed`: not by its own will."""
+    """One process of the daemon. `ended`: when it was gone; `killed`: not by its own will. Seconds
+    in which it was `queued` for a CPU until it was ready: those are a busy machine's."""
 
     pid: int
     began: float
     ready: float | None = None
     ended: float | None = None
     killed: bool = False
+    queued: float = 0.0
     wall: float = 0.0  # Unix time of its begin, or earlier: no decision of its own is before
 
 
@@ -75,6 +77,7 @@ class Wish:
     what: str
     status: int = 0
     words: str = ""
+    answered: float | None = None
 
 
 @dataclass

@@ -204,6 +204,7 @@ class People:
         client = self.bench.daemon.client
         reply = await client.request(method, f"/api/v1/{path}", **({"json": body} if body else {}))
         wish.status, wish.words = reply.status_code, reply.text[:300]
+        wish.answered = self.bench.history.now()
         self.perhaps.discard(what)
         return reply
 

@@ -16,6 +16,7 @@ from supervisor.journal.schema import MIGRATIONS
 from tests.faults.__main__ import verdict
 from tests.faults.bench import Bench
 from tests.faults.children_fail import at_once
+from tests.faults.engines import Router
 from tests.faults.engines_fail import GIVEN_UP, is_told_why
 from tests.faults.history import History, Request, Trouble, Wish
 from tests.faults.journal_fails import TORN, Tear, files, readable_pins, without_log
@@ -186,3 +187,27 @@ def test_what_a_daemon_has_after_a_kill_is_what_was_promised(
 def _rows(journal: Path, sql: str) -> list[object]:
     with closing(sqlite3.connect(journal)) as db:
         return db.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize(("stays", "counted"), [(True, 0), (False, 1)])
+def test_an_engine_of_the_bench_counts_who_leaves_in_the_middle(stays: bool, counted: int) -> None:
+    async def story() -> None:
+        async with Router("l", ["c"], 1) as engine:
+            engine.hung_up, engine.gate.seconds = 0, 0.1
+            body = {"model": "c", "stream": True}
+            url = f"{engine.url}/v1/chat/completions"
+            async with (
+                httpx.AsyncClient(trust_env=False) as http,
+                http.stream("POST", url, json=body) as reply,
+            ):
+                words = reply.aiter_lines()
+                await anext(words)
+                assert engine.hung_up == 0
+                if stays:
+                    assert [w async for w in words if w][-1] == "data: [DONE]"
+            async with asyncio.timeout(10):
+                while engine.busy["c"]:
+                    await asyncio.sleep(0)
+            assert engine.hung_up == counted
+
+    asyncio.run(story())

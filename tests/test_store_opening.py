@@ -294,6 +294,70 @@ def test_the_file_is_private_and_kept_as_agreed(begin, path):
     assert query(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 
+@pytest.fixture
+def killed(begin, path):
+    """As a daemon leaves its files that is killed: a pin is in the -wal, and not in the file."""
+    first = begin()
+    pin(first, "gemma")
+    assert first.flush()
+    left = path.parent.parent / "killed"
+    shutil.copytree(path.parent, left)
+    assert (left / "journal.db-wal").stat().st_size
+    return left / path.name
+
+
+def test_an_empty_file_is_begun_anew_and_that_is_told(begin, path, caplog):
+    path.parent.mkdir()
+    path.touch()
+    first = begin()
+    assert [r.getMessage().split(",")[0] for r in caplog.records] == [f"{path} is empty"]
+    assert pin(first, "gemma")
+    first.close()
+    caplog.clear()
+    assert pins(begin()) == {"gemma"}
+    assert caplog.records == []
+
+
+def test_nothing_is_told_of_a_journal_that_was_never_there(begin, caplog):
+    begin()
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("what", ["emptied", "removed"])
+def test_what_was_to_be_moved_into_a_file_that_is_lost_is_set_aside(begin, killed, what, caplog):
+    """SQLite deletes it: for an empty database it has no meaning."""
+    killed.write_bytes(b"") if what == "emptied" else killed.unlink()
+    ahead = killed.with_name("journal.db-wal").read_bytes()
+    assert pins(begin(where=killed)) == set()
+    (log,) = [n for n in set_aside(killed) if n.endswith("-wal")]
+    assert (killed.parent / log).read_bytes() == ahead
+    assert "it is empty, and journal.db-wal is not" in caplog.text
+
+
+@pytest.mark.parametrize("version", [0, -2])
+def test_a_journal_whose_version_is_lost_is_set_aside_and_read(begin, path, version, caplog):
+    """It could be brought up to date from no version, and would be tried for ever."""
+    first = begin()
+    pin(first, "gemma")
+    first.close()
+    query(path, f"PRAGMA user_version = {version}")
+    second = begin()
+    assert pins(second) == {"gemma"}
+    assert record(second, decision("d-000001")) == [True]
+    assert len(set_aside(path)) == 1
+    assert "its version is lost" in caplog.text
+
+
+def test_a_journal_whose_version_is_lost_is_read_where_nothing_may_be_written(begin, path):
+    first = begin()
+    pin(first, "gemma")
+    first.close()
+    query(path, "PRAGMA user_version = 0")
+    disk = Disk()
+    disk.error = ("attempt to write a readonly database", sqlite3.SQLITE_READONLY)
+    assert pins(begin(connect=disk.connect)) == {"gemma"}
+
+
 @pytest.mark.parametrize("end", ["", "-wal", "-shm"])
 def test_a_link_in_the_place_of_the_file_is_not_followed(begin, path, tmp_path, end):
     first = begin()

@@ -94,8 +94,10 @@ def _less_shared(pool: PoolId, snapshot: Snapshot) -> list[Foreign]:
 
 
 def _models(pool: PoolId, residents: Iterable[Resident]) -> Iterator[Part]:
+    """Who was measured first: what was learned of a model whose engine does not answer may be gone
+    long since."""
     counted: set[str] = set()
-    for resident in sorted(residents, key=lambda r: r.ref):
+    for resident in sorted(residents, key=lambda r: (_is_guessed(pool, r), r.ref)):
         size: int = sum(s.size for s in resident.shares if s.pool == pool)
         for mapped in resident.mapped:  # a file that several map is the first one's
             if mapped.pool == pool and mapped.file not in counted:
@@ -104,6 +106,10 @@ def _models(pool: PoolId, residents: Iterable[Resident]) -> Iterator[Part]:
         if size:
             pid = resident.pids[0] if resident.pids else None
             yield Part(Owner.MODEL, str(resident.ref), Bytes(size), pid, resident.ref.engine)
+
+
+def _is_guessed(pool: PoolId, resident: Resident) -> bool:
+    return any(s.pool == pool and s.source is not Source.MEASURED for s in resident.shares)
 
 
 def _said(pool: PoolId, residents: Iterable[Resident]) -> dict[EngineId, int]:

@@ -43,6 +43,7 @@ class Why(Enum):
     SWITCHED = "its client has moved on"
     PAUSED = "nothing is done of our own accord: it is a pause"
     DRAINED = "its engine is drained"
+    SILENT = "the engine of who is wanted does not answer"
     ALERTED = "an alert asks for it"
     NOT_MEANT = "the alert does not mean it"
 

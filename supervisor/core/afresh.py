@@ -13,6 +13,7 @@ _WITHDRAWN = {
     Why.NOT_NEEDED: "nobody waits for it any more",
     Why.PAUSED: "it is a pause",
     Why.DRAINED: "its engine is drained",
+    Why.SILENT: "its engine does not answer any more",
 }
 
 

@@ -86,6 +86,13 @@ class Drains:
             self.counts.drained(in_time=False)
             self._end()
 
+    def unseen(self, hold: Hold) -> None:
+        """The memory that `hold` waits for cannot be read: nobody goes for it, so those who would
+        have take requests. It is asked for again by `consider`."""
+        drain = self.current
+        if drain is not None and drain.hold is hold and not drain.decided:
+            self._end()
+
     def decided(self, hold: Hold, going: Collection[ModelRef]) -> None:
         """Room is being made for `hold` by those who are `going`: whoever could stay after all
         goes on."""

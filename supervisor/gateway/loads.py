@@ -179,7 +179,7 @@ class Loads:
         if (halted := self.halts.refusal(ref, snapshot)) is not None:
             self.desk.give_up(hold, halted)
             return
-        if now < hold.rests_until or not self._is_up(ref):
+        if now < hold.rests_until or not _is_up(ref, snapshot):
             return
         demand = self.demand(ref, snapshot, policy)
         if demand is None:
@@ -243,6 +243,8 @@ class Loads:
             told = tight(snapshot, policy, demand)
             self.desk.give_up(hold, refusals.no_room(hold.ref, made.full, barred, told))
             return
+        if made.blind:
+            self.drains.unseen(hold)
         hold.blocked = not under_way  # else it is looked at again when that ends
         waits = [b.wait for b in made.barred if b.wait is not None]
         if waits:
@@ -267,11 +269,13 @@ class Loads:
     def _replan(
         self, hold: Hold, snapshot: Snapshot, policy: Policy, experience: Experience
     ) -> Plan:
-        """Nobody goes for those who have left, nor in a pause."""
+        """Nobody goes for those who have left, nor in a pause, nor for an engine that is down."""
         if not hold.waiters:
             return taken_back(snapshot, hold.ref)
         if self.halts.rests(hold.ref):
             return taken_back(snapshot, hold.ref, Why.PAUSED)
+        if not _is_up(hold.ref, snapshot):
+            return taken_back(snapshot, hold.ref, Why.SILENT)
         policy = patient(policy)
         demand = self.demand(hold.ref, snapshot, policy)
         if demand is None:
@@ -363,17 +367,11 @@ class Loads:
         eta = None if hold.blocked else admission.eta([*ahead.values(), hold.load])
         return Outlook(len(ahead) + 1, tuple(ahead), eta, self._state(hold))
 
-    def _is_up(self, ref: ModelRef) -> bool:
-        """Does its engine answer, or could it be started?"""
-        snapshot = self.loop.snapshot
-        engine = None if snapshot is None else snapshot.engine(ref.engine)
-        return engine is not None and (engine.up or engine.service is not None)
-
     def _is_silent(self, ref: ModelRef) -> bool:
         """It does not answer, and has not crashed for all we know: it may be back in a moment."""
         snapshot = self.loop.snapshot
         engine = None if snapshot is None else snapshot.engine(ref.engine)
-        return not self._is_up(ref) and (engine is None or not engine.refuses)
+        return engine is None or not (engine.up or engine.service is not None or engine.refuses)
 
     def _left(self, hold: Hold, now: float) -> float | None:
         return None if hold.load is None else hold.load - (now - hold.began)
@@ -384,6 +382,12 @@ class Loads:
         if hold.blocked:
             return "blocked"
         return "unloading" if hold.ref in self.loop.goings.refs else "queued"
+
+
+def _is_up(ref: ModelRef, snapshot: Snapshot) -> bool:
+    """Does its engine answer, or could it be started?"""
+    engine = snapshot.engine(ref.engine)
+    return engine is not None and (engine.up or engine.service is not None)
 
 
 def _has(answer: asyncio.Future[Run], run: Run) -> bool:

@@ -22,6 +22,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from .damage import (
+    Corrupt,
+    check_empty,
+    has_begun,
+    is_corrupt,
+    is_hopeless,
+    is_passing,
+    is_shut,
+    set_aside,
+    version_of,
+)
+
 log = logging.getLogger("ullage.journal")
 
 Statement = tuple[str, tuple[object, ...]]
@@ -34,16 +46,6 @@ BATCH = 200  # writes in one transaction
 PRUNE_EVERY = 3600.0
 RETRY_DELAYS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)  # seconds; the last one for ever after
 
-# What lies in the way will not go by itself: a file in the place of a folder, a link.
-_HOPELESS = {
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT),
-    *(errno.ELOOP, errno.ENAMETOOLONG),
-}
-# May pass as well, but then our memory must know all that is in the file.
-_SHUT = {errno.EROFS, errno.EACCES, errno.EPERM}
-_READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 # The write is at fault and not the disk: it would fail for ever.
 _POISON = (
     ValueError,
@@ -57,10 +59,6 @@ _POISON = (
 
 class Unusable(Exception):
     """The file cannot be used, now or later; the message says why."""
-
-
-class Corrupt(sqlite3.DatabaseError):
-    """The file is not, or no longer, a sound database."""
 
 
 def connect(target: str) -> sqlite3.Connection:
@@ -128,7 +126,7 @@ class Store:
             self._db = self._begin(first=True)
         except (OSError, sqlite3.Error) as error:
             known = self._load_read_only()
-            if _hopeless(error) or (_is_shut(error) and not known):
+            if is_hopeless(error) or (is_shut(error) and not known):
                 raise Unusable(str(error)) from error
             self._failed_in_a_row = self.failures = 1
             self._say(error)
@@ -251,7 +249,7 @@ class Store:
                 for write in batch:
                     write.tell(False)
         except (OSError, sqlite3.Error, Unusable) as error:
-            if _code(error) not in _PASSING:
+            if not is_passing(error):
                 self._give_up_connection(error)
             return error
         return None
@@ -272,9 +270,9 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 self._db.close()
         self._db = None
-        if _is_corrupt(error):
+        if is_corrupt(error):
             with contextlib.suppress(OSError):
-                self._set_aside(error)
+                set_aside(self._path, error)
 
     # -- opening
 
@@ -282,26 +280,28 @@ class Store:
         try:
             return self._opened(first)
         except sqlite3.DatabaseError as error:
-            if not _is_corrupt(error):
+            if not is_corrupt(error):
                 raise
-            self._set_aside(error)
+            set_aside(self._path, error)
             return self._opened(False)
 
     def _opened(self, first: bool) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        was_there = self._path.exists()
         os.close(os.open(self._path, flags, 0o600))
         for end in ("-wal", "-shm"):  # SQLite follows links, and writes where they lead
             if (link := self._path.with_name(self._path.name + end)).is_symlink():
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(link))
+        check_empty(self._path, first and was_there)
         db = self._connect(f"{self._path.absolute().as_uri()}?mode=rw")
         try:
             db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
-            version = int(db.execute("PRAGMA user_version").fetchone()[0])
+            version = version_of(db)
             if version > len(self._migrations):
                 raise Unusable(f"{self._path} was written by a newer Ullage")
-            if first and version:
-                self._check(db)
+            if has_begun(db) and (first or version <= 0):
+                self._check(db, version, first)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             self._migrate(db, version)
@@ -312,13 +312,16 @@ class Store:
             raise
         return db
 
-    def _check(self, db: sqlite3.Connection) -> None:
+    def _check(self, db: sqlite3.Connection, version: int, first: bool) -> None:
         try:
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.DatabaseError as error:
-            found = str(error) if _is_corrupt(error) else "ok"
+            found = str(error) if is_corrupt(error) else "ok"
+        if version <= 0:  # there are tables, and they were made with a version
+            found = "its version is lost"
         if found != "ok":
-            self._load(db)  # what can still be read goes into the file that is begun afresh
+            if first:  # what can still be read goes into the file that is begun afresh
+                self._load(db)
             raise Corrupt(found)
 
     def _migrate(self, db: sqlite3.Connection, version: int) -> None:
@@ -326,15 +329,6 @@ class Store:
         if steps:
             stamp = (f"PRAGMA user_version = {len(self._migrations)}", ())
             _commit(db, [*steps, stamp, *(self._refill() if version == 0 else ())])
-
-    def _set_aside(self, error: Exception) -> None:
-        aside = self._path.with_name(f"{self._path.name}.corrupt-{int(time.time())}")
-        while aside.exists():
-            aside = aside.with_name(aside.name + "-again")
-        for end in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(f"{self._path}{end}", f"{aside}{end}")
-        log.warning("%s is corrupt (%s): set aside as %s", self._path, error, aside.name)
 
     def _load_read_only(self) -> bool:
         """Whether all that is in the file is known now."""
@@ -353,7 +347,7 @@ class Store:
         """`immutable` knows nothing of what is in the -wal, and needs no -shm beside it."""
         try:
             with contextlib.closing(self._connect(f"{self._path.absolute().as_uri()}?{how}")) as db:
-                if db.execute("PRAGMA user_version").fetchone()[0]:
+                if has_begun(db):
                     self._load(db)
         except sqlite3.Error:
             return False
@@ -379,21 +373,3 @@ def _storable(value: object) -> object:
     if isinstance(value, int):
         return max(-(2**63), min(value, 2**63 - 1))
     return value
-
-
-def _code(error: Exception) -> int:
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _is_corrupt(error: Exception) -> bool:
-    return isinstance(error, Corrupt) or _code(error) in _CORRUPT
-
-
-def _hopeless(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in _HOPELESS
-
-
-def _is_shut(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _SHUT
-    return _code(error) in _READ_ONLY

@@ -14,7 +14,16 @@ from collectors.reading import RAM, Bytes, HostFacts, MemoryPool, PoolKind, Seco
 from supervisor.core.account import Account, Owner, account
 from supervisor.core.assemble import SeenMachine, assemble
 from supervisor.core.listing import Listing
-from supervisor.core.snapshot import EngineId, Foreign, Listed, Resident, Share, Snapshot, Source
+from supervisor.core.snapshot import (
+    EngineId,
+    Foreign,
+    Listed,
+    Resident,
+    Share,
+    Snapshot,
+    Source,
+    State,
+)
 from tests.builders import GPU, pool, ref, resident, share
 from tests.collectors.regold import captures
 
@@ -266,6 +275,16 @@ def test_without_models_the_daemon_tells_a_machine_as_the_collectors_do(capture:
         assert known == sorted(
             (p.size, p.pid, "" if p.pid else p.name) for p in ours[theirs.pool.id]
         )
+
+
+def test_what_was_learned_of_a_model_takes_nothing_from_what_is_measured_of_another() -> None:
+    """Its engine does not answer any more, and its memory may be free by now."""
+    guess = (Share(GPU, gib(7), Source.LEARNED),)
+    gone = replace(resident("a", 7, state=State.UNKNOWN), shares=guess)
+    there = replace(resident("b", 7), pids=(4,))
+    found = of(gone, there, pools=(pool(free=16),))
+    assert told(found) == [(Owner.MODEL, "ollama/b", 7), (Owner.MODEL, "ollama/a", 1)]
+    assert found.overlap == gib(6)
 
 
 def test_what_is_counted_by_several_is_taken_off_the_least_believed() -> None:

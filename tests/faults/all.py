@@ -9,8 +9,10 @@ from tests.faults import (
     disk_fails,
     engines_fail,
     host_fails,
+    journal_fails,
     killed,
     limited,
+    reader_fails,
     starved,
 )
 from tests.faults.registry import FAULTS
@@ -20,7 +22,9 @@ MODULES = (
     engines_fail,
     children_fail,
     host_fails,
+    reader_fails,
     disk_fails,
+    journal_fails,
     clock_fails,
     starved,
     limited,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from tests.faults.engines import Engine, Router, Shop
 from tests.faults.group import Group
 from tests.faults.history import Call, History, Life, Memory, Trouble
 from tests.faults.people import People
+from tests.faults.watcher import watched
 from tests.nvml.fake_nvml import GIB
-from tests.readers import GPU, standing_for
+from tests.readers import GPU, readers_of, standing_for
 
 POLL = 0.02
 NORMAL = 30.0  # seconds after which it is never normal again
@@ -43,6 +45,7 @@ class Bench:
             "l": Router("l", ["c", "d"], SIZE),
         }
         self.history = History(SETTLE, RESERVE, TOTAL)
+        self._holds(0, "at the start")
         self.people = People(self)
         self.lines, self.tables = "", ""
         self.others: dict[str, str] = {}  # models of engines that `tables` name: their engines
@@ -69,6 +72,10 @@ class Bench:
     def name_of(self, model: str) -> str:
         """Its engine's."""
         return self.others.get(model) or self.engine_of(model).name
+
+    def is_doing(self, model: str) -> str:
+        """Loaded, loading or gone; "" for what is no engine's of ours."""
+        return "" if model in self.others else self.engine_of(model).is_doing(model)
 
     def config(self) -> str:
         parts = [QUICK, self.lines, f'[settle]\ntimeout = "{SETTLE}s"\nstep = "50ms"']
@@ -99,6 +106,17 @@ class Bench:
         coming = sum(len(e.loading) for e in self.engines.values())
         return TOTAL - self.card.used - coming * SIZE
 
+    def held(self, since: float, sick: Collection[str]) -> dict[str, int]:
+        """What each model has of the GPU that has not moved since, and does not now. Nobody knows
+        it of the engines that are sick."""
+        moved = {m.why[1:] for m in self.history.memory if m.at > since}
+        return {
+            f"{e.name}/{m}": e.sizes[m] if m in e.loaded else 0
+            for e in self.engines.values()
+            for m in e.models
+            if e.name not in sick and m not in moved and m not in e.loading
+        }
+
     def strange(self, size: int) -> None:
         """Somebody who is on no list takes so many bytes of the GPU, or gives them back."""
         self._holds(size, "a stranger")
@@ -113,7 +131,7 @@ class Bench:
                 model,
                 self.history.now(),
                 life,
-                sum(r.model == model and r.first is not None for r in self.people.under_way()),
+                engine.busy[model],
                 engine.is_doing(model),
                 engine.sizes[model],
                 TOTAL - self.card.used,
@@ -154,6 +172,18 @@ class Bench:
                 found.append(body)
         return found
 
+    def makes_room(self, decisions: Collection[str]) -> bool:
+        """Does anybody go by one of them, whose bytes are promised already? Also where they cannot
+        be read."""
+        try:
+            bodies = dict(self.rows("SELECT id, body FROM decisions ORDER BY rowid DESC LIMIT 30"))
+        except sqlite3.Error:
+            return True
+        actions = (json.loads(bodies[id])["actions"] for id in decisions if id in bodies)
+        return not bodies.keys() >= {*decisions} or any(
+            a["action"] == "evict" for found in actions for a in found
+        )
+
     # -- the daemon
 
     async def launch(self) -> None:
@@ -164,6 +194,7 @@ class Bench:
         self.history.lives.append(Life(0, self.history.now(), wall=wall))
         await self.daemon.start()
         self.life.pid, self.life.ready = self.daemon.pid, self.history.now()
+        self.life.queued = queued(self.daemon.pid)
         self.people.gateway = await self._gateway()
 
     async def _gateway(self) -> str:
@@ -204,11 +235,16 @@ class Bench:
     # -- trouble
 
     @asynccontextmanager
-    async def trouble(self, what: str, **reach: Any) -> AsyncIterator[Trouble]:
-        """Inside, it is broken; after that it is waited for until all is well."""
+    async def trouble(
+        self, what: str, proof: Callable[[], bool] | None = None, **reach: Any
+    ) -> AsyncIterator[Trouble]:
+        """Inside, it is broken; after that it is waited for until all is well. `proof` has become
+        true by then: else nobody has met what was broken, and nothing was tried."""
         found = Trouble(what, self.history.now(), **reach)
         self.history.troubles.append(found)
         yield found
+        if proof is not None and not proof():
+            self.history.say("bench", f"{what}: nothing broke")
         if found.lifted is None:
             found.lifted = self.history.now()
         await self.normal(found)
@@ -253,6 +289,16 @@ class Bench:
         await self.within(NORMAL, empty, "at rest")
 
 
+def queued(pid: int) -> float:
+    """Seconds for which it, or the reader that it waits for, was kept from a CPU by others; 0: the
+    kernel does not tell."""
+    total = 0.0
+    for one in (pid, *readers_of(pid)):
+        with contextlib.suppress(OSError, IndexError):
+            total += int(Path(f"/proc/{one}/schedstat").read_text().split()[1]) / 1e9
+    return total
+
+
 @asynccontextmanager
 async def a_bench(
     folder: Path, library: Path, adapt: Callable[[Bench], object] = lambda bench: None
@@ -278,9 +324,10 @@ async def a_bench(
         try:
             await bench.launch()
             await bench.within(NORMAL, bench.is_well, "all is well at the start")
-            async with bench.people:
-                yield bench
-            await bench.at_rest()
+            async with watched(bench):
+                async with bench.people:
+                    yield bench
+                await bench.at_rest()
             there = bench.daemon.process.returncode is None and bench.daemon.url
             if there and (code := await bench.daemon.stop()):
                 bench.history.say("end", f"the daemon ended with {code}")

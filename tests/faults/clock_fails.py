@@ -9,7 +9,7 @@ import psutil
 
 from tests.faults.bench import NORMAL, Bench
 from tests.faults.disk_fails import on_such_a_disk
-from tests.faults.killed import LATE, compare, kept
+from tests.faults.killed import LATE, compare, kept, promise
 from tests.faults.registry import fault
 
 HOUR, YEAR = 3600.0, 365.25 * 86400.0
@@ -20,18 +20,9 @@ STEPS = {
     "ten years on": 10 * YEAR,
 }
 WHILE = 2.5  # seconds that it stays so
-GAP = 2.0  # seconds between two samples, of which there are ten a second; a busy machine
-SPIN = 0.8  # of a CPU, more than before
+GAP = 2 * 0.1 + 0.5  # seconds between two samples: two intervals, and a busy machine
+SPIN = 0.3  # of a CPU, more than before
 STEPPED = "ullage_clock_steps_total"
-
-
-async def promise(bench: Bench) -> None:
-    """Somebody is pinned, and somebody leased."""
-    people = bench.people
-    while not people.pins:
-        await people.pin()
-    while not people.leases:
-        await people.lease()
 
 
 def step(bench: Bench, ahead: float) -> None:

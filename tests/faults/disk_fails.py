@@ -1,31 +1,32 @@
-"""The disk below the daemon fails, is slow, or may only be read; its journal is torn."""
+"""The disk below the daemon is full, fails, is slow, or may only be read."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import resource
 import shutil
-import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from tests.daemon import ULLAGE
 from tests.faults.below import Below
 from tests.faults.bench import NORMAL, Bench
 from tests.faults.engines_fail import past
+from tests.faults.history import NEVER
+from tests.faults.killed import compare, kept
 from tests.faults.registry import fault
 
 WHILE = 2.0  # seconds that something stays broken
-SLOWLY = 3.5  # seconds that the disk is slow: less than that is waited for it
+SLOWLY = 3.5  # seconds that the disk is slow; WAITED is how long anybody waits for it
 WAITED = 2.0  # seconds, as the runbook says
 STALL = 0.4  # seconds that a write takes on a disk that is overwhelmed
 SLOW = 0.25  # seconds that the daemon may take to say that it lives: it waits for no disk
 GAP = 1.8  # seconds between two samples, of which there are ten a second; a busy machine
-ASIDE = "journal.db.corrupt-"
+STALLS = (0.005, 0.02, 0.04)  # seconds that a write takes; one of a decision has some ten
+SMALL = "32m"  # a file system of its own, with room for the journal
 
 
 def on_such_a_disk(bench: Bench) -> None:
@@ -41,15 +42,40 @@ async def all_is_written(bench: Bench) -> None:
     await bench.within(NORMAL, lambda: written(bench), "the journal is on disk again")
 
 
-@fault("the disk is full", runs=6, limit=35.0, together=3)
-async def disk_full(bench: Bench) -> None:
-    """Everybody is served all the while, and what was kept in memory is on disk after."""
-    async with bench.trouble("full", disk=True):
-        size = bench.journal.stat().st_size // 2
-        limit(bench, resource.RLIMIT_FSIZE, size)
-        await past(WHILE)
-        limit(bench, resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
-        await all_is_written(bench)
+def no_room(bench: Bench) -> Callable[[], object]:
+    assert bench.below is not None
+    bench.below.full()
+    return bench.below.sound
+
+
+def no_growth(bench: Bench) -> Callable[[], object]:
+    """No file may be larger than half of the journal."""
+    limit(bench, resource.RLIMIT_FSIZE, bench.journal.stat().st_size // 2)
+    return lambda: limit(bench, resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
+
+
+def broken(bench: Bench) -> Callable[[], object]:
+    assert bench.below is not None
+    bench.below.broken()
+    return bench.below.sound
+
+
+def read_only(bench: Bench) -> Callable[[], object]:
+    assert bench.below is not None
+    bench.below.read_only()
+    return bench.below.sound
+
+
+def filled(bench: Bench) -> Callable[[], object]:
+    """To the last byte, by a file of somebody else's."""
+    file = bench.daemon.folder / "filler"
+    with file.open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+    return file.unlink
+
+
+FULL = (no_room, no_growth)
 
 
 def limit(bench: Bench, what: int, soft: int) -> None:
@@ -57,26 +83,53 @@ def limit(bench: Bench, what: int, soft: int) -> None:
     resource.prlimit(bench.daemon.pid, what, (soft, hard))
 
 
+async def _fails(bench: Bench, what: str, begin: Callable[[Bench], Callable[[], object]]) -> None:
+    """Everybody is served while nothing can be written; what was decided meanwhile, and told, is
+    on disk once it can be."""
+    before = await failures(bench)
+    async with bench.trouble(what, disk=True):
+        mended = begin(bench)
+        await failing(bench, before)
+        await past(WHILE)
+        await bench.people.look()
+        mended()
+        await all_is_written(bench)
+    kept(bench)
+    stands = {key for (key,) in bench.rows("SELECT key FROM shelves WHERE shelf = 'pins'")}
+    unsure = {w.partition(" ")[2] for w in bench.people.perhaps}
+    if lost := bench.people.pins - stands - unsure:
+        bench.history.say("I9", f"pinned, and not on disk: {sorted(lost)}")
+
+
+@fault("the disk is full", runs=6, limit=35.0, together=6, adapt=on_such_a_disk)
+async def disk_full(bench: Bench) -> None:
+    """By turns: there is no room, and files may not grow."""
+    await _fails(bench, "full", FULL[len(bench.history.troubles) % len(FULL)])
+
+
+@fault("the disk answers with errors", runs=4, limit=35.0, together=4, adapt=on_such_a_disk)
+async def disk_broken(bench: Bench) -> None:
+    await _fails(bench, "broken", broken)
+
+
 @fault("the disk may only be read any more", runs=6, limit=35.0, together=3, adapt=on_such_a_disk)
 async def becomes_read_only(bench: Bench) -> None:
-    """As a file system that has found itself broken. Served all the while, and written after."""
-    assert bench.below is not None
-    async with bench.trouble("read-only", disk=True):
-        bench.below.read_only()
-        await _failing(bench)
-        await past(WHILE)
-        bench.below.sound()
-        await all_is_written(bench)
+    """As a file system that has found itself broken."""
+    await _fails(bench, "read-only", read_only)
 
 
-async def _failing(bench: Bench) -> None:
-    """Until it is seen that nothing can be written."""
+async def failures(bench: Bench) -> float:
+    return await bench.daemon.metric("ullage_journal_write_failures_total")
+
+
+async def failing(bench: Bench, before: float = 0.0) -> None:
+    """Until it is seen that nothing can be written, and something waits for that."""
 
     async def seen() -> bool:
         await bench.people.wish()
-        return await bench.daemon.metric("ullage_journal_write_failures_total") > 0
+        return await failures(bench) > before and not await written(bench)
 
-    await bench.within(NORMAL, seen, "a write that fails")
+    await bench.within(NORMAL, seen, "a write that fails, and waits")
 
 
 def cannot_mount() -> str | None:
@@ -116,7 +169,7 @@ async def starts_read_only(bench: Bench) -> None:
         daemon.program = ULLAGE
         if set((await daemon.state())["pins"]) != bench.people.pins:
             history.say("I9", f"pins are not those that were kept: {bench.people.pins}")
-        await _failing(bench)
+        await failing(bench)
         inside = ("nsenter", "-m", "-t", str(daemon.pid), "sh", "-ec", WRITABLE)
         done = await asyncio.create_subprocess_exec(*inside, env=daemon.env)
         assert await done.wait() == 0
@@ -124,19 +177,44 @@ async def starts_read_only(bench: Bench) -> None:
         await all_is_written(bench)
 
 
+def on_a_small_disk(bench: Bench) -> None:
+    """A file system of its own, for what the daemon keeps."""
+    folder = bench.folder / "s"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True)
+    bench.ends.append(partial(subprocess.run, ["umount", "-l", str(folder)], check=True))
+
+
+@fault(
+    "the file system is full to its last byte",
+    runs=4,
+    limit=35.0,
+    together=2,
+    adapt=on_a_small_disk,
+    missing=cannot_mount,
+)
+async def disk_filled(bench: Bench) -> None:
+    await _fails(bench, "filled", filled)
+
+
 @fault("the disk is slow", runs=4, limit=5.0, together=4, adapt=on_such_a_disk)
 async def disk_slow(bench: Bench) -> None:
-    """Whoever must have it in writing waits, but not for ever; nobody else does, and the loop
-    does not."""
+    """Whoever must have it in writing waits, but not for ever; nobody else does, and the loop does
+    not. By turns: so slow that they wait in vain, and not so slow that anything is done before it
+    is written."""
     assert bench.below is not None
-    daemon, late = bench.daemon, 0.0
-    async with bench.trouble("slow", unwritten=WAITED):
-        bench.below.slow(STALL)
+    daemon, late, most = bench.daemon, 0.0, 0.0
+    stall = (STALL, max(STALLS))[len(bench.history.troubles) % 2]
+    waited = WAITED if stall == STALL else NEVER
+    async with bench.trouble("slow", proof=lambda: most > 0, unwritten=waited):
+        bench.below.slow(stall)
         until = time.monotonic() + SLOWLY
         while time.monotonic() < until:
             began = time.monotonic()
             assert (await daemon.client.get("/healthz")).status_code == 200
             late = max(late, time.monotonic() - began)
+            most = max(most, await daemon.metric("ullage_journal_lag"))
             age = (await daemon.state())["sample_age"]
             if age > GAP:
                 bench.history.say("loop", f"the last sample is {age} s old, as the disk is slow")
@@ -145,103 +223,37 @@ async def disk_slow(bench: Bench) -> None:
         bench.below.sound()
 
 
-def _torn(at: int) -> Callable[[Path], bool]:
-    """Four KiB of it are noise, and what was ahead of it is gone."""
+@fault("SIGKILL on a slow disk", runs=20, limit=10.0, together=5, adapt=on_such_a_disk)
+async def killed_on_slow_disk(bench: Bench) -> None:
+    """While writes wait for it. Whoever was answered was so when it stood there; and what an engine
+    was told to do stood there before."""
+    assert bench.below is not None
+    people, history, waits = bench.people, bench.history, False
+    wishes = asyncio.create_task(_claims(bench))
 
-    def tear(journal: Path) -> bool:
-        without_log(journal)
-        with journal.open("r+b") as file:
-            file.seek(at)
-            file.write(os.urandom(4096))
-        return at == 0
+    async def queued() -> bool:
+        nonlocal waits
+        waits = not await written(bench)
+        return waits
 
-    return tear
-
-
-def without_log(journal: Path) -> None:
-    """All of it is in one file, as after an end in good order."""
-    with contextlib.closing(sqlite3.connect(journal)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for beside in ("-wal", "-shm"):
-        Path(f"{journal}{beside}").unlink(missing_ok=True)
-
-
-def _emptied(journal: Path) -> bool:
-    without_log(journal)
-    journal.write_bytes(b"")
-    return False  # an empty file is a journal that was never begun
-
-
-def _halved(journal: Path) -> bool:
-    without_log(journal)
-    os.truncate(journal, max(4096, journal.stat().st_size // 2 // 4096 * 4096 - 1000))
-    return True
-
-
-def _noise(journal: Path) -> bool:
-    without_log(journal)
-    journal.write_bytes(os.urandom(50_000))
-    return True
-
-
-def _log_torn(journal: Path) -> bool:
-    """Of what was ahead of it only the first part is there, and then noise."""
-    log = Path(f"{journal}-wal")
-    size = log.stat().st_size
-    with log.open("r+b") as file:
-        file.seek(size // 2)
-        file.write(os.urandom(size - size // 2))
-    return False  # the part before is sound, and SQLite goes by that
-
-
-def _newer(journal: Path) -> None:
-    """Of a version that is not known here."""
-    without_log(journal)
-    with journal.open("r+b") as file:
-        file.seek(60)  # the user version, by SQLite's file format
-        file.write((99).to_bytes(4, "big"))
-
-
-TORN = (_torn(0), _torn(4096), _torn(8192), _emptied, _halved, _noise, _log_torn)
-
-
-@fault("the journal is torn while nobody has it open", runs=14, limit=12.0, together=7)
-async def journal_torn(bench: Bench) -> None:
-    """It is set aside, never lost, and the daemon starts."""
-    tear = TORN[len(bench.history.troubles) % len(TORN)]
-    async with bench.trouble("torn", daemon=True) as trouble:
+    async with bench.trouble("SIGKILL", proof=lambda: waits, daemon=True) as trouble:
+        bench.below.slow(people.dice.choice(STALLS))
+        await past(people.dice.random())
+        await bench.within(NORMAL, queued, "writes that wait for a slow disk")
         await bench.kill()
-        before = {p.name for p in bench.daemon.folder.iterdir()}
-        aside = tear(bench.journal)
-        was = bench.journal.read_bytes()
-        trouble.lifted = bench.history.now()
+        wishes.cancel()
+        await asyncio.gather(wishes, return_exceptions=True)
+        bench.below.sound()
+        mine = [c for c in history.calls if c.life == len(history.lives) - 1]
+        # Those alone: what people read of others may not have been on disk yet.
+        people.decisions = {d["id"] for call in mine for d in call.decisions}
+        before = kept(bench)
+        trouble.lifted = history.now()
         await bench.launch()
-        bench.people.forget()
-    new = {p for p in bench.daemon.folder.iterdir() if p.name not in before}
-    kept = [p for p in new if p.name.startswith(ASIDE) and p.read_bytes() == was]
-    if aside and not kept:
-        bench.history.say("journal", f"nothing was set aside: {sorted(p.name for p in new)}")
-    await all_is_written(bench)
+        await compare(bench, before)
 
 
-@fault("the journal is of a newer version", runs=1, limit=12.0)
-async def journal_newer(bench: Bench) -> None:
-    """It is left as it is; the daemon keeps to its memory, and says so."""
-    async with bench.trouble("newer", daemon=True, disk=True) as trouble:
-        await bench.kill()
-        _newer(bench.journal)
-        was = bench.journal.read_bytes()
-        await bench.launch()
-        bench.people.forget()
-        await past(WHILE / 2)
-        if await bench.daemon.metric("ullage_journal_persistent") != 0:
-            bench.history.say("journal", "it is said to be on disk")
-        if "was written by a newer Ullage" not in bench.daemon.log:
-            bench.history.say("journal", "nobody is told of it")
-        await bench.kill()
-        if bench.journal.read_bytes() != was:
-            bench.history.say("journal", "what a newer Ullage wrote was changed")
-        for file in bench.daemon.folder.glob("journal.db*"):
-            file.unlink()
-        trouble.lifted = bench.history.now()
-        await bench.launch()
+async def _claims(bench: Bench) -> None:
+    """One after the other."""
+    while True:
+        await bench.people.wish()

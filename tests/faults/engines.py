@@ -40,6 +40,9 @@ class Timed:
         self.behind_us = 0  # models that a request had loaded, and not we
         self.too_big: set[str] = set()  # for whom there is too little memory, whatever was promised
         self.breaks_after: str | None = None  # first: when a request comes; word: after one
+        self.hung_up: int | None = (
+            None  # clients that left in an answer's middle; None: not counted
+        )
 
     def is_doing(self: Any, model: str) -> str:
         return "loaded" if model in self.loaded else "loading" if model in self.loading else "gone"
@@ -71,7 +74,20 @@ class Timed:
         if self.breaks_after == "first":
             await self.crash()
             return None
-        return await super()._work(writer, model, body)  # type: ignore[misc]
+        if self.hung_up is None:
+            return await super()._work(writer, model, body)  # type: ignore[misc]
+        listens = asyncio.create_task(self._listen(writer))
+        try:
+            return await super()._work(writer, model, body)  # type: ignore[misc]
+        finally:
+            listens.cancel()
+
+    async def _listen(self: Any, writer: Any) -> None:
+        reader = writer._reader
+        while not (reader.at_eof() or reader.exception() or writer.is_closing()):
+            await asyncio.sleep(WORD_TIME)
+        if self.hung_up is not None:
+            self.hung_up += 1
 
     async def crash(self: Any) -> None:
         """Its process is gone with all that it held; nobody listens on its port."""
@@ -82,7 +98,6 @@ class Timed:
             self.done("load", model)
         for model in list(self.loaded):
             self.drop(model)
-        self.busy.clear()
         here = asyncio.current_task()
         for task in list(self._open):
             if task is not here:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ NEVER = float("inf")
 
 @dataclass
 class Life:
-    """One process of the daemon. `ended`: when it was gone; `killed`: not by its own will."""
+    """One process of the daemon. `ended`: when it was gone; `killed`: not by its own will. Seconds
+    in which it was `queued` for a CPU until it was ready: those are a busy machine's."""
 
     pid: int
     began: float
     ready: float | None = None
     ended: float | None = None
     killed: bool = False
+    queued: float = 0.0
     wall: float = 0.0  # Unix time of its begin, or earlier: no decision of its own is before
 
 
@@ -37,7 +39,7 @@ class Call:
     model: str
     began: float
     life: int
-    busy: int  # requests that it was serving, all of this daemon's gateway
+    busy: int  # requests that it had accepted, and not yet answered to their end
     was: str  # loaded, loading or gone
     size: int
     free: int  # of the GPU, by the driver
@@ -49,8 +51,10 @@ class Call:
 
 @dataclass
 class Request:
-    """Of a client at the gateway. `ending`: whole, refused, told (an error within the stream), cut,
-    unheard (no daemon); None while it is under way."""
+    """Of a client at the gateway. `was` is what its model was when it came, "" where nobody knows.
+    `ending`: whole, refused (with an error), told (an error within the stream), short (a stream
+    that ends too early, and says nothing), strange (neither a stream nor an error), cut, unheard
+    (no daemon); None while it is under way."""
 
     number: int
     model: str
@@ -62,6 +66,7 @@ class Request:
     endings: int = 0
     words: str = ""
     first: float | None = None  # when its first byte came
+    was: str = ""  # loaded, loading or gone
 
 
 @dataclass
@@ -72,6 +77,7 @@ class Wish:
     what: str
     status: int = 0
     words: str = ""
+    answered: float | None = None
 
 
 @dataclass
@@ -135,6 +141,7 @@ class History:
     deeds: list[Deed] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    looks: int = 0  # of the watcher
 
     @staticmethod
     def now() -> float:
@@ -142,6 +149,15 @@ class History:
 
     def say(self, invariant: str, what: str) -> None:
         self.wrong.append(f"{invariant}: {what}")
+
+    def open(self) -> Iterator[Trouble]:
+        """What is broken now, or not yet well again."""
+        return (t for t in self.troubles if t.normal is None)
+
+    def used_since(self, since: float) -> set[int]:
+        """Bytes of the GPU that were in use then, and at any time from then on."""
+        before = [m.used for m in self.memory if m.at <= since]
+        return {*before[-1:], *(m.used for m in self.memory if m.at > since)}
 
     def ended(self, request: Request, ending: str, words: str = "") -> None:
         request.endings += 1

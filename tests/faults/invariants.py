@@ -8,6 +8,7 @@ from tests.faults.history import NEVER, Call, History, Request, Trouble
 
 SOON = 1.0  # seconds: a look of the daemon's, and how late a busy machine may be
 SHORT = 0.1  # seconds: of what was begun just before the disk was slow, a part is written already
+REFUSED = (429, 502, 503, 504)  # by which we say that it is not the request that is wrong
 
 
 def check(history: History) -> list[str]:
@@ -89,25 +90,44 @@ def i5(history: History) -> Iterator[str]:
 
 
 def i6(history: History) -> Iterator[str]:
-    """A request ends once; it fails only where something that it needs was broken."""
+    """A request ends once; it fails only where something that it needs was broken, and is told."""
     for request in history.requests:
         what = f"request {request.number} of {request.engine}/{request.model}"
         if request.endings != 1:
             yield f"{what} ended {request.endings} times"
         elif request.ending != "whole" and not _may_fail(history, request):
             yield f"{what} was {request.ending} ({request.status}): {request.words}"
-        elif request.ending == "cut" and not any(
-            t.daemon and t.covers(request.began, request.ended or NEVER) for t in history.troubles
-        ):
-            yield f"{what} was cut without a word"
 
 
 def _may_fail(history: History, request: Request) -> bool:
-    ended = request.ended or NEVER
+    ended, after = request.ended or NEVER, 0.0 if request.ending == "cut" else SOON
     return any(
-        (t.daemon or t.dark or request.engine in t.engines) and t.covers(request.began, ended, SOON)
-        for t in history.troubles
+        trouble.covers(request.began, ended, after) and _excuses(trouble, request)
+        for trouble in history.troubles
     )
+
+
+def _excuses(trouble: Trouble, request: Request) -> bool:
+    """Does it explain such an end? Nothing explains a stream that ends too early, and says
+    nothing; only the daemon's own end one that is cut; and only an engine's what is no answer."""
+    ours = trouble.daemon or request.engine in trouble.engines
+    match request.ending:
+        case "cut" | "unheard":
+            return trouble.daemon
+        case "strange":
+            return request.engine in trouble.engines
+        case "told":
+            return ours or _waits(trouble, request)
+        case "refused":
+            return request.status in REFUSED and (
+                ours or (request.status == 503 and _waits(trouble, request))
+            )
+    return False
+
+
+def _waits(trouble: Trouble, request: Request) -> bool:
+    """For a GPU that cannot be read, as whoever is there already does not."""
+    return trouble.dark and request.was != "loaded"
 
 
 def i7(history: History) -> Iterator[str]:

@@ -9,16 +9,29 @@ from typing import Any
 import httpx
 
 from tests.faults.bench import Bench
-from tests.faults.people import TRIES, TTL
+from tests.faults.people import SETTING, TTL
 from tests.faults.registry import fault
 from tests.readers import ends, readers_of
 
 LATEST = 1.2  # seconds after its start until it is killed, at most
 LATE = 1.0  # by how much a lease may seem to differ: a busy machine
 YOUNG = 0.2  # of them are killed before they are ready
+READY = 2.0  # seconds until a daemon has started
+LEARNED = """SELECT engine, model, moment, context, slots, devices, pool, max(bytes, earlier)
+FROM holdings"""
 
 
-@fault("SIGKILL of the daemon", runs=200, limit=6.0, together=20)
+async def promise(bench: Bench) -> None:
+    """Somebody is pinned, and somebody leased, and that stays so."""
+    people = bench.people
+    await people.stand_aside()
+    while not people.pins:
+        await people.pin()
+    while not people.leases:
+        await people.lease()
+
+
+@fault("SIGKILL of the daemon", runs=200, limit=6.0, together=20, starts=READY)
 async def killed(bench: Bench) -> None:
     dice, history = bench.people.dice, bench.history
     wishes = asyncio.create_task(_wishes(bench))
@@ -67,16 +80,21 @@ async def _die_young(bench: Bench) -> None:
     bench.life.ended, bench.life.killed = bench.history.now(), True
 
 
+def what_was_learned(bench: Bench) -> dict[tuple[Any, ...], int]:
+    """The most bytes that each model held, so loaded, in each pool."""
+    return {tuple(key): size for *key, size in bench.rows(LEARNED)}
+
+
 def kept(bench: Bench) -> dict[str, Any]:
-    """What is on disk after the kill: sound, and with all that somebody was told of."""
+    """What is on disk: sound, and with all that somebody was told of."""
     history = bench.history
     try:
         (sound,) = bench.rows("PRAGMA integrity_check")
         decisions = {id for (id,) in bench.rows("SELECT id FROM decisions")}
-        learned = set(bench.rows("SELECT DISTINCT engine, model, pool FROM holdings"))
+        learned = what_was_learned(bench)
     except sqlite3.Error as error:
-        history.say("I9", f"the journal cannot be read after the kill: {error}")
-        return {"decisions": set(), "learned": set()}
+        history.say("I9", f"the journal cannot be read: {error}")
+        return {"decisions": set(), "learned": {}}
     if sound != ("ok",):
         history.say("I9", f"the journal is not sound: {sound}")
     if lost := bench.people.decisions - decisions:
@@ -89,7 +107,7 @@ async def compare(bench: Bench, before: dict[str, Any]) -> None:
     people, history = bench.people, bench.history
     try:
         state = await bench.daemon.state()
-        setting = (await bench.daemon.client.get(f"/api/v1/settings/{TRIES}")).json()
+        setting = (await bench.daemon.client.get(f"/api/v1/settings/{SETTING}")).json()
     except httpx.HTTPError as error:
         history.say("I9", f"the new daemon does not say: {error!r}")
         return
@@ -97,18 +115,29 @@ async def compare(bench: Bench, before: dict[str, Any]) -> None:
     _same("lease", set(people.leases), {lease["model"] for lease in state["leases"]}, bench)
     for lease in state["leases"]:
         if lease["model"] in people.leases:
-            left = people.leases[lease["model"]][1] + TTL - history.now()
-            if abs(lease["left"] - left) > LATE + 4.0:  # a load may have come before
-                history.say("I10", f"a lease has {lease['left']} s left, and not {left:.1f}")
-    if "set" not in people.perhaps and people.settings.get(TRIES) not in (None, setting["value"]):
-        history.say("I9", f"{TRIES} is {setting['value']}, and not {people.settings[TRIES]}")
+            since, until = _granted(bench, *people.leases[lease["model"]])
+            least, most = (at + TTL - history.now() for at in (since, until))
+            if not least - LATE < lease["left"] < most + LATE:
+                words = f"{lease['left']} s left, and not {least:.1f} to {most:.1f}"
+                history.say("I10", f"a lease has {words}")
+    if "set" not in people.perhaps and people.settings.get(SETTING) not in (None, setting["value"]):
+        history.say("I9", f"{SETTING} is {setting['value']}, and not {people.settings[SETTING]}")
     ids = {d["id"] for d in await bench.daemon.decisions()}
     if lost := before["decisions"] - ids:
         history.say("I9", f"the new daemon does not know {sorted(lost)}")
-    learned = set(bench.rows("SELECT DISTINCT engine, model, pool FROM holdings"))
-    if lost := before["learned"] - learned:
-        history.say("I9", f"what was learned of these is lost: {sorted(lost)}")
-    _believe(bench, state)
+    learned = what_was_learned(bench)
+    less = {k: (n, learned.get(k)) for k, n in before["learned"].items() if learned.get(k, -1) < n}
+    if less:
+        history.say("I9", f"what was learned is lost, or is less: {less}")
+    believe(bench, state)
+
+
+def _granted(bench: Bench, id: str, asked: float) -> tuple[float, float]:
+    """When it was asked for, and when it was answered: its model may have been loaded between."""
+    for wish in reversed(bench.history.wishes):
+        if wish.status == 201 and f'"{id}"' in wish.words and wish.answered is not None:
+            return wish.at, wish.answered
+    return asked, asked
 
 
 def _same(what: str, promised: set[str], found: set[str], bench: Bench) -> None:
@@ -119,7 +148,7 @@ def _same(what: str, promised: set[str], found: set[str], bench: Bench) -> None:
         bench.history.say("I9", f"nobody asked for it: {what} of {sorted(more)}")
 
 
-def _believe(bench: Bench, state: dict[str, Any]) -> None:
+def believe(bench: Bench, state: dict[str, Any]) -> None:
     """From now on what was not sure is as the new daemon has it."""
     people = bench.people
     people.pins = set(state["pins"])

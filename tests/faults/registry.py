@@ -20,7 +20,8 @@ Adapt = Callable[[Bench], object]
 @dataclass(frozen=True)
 class Fault:
     """`story` breaks something once, and returns when it is well again. One daemon for `together`
-    runs of it. `limit`: seconds to normal that are still passed."""
+    runs of it. `limit`: seconds to normal that are still passed; `starts`: seconds until half of
+    its daemons are ready, None: that is not judged."""
 
     name: str
     story: Story
@@ -29,6 +30,7 @@ class Fault:
     adapt: Adapt = lambda bench: None
     together: int = 10
     missing: Callable[[], str | None] = lambda: None  # why it cannot be done here
+    starts: float | None = None
 
 
 FAULTS: list[Fault] = []
@@ -51,14 +53,25 @@ class Score:
     requests: int = 0
     endings: dict[str, int] = field(default_factory=dict)
     orders: int = 0  # that engines were given
+    wishes: int = 0  # of operators, that were granted
+    looks: int = 0  # at what the daemon says of itself
     limit: float = 0.0
+    # Seconds until each daemon was ready, less those in which it waited for a CPU.
+    starts: list[float] = field(default_factory=list)
+    start_limit: float | None = None
     skipped: str | None = None
     plain: str | None = None  # what the same does to an engine without Ullage
 
     @property
     def passed(self) -> bool:
         late = any(s > self.limit for s in self.seconds)
-        return self.skipped is not None or not (self.violations or late)
+        return self.skipped is not None or not (self.violations or late or self.starts_slowly)
+
+    @property
+    def starts_slowly(self) -> bool:
+        """By the median: a busy machine may hold up one of them."""
+        limit = self.start_limit
+        return limit is not None and bool(self.starts) and median(self.starts) > limit
 
     def row(self) -> dict[str, Any]:
         timed = bool(self.seconds)
@@ -69,9 +82,14 @@ class Score:
             "normal_median": round(median(self.seconds), 3) if timed else None,
             "normal_max": round(max(self.seconds), 3) if timed else None,
             "limit": self.limit,
+            "ready_median": round(median(self.starts), 3) if self.starts else None,
+            "ready_max": round(max(self.starts), 3) if self.starts else None,
+            "ready_limit": self.start_limit,
             "requests": self.requests,
             "endings": self.endings,
             "orders": self.orders,
+            "wishes": self.wishes,
+            "looks": self.looks,
             "plain": self.plain,
             "skipped": self.skipped,
             "found": self.violations[:20],
@@ -80,7 +98,7 @@ class Score:
 
 async def score(fault: Fault, runs: int, folder: Path, library: Path, seed: int) -> Score:
     """Its runs, some with one daemon; histories of what went wrong are left in `folder`."""
-    total = Score(fault.name, limit=fault.limit, skipped=fault.missing())
+    total = Score(fault.name, limit=fault.limit, start_limit=fault.starts, skipped=fault.missing())
     if total.skipped is not None:
         return total
     lot = 0
@@ -118,8 +136,12 @@ async def _some(
         (folder / "daemon.log").write_text(bench.daemon.log)
     total.violations += wrong
     total.seconds += [t.took for t in history.troubles if t.took is not None]
+    ready = [life for life in history.lives if life.ready is not None]
+    total.starts += [life.ready - life.began - life.queued for life in ready]
     total.requests += len(history.requests)
     total.orders += len(history.calls)
+    total.wishes += sum(200 <= wish.status < 300 for wish in history.wishes)
+    total.looks += history.looks
     for request in history.requests:
         ending = request.ending or "never"
         total.endings[ending] = total.endings.get(ending, 0) + 1

@@ -13,8 +13,10 @@ from tests.faults.registry import Score
 
 BEGIN, END = (f"<!-- scorecard: {edge} -->" for edge in ("begin", "end"))
 LEGEND = (
-    "A plain engine: the same done once to llama-server's own router, which loads a real model on a"
-    " CPU for whoever asks; -: it has no such part, or there is no llama-server here."
+    "Median and max: from the end of the cause until all was normal. Ready: the median time in"
+    " which its daemons were ready after their start. A plain engine: the same done once to"
+    " llama-server's own router, which loads a real model on a CPU for whoever asks; -: it has no"
+    " such part, or there is no llama-server here."
 )
 
 
@@ -26,6 +28,7 @@ def table(scores: Sequence[Score]) -> Table:
         ("violations", "right"),
         ("median", "right"),
         ("max", "right"),
+        ("ready", "right"),
         ("requests", "right"),
         ("orders", "right"),
         ("a plain engine", "left"),
@@ -33,7 +36,7 @@ def table(scores: Sequence[Score]) -> Table:
         found.add_column(head, justify=side)  # type: ignore[arg-type]
     for one in scores:
         row = one.row()
-        times = [row["normal_median"], row["normal_max"]]
+        times = [row["normal_median"], row["normal_max"], row["ready_median"]]
         found.add_row(
             one.fault,
             str(one.runs),
@@ -60,6 +63,18 @@ def tell(one: Score, console: Console) -> None:
         console.print(f"{one.fault}: {words}", markup=False, style="red")
     if late := [s for s in one.seconds if s > one.limit]:
         console.print(f"{one.fault}: {max(late):.1f} s, more than {one.limit:g} s", style="red")
+    if one.starts_slowly:
+        row = one.row()
+        words = f"ready after {row['ready_median']} s, more than {one.start_limit:g} s"
+        console.print(f"{one.fault}: {words}", style="red")
+
+
+def incomplete(scores: Sequence[Score]) -> str | None:
+    """What was left out, and why; None: nothing was."""
+    skipped = [f"{one.fault} ({one.skipped})" for one in scores if one.skipped is not None]
+    if not skipped:
+        return None
+    return f"incomplete: {len(skipped)} of {len(scores)} faults were left out: {'; '.join(skipped)}"
 
 
 def write(scores: Sequence[Score], file: Path) -> None:

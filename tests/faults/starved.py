@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import resource
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 
+import httpx
 import psutil
 
 from tests.faults.bench import Bench
@@ -13,26 +19,59 @@ from tests.faults.engines_fail import past
 from tests.faults.registry import fault
 
 WHILE = 2.0
+MOST = 8  # requests at a time
+BODY = 24 << 20  # bytes of one
 SPARE = 1 << 20  # bytes that are left to it
 TOO_LITTLE = 120 << 20  # for its start
+MEETS = 15.0  # seconds in which it meets a limit; what it has at hand lasts for a while
+# What the log says then, by the runbook.
+NO_FILE, NO_MEMORY = "Too many open files", "MemoryError"
+
+
+def said(bench: Bench, words: str) -> Callable[[], bool]:
+    """Whether a line of the log has said so since."""
+    since = len(bench.daemon.lines)
+    return lambda: any(words in line for line in bench.daemon.lines[since:])
+
+
+async def _met(told: Callable[[], bool], ask: Callable[[], Awaitable[object]]) -> None:
+    """Until the daemon has met its limit, with more and more that is asked of it at once."""
+
+    async def one() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            await ask()
+
+    deadline, most = time.monotonic() + MEETS, 1
+    while not told() and time.monotonic() < deadline:
+        await asyncio.gather(*(one() for _ in range(most)))
+        most = min(MOST, most + 1)
 
 
 @fault("no file can be opened any more", runs=4, limit=10.0, together=2)
 async def no_descriptors(bench: Bench) -> None:
-    used = len(os.listdir(f"/proc/{bench.daemon.pid}/fd"))
-    async with bench.trouble("descriptors", daemon=True, disk=True, dark=True):
+    used, told = len(os.listdir(f"/proc/{bench.daemon.pid}/fd")), said(bench, NO_FILE)
+    async with bench.trouble("descriptors", told, daemon=True, disk=True):
         limit(bench, resource.RLIMIT_NOFILE, used + 2)
+        await _met(told, partial(bench.daemon.client.get, "/api/v1/state"))
         await past(WHILE)
         limit(bench, resource.RLIMIT_NOFILE, 4096)
+
+
+async def _send_much(bench: Bench) -> None:
+    """A request with far more in it than there is memory for."""
+    words = [{"role": "user", "content": "x" * BODY}]
+    body = {"model": bench.engines["o"].models[0], "messages": words}
+    await bench.people.http.post(f"{bench.people.gateway}/v1/chat/completions", json=body)
 
 
 @fault("the daemon gets no more memory", runs=6, limit=35.0, together=3)
 async def no_memory(bench: Bench) -> None:
     """It may fail whoever asks; it does not end, and forgets nothing."""
-    pid = bench.daemon.pid
+    pid, told = bench.daemon.pid, said(bench, NO_MEMORY)
     size = psutil.Process(pid).memory_info().vms
-    async with bench.trouble("memory", daemon=True, disk=True, dark=True):
+    async with bench.trouble("memory", told, daemon=True, disk=True):
         limit(bench, resource.RLIMIT_AS, size + SPARE)
+        await _met(told, partial(_send_much, bench))
         await past(WHILE)
         limit(bench, resource.RLIMIT_AS, resource.RLIM_INFINITY)
         if bench.daemon.process.returncode is not None or bench.daemon.pid != pid:

@@ -39,6 +39,8 @@ def test_what_breaks_is_survived(name: str, tmp_path: Path, nvml_library: Path) 
     assert found.violations == []
     assert found.runs == SOME[name]
     assert found.endings["whole"] > 0
+    assert found.looks > 0
+    assert found.wishes > 0
 
 
 def test_no_two_faults_have_one_name() -> None:
@@ -122,16 +124,61 @@ BROKEN: dict[str, tuple[list[Call], list[Request], list[Trouble]]] = {
     "I5: o/a at 1.00 is loaded where": ([call("load", "a", 1.0, free=7 * GIB)], [], []),
     "I6: request 1 of o/a ended 2 times": ([], [request(endings=2)], []),
     "I6: request 1 of o/a was refused": ([], [request(ending="refused", status=503)], []),
-    "I6: request 1 of o/a was cut without": (
+    "I6: request 1 of o/a was cut (200)": (
         [],
         [request(ending="cut")],
         [Trouble("crash", 0.5, engines=("o",))],
+    ),
+    "I6: request 1 of o/a was short": (
+        [],
+        [request(ending="short")],
+        [Trouble("kill", 0.5, engines=("o",), dark=True, daemon=True)],
+    ),
+    "I6: request 1 of o/a was strange": (
+        [],
+        [request(ending="strange")],
+        [Trouble("kill", 0.5, engines=("l",), dark=True, daemon=True)],
+    ),
+    "I6: request 1 of o/a was unheard": (
+        [],
+        [request(ending="unheard", status=None)],
+        [Trouble("crash", 0.5, engines=("o",), dark=True)],
+    ),
+    "I6: request 1 of o/a was refused (500)": (
+        [],
+        [request(ending="refused", status=500)],
+        [Trouble("kill", 0.5, engines=("o",), daemon=True)],
+    ),
+    "I6: request 1 of o/a was refused (503)": (
+        [],
+        [request(ending="refused", status=503, was="loaded")],
+        [Trouble("dark", 0.5, dark=True)],
+    ),
+    "I6: request 1 of o/a was refused (502)": (
+        [],
+        [request(ending="refused", status=502, was="gone")],
+        [Trouble("dark", 0.5, dark=True)],
+    ),
+    "I6: request 1 of o/a was told (200)": (
+        [],
+        [request(ending="told", was="loaded")],
+        [Trouble("dark", 0.5, dark=True)],
     ),
     "I7: load of o/a at 1.00 is not written": ([call("load", "a", 1.0, decisions=[])], [], []),
     "I7: load of o/a at 2.00 is not written": (
         [call("load", "a", 2.0, decisions=[]), call("load", "b", 3.0, decisions=[])],
         [],
         [Trouble("slow", 0.9, unwritten=2.0)],
+    ),
+    "I7: load of o/a at 1.00 is written down without": (
+        [call("load", "a", 1.0, decisions=[{"mode": "enforce", "trigger": "demand"}])],
+        [],
+        [],
+    ),
+    "I7: load of o/b at 1.00 is written down without": (
+        [call("load", "b", 1.0, decisions=[{"mode": "observe", "rooms": []}])],
+        [],
+        [],
     ),
 }
 
@@ -166,9 +213,14 @@ def test_a_quiet_history_is_in_order() -> None:
         request(),
         request(ending="refused", status=503, began=7.0, ended=7.5),
         request(ending="cut", began=11.0, ended=11.2),
+        request(ending="refused", status=503, began=20.5, ended=21.0, was="gone"),
+        request(ending="told", began=20.5, ended=21.0, was="loading"),
+        request(ending="strange", began=30.5, ended=31.0),
     ]
     found.troubles = [
         Trouble("crash", 6.9, engines=("o",), lifted=7.0, normal=8.0),
         Trouble("kill", 11.1, daemon=True, lifted=11.5, normal=12.0),
+        Trouble("dark", 20.0, dark=True, lifted=22.0, normal=23.0),
+        Trouble("garbage", 30.0, engines=("o",), lifted=32.0, normal=33.0),
     ]
     assert check(found) == []

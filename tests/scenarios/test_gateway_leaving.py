@@ -174,6 +174,40 @@ async def test_who_waits_for_an_engine_that_is_down_is_told_so_after_a_while() -
 
 
 @story
+async def test_nobody_goes_for_a_model_whose_engine_is_seen_to_be_down_once_it_is_decided() -> None:
+    async with gate(models("abc"), models("d")) as at:
+        await at.has("a", "b", "c")
+        engine = at.engines[at.ref("two/d").engine]
+        engine.fault = Fault.DOWN  # which is not known yet
+        guest = at.ask("two/d")
+        await at.clock.advance(3)
+        assert (at.unloads, at.loads) == ([], [])
+        assert guest.is_held
+        results = {(o["action"], o["result"]) for d in at.decisions() for o in d["outcomes"]}
+        assert results == {("evict", "skipped"), ("load", "skipped")}
+        engine.fault = None
+        await at.answered(guest)
+        assert guest.is_served
+        assert (len(at.unloads), at.loads) == (1, ["d"])
+
+
+@story
+async def test_an_engine_is_told_nothing_that_went_down_while_room_was_made_for_its_model() -> None:
+    async with gate(models({"a": 8, "b": 8, "c": 8}), models({"big": 24})) as at:
+        await at.has("a", "b", "c")
+        guest = at.ask("two/big")
+        await at.until(lambda: at.unloads, step=0.01)
+        engine = at.engines[at.ref("two/big").engine]
+        engine.fault = Fault.DOWN
+        await at.clock.advance(3)
+        assert (len(at.unloads), at.loads) == (1, [])
+        assert at.decisions()[-1]["outcomes"][-1]["detail"] == "its engine does not answer any more"
+        engine.fault = None
+        await at.answered(guest)
+        assert guest.is_served
+
+
+@story
 async def test_an_engine_that_comes_back_in_time_serves_those_who_waited() -> None:
     async with gate(models("a")) as at:
         at.engines[at.ref("a").engine].fault = Fault.DOWN

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from supervisor.core.policy import ModelPolicy
+from supervisor.demo.machine import GPU0
 from supervisor.gateway.admission import RefusalKind
 from tests.scenarios.gate import LOAD, ROOMY, gate, models, story
 
@@ -159,6 +160,29 @@ async def test_who_is_drained_for_and_leaves_sets_the_others_free() -> None:
         assert shut.is_served
         assert shut.waited < 1
         assert at.unloads == []
+
+
+@story
+async def test_who_is_drained_takes_requests_while_nobody_can_read_the_memory() -> None:
+    """For nobody goes then, however long that lasts. The drain is taken up again after."""
+    async with gate(models("ab", 20), drain_after=10.0) as at:
+        await at.has("a")
+        at.ask("a", service=25)
+        held = at.ask("b")
+        await at.clock.advance(12)
+        shut = at.ask("a")
+        assert shut.is_held
+        at.machine.lost[GPU0] = "the driver hangs"
+        await at.answered(shut)
+        assert shut.is_served
+        assert shut.waited < 2
+        await at.clock.advance(30)
+        assert at.ask("a").is_served
+        assert (held.is_held, at.unloads) == (True, [])
+        del at.machine.lost[GPU0]
+        await at.answered(held)
+        assert held.is_served
+        assert at.unloads == ["a"]
 
 
 @story

@@ -1,0 +1,53 @@
+"""What is measured beside a fault: a series of the daemon's, and whether others are as quick."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from statistics import median
+
+from tests.faults.bench import Bench
+
+ASKERS = 2
+MORE = 0.1  # by which a request to another engine may take longer: the part of what it took
+NOISE = 0.03  # seconds: a busy machine
+
+
+async def count(bench: Bench, series: str) -> float:
+    """The value of a series, named with its labels as in the page; 0: there is none yet."""
+    page = (await bench.daemon.client.get("/metrics")).text.splitlines()
+    return next((float(x.rpartition(" ")[2]) for x in page if x.startswith(series + " ")), 0.0)
+
+
+async def fault_of(bench: Bench, engine: str) -> str:
+    """Why this engine is not up, by the daemon; "": it is."""
+    state = await bench.daemon.state()
+    return next(
+        (str(e["fault"]) for e in state["engines"] if e["id"] == engine and not e["up"]), ""
+    )
+
+
+async def steady(bench: Bench, model: str, seconds: float) -> list[float]:
+    """How long requests for this model take that find it loaded, in seconds each."""
+    took: list[float] = []
+    ends = bench.history.now() + seconds
+
+    async def ask() -> None:
+        while bench.history.now() < ends:
+            there = bench.engine_of(model).is_doing(model) == "loaded"
+            request = await bench.people.ask(model)
+            if there and request.ending == "whole" and request.ended is not None:
+                took.append(request.ended - request.began)
+
+    await asyncio.gather(*(ask() for _ in range(ASKERS)))
+    return took
+
+
+def no_slower(bench: Bench, before: Sequence[float], during: Sequence[float], why: str) -> None:
+    """By the median of each: of so few the slowest are those that a load has come before."""
+    if not before or not during:
+        bench.history.say("bench", f"{why}: {len(before)} and {len(during)} requests to compare")
+        return
+    was, now = median(before), median(during)
+    if now > was * (1 + MORE) + NOISE:
+        bench.history.say("slow", f"{why}: {now:.3f} s for others, and before {was:.3f} s")

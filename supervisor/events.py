@@ -10,7 +10,7 @@ from typing import NamedTuple
 from collectors.reading import RAM, Incident, PoolId, Seconds
 
 from .asker import Asker, asker
-from .core.actions import Action, Cancel, Load, Plan
+from .core.actions import Action, Cancel, Evict, Load, Plan
 from .core.experience import Experience
 from .core.policy import Policy
 from .core.record import Decision, Outcome
@@ -77,13 +77,14 @@ class Run:
     def loads(self) -> list[Load]:
         return [a for a in self.decision.plan.actions if isinstance(a, Load)]
 
-    def in_the_way(self, plan: Plan) -> bool:
+    def in_the_way(self, plan: Plan, blind: Set[PoolId] = frozenset()) -> bool:
         """One plan under way per pool. A plan whose bytes are not known is in everybody's way, and
-        one that only ends requests in nobody's but who goes."""
+        one that only ends requests in nobody's but who goes. `blind` are pools that nobody can
+        read now: whoever goes may hold a part of them."""
         own = self.decision.plan
         if any(all(isinstance(a, Cancel) for a in p.actions) for p in (own, plan)):
             return not {a.ref for a in own.actions}.isdisjoint(a.ref for a in plan.actions)
-        return meet(self.pools, _pools(plan))
+        return meet(_pools(own, blind), _pools(plan, blind))
 
     @property
     def pools(self) -> frozenset[PoolId]:
@@ -100,13 +101,14 @@ def meet(some: Set[PoolId], others: Set[PoolId]) -> bool:
     return bool(both - ONLY_RAM if ONLY_RAM not in (some, others) else both)
 
 
-def _pools(plan: Plan) -> frozenset[PoolId]:
-    return frozenset(
+def _pools(plan: Plan, blind: Set[PoolId] = frozenset()) -> frozenset[PoolId]:
+    found = frozenset(
         s.pool
         for a in plan.actions
         if not isinstance(a, Cancel)
         for s in (a.takes if isinstance(a, Load) else a.frees)
     )
+    return found | blind if found and any(isinstance(a, Evict) for a in plan.actions) else found
 
 
 @dataclass(slots=True)

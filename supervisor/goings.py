@@ -4,11 +4,11 @@ gone, and whoever wants to have one of them waits."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from collectors.reading import Seconds
+from collectors.reading import PoolId, Seconds
 
 from .core.actions import Action, Evict, Load, Plan
 from .core.record import Decision, Outcome, Result
@@ -31,6 +31,7 @@ class Goings:
     side_by_side: int = 1  # loads in one pool
     _tried: dict[ModelRef, Seconds] = field(default_factory=dict)  # whose unload ended, and when
     _latest: Seconds = Seconds(float("-inf"))  # when the latest look that is in began
+    _blind: Set[PoolId] = frozenset()  # pools that it could not read
 
     @property
     def asked(self) -> frozenset[ModelRef]:
@@ -55,7 +56,7 @@ class Goings:
         mine = {a.ref for a in plan.actions}
         if any(a.ref in mine for run in self.runs for a in run.lacks()):
             return True  # or two who ask for a model would both have it loaded
-        ahead = [run for run in self.runs if run.in_the_way(plan)]
+        ahead = [run for run in self.runs if run.in_the_way(plan, self._blind)]
         if not ahead or len(ahead) >= self.side_by_side:
             return bool(ahead)
         return not all(_only_load(a) for a in (plan.actions, *(r.lacks() for r in ahead)))
@@ -66,7 +67,8 @@ class Goings:
         known = {a.ref for a in run.decision.plan.actions}
         more = tuple(e for e in plan.evictions if e.ref not in known)
         alone = replace(plan, actions=more)
-        if not more or not any(other.in_the_way(alone) for other in self.runs if other is not run):
+        others = (other for other in self.runs if other is not run)
+        if not more or not any(other.in_the_way(alone, self._blind) for other in others):
             return plan
         lacking = tuple(share for e in more for share in e.frees)
         return replace(plan, actions=(), unmet=(*plan.unmet, *lacking))
@@ -109,7 +111,8 @@ class Goings:
                 resident = snapshot.resident(ref)
                 if resident is not None and resident.state is not State.LEAVING:
                     return True
-        self._latest = Seconds(max(self._latest, began))
+        if began >= self._latest:
+            self._latest, self._blind = began, snapshot.blind.keys()
         self.count()
         return False
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from collectors.reading import RAM, Seconds, gib
-from supervisor.core.policy import Amount, Policy, PoolPolicy, Watchdog
+from supervisor.core.policy import Amount, Policy, PoolPolicy, Retention, Watchdog
 from supervisor.core.record import Mode
 from supervisor.core.steps import Step
-from supervisor.demo.engines import Fault
+from supervisor.demo.engines import Fault, Unload
 from supervisor.demo.machine import GPU0, GPU1
 from tests.stateful.machine import Steps
 
@@ -122,3 +122,16 @@ def test_bytes_that_come_back_late_are_in_no_budget_of_models(story: Steps) -> N
     story.check()
     calls = story.town.engines["three"].calls  # type: ignore[index]
     assert [call.kind for call in calls] == ["load"]
+
+
+def test_of_a_pool_that_nobody_can_read_one_goes_after_the_other(story: Steps) -> None:
+    stuck = Watchdog(busy=True, busy_timeout=Seconds(6), busy_steps=(Step.UNLOAD,))
+    story.settings(replace(PLAIN, retention=Retention.ON_DEMAND, watchdog=stuck), False)
+    story.blinds(GPU0, "hangs")
+    story.behind_our_back("one/c", service=9.0)
+    story.passes(7.0)
+    story.lies("one/c", Unload.STUCK)
+    story.passes(2.5)
+    story.behind_our_back("two/e", service=9.0)
+    story.passes(10.0)
+    story.check()

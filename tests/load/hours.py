@@ -279,8 +279,8 @@ def main(words: list[str]) -> int:
         print(f"kept: {name}: {then}, then {now}")
     if hours.grows:
         print(f"grows by more than {TRACED / 2**20:.0f} MiB in its second half")
-    for words in hours.wrong[:20]:
-        print(f"wrong: {words}")
+    for let_through in hours.wrong[:20]:
+        print(f"wrong: {let_through}")
     return 1 if hours.kept or hours.grows or hours.wrong else 0
 
 

@@ -25,7 +25,7 @@ from .clients import Crowd
 from .found import Found
 from .machine import Machine
 from .storm_alerts import many_alerts
-from .storm_bodies import HELD, big_bodies
+from .storm_bodies import LINES, big_bodies
 from .storm_slow import slow_clients
 
 ALL = ("slow", "alerts", "bodies")
@@ -38,9 +38,7 @@ async def storms(folder: Path, library: Path, seed: int, only: tuple[str, ...] =
         state.mkdir()
         machine.learned(state / "journal.db")
         env = machine.cards.driver.env(library)
-        async with Daemon(
-            state, machine.config(f"max_body = {HELD}\nmax_bodies = {HELD}"), env
-        ) as daemon:
+        async with Daemon(state, machine.config(LINES), env) as daemon:
             gateway = (await daemon.state())["gateway"]["addresses"][0]
             if "bodies" in only:  # first: what memory others have left it, it has no need to take
                 await big_bodies(daemon, gateway, found)

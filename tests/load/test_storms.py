@@ -14,7 +14,7 @@ from tests.load.found import Found
 from tests.load.idle import idle
 from tests.load.machine import Machine
 from tests.load.storm_alerts import judge
-from tests.load.storm_bodies import HELD, big_bodies
+from tests.load.storm_bodies import LINES, big_bodies
 from tests.load.storm_slow import GATEWAY, kinds, silent
 
 PATIENT = 0.3  # seconds for which the stand-in for a listener waits
@@ -73,7 +73,7 @@ def test_bodies_that_are_meant_to_take_memory_take_none(tmp_path: Path, nvml_lib
     async def story() -> Found:
         found = Found()
         async with Machine(tmp_path, engines=1, models=1) as machine:
-            config = machine.config(f"max_body = {HELD}\nmax_bodies = {HELD}")
+            config = machine.config(LINES)
             env = machine.cards.driver.env(nvml_library)
             async with Daemon(tmp_path / "s", config, env) as daemon:
                 gateway = (await daemon.state())["gateway"]["addresses"][0]

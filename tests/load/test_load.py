@@ -77,7 +77,7 @@ def test_a_minute_under_load_breaks_no_rule_and_leaves_nothing_behind(
 ) -> None:
     """A busy machine is slower: what takes time is not judged here, but what is counted."""
     plan = Plan(
-        seconds=40.0, rest=5.0, streams=100, engines=6, models=5, ramp=4.0, settled=0.0,
+        seconds=30.0, rest=10.0, streams=100, engines=6, models=5, ramp=4.0, settled=0.0,
         pace=6.0, fills=False, draws=False,
     )  # fmt: skip
     out = tmp_path / "out"

@@ -42,7 +42,7 @@ class Told:
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     firsts: list[float] = field(default_factory=list)
-    broken: list[Asked] = field(default_factory=list)  # off, with words
+    broken: list[Asked] = field(default_factory=list)  # off, after a word of a model
     refused: list[Asked] = field(default_factory=list)  # of those that ask for who is always wanted
     hot: int = 0
     open: int = 0
@@ -94,6 +94,11 @@ class Call(asyncio.Protocol):
             # What else might come has a moment to do so.
             asyncio.get_running_loop().call_later(0.05, self._judged)
 
+    @property
+    def said(self) -> int:
+        """Words of its model."""
+        return self._body.count(b"%s " % self._asked.number.encode())
+
     def _judged(self) -> None:
         self._end(self._ending())
 
@@ -103,7 +108,7 @@ class Call(asyncio.Protocol):
             return "wrong: answered twice"
         if self.status != 200:
             return "refused" if self.status in (*REFUSED, 404) and b"error" in body else "wrong"
-        said = body.count(b"%s " % asked.number.encode())
+        said = self.said
         if not asked.stream:
             return "whole" if said == asked.words else f"wrong: {said} words of {asked.words}"
         if body.endswith(b"data: [DONE]\n\n") and b'"error"' not in body:
@@ -215,11 +220,12 @@ class Crowd:
         told.end(kind)
         if call.first is not None:
             told.firsts.append(call.first)
-        if kind == "told":
+        # Who is held is told by a stream, too, that its wait was in vain.
+        if kind == "told" and call.said:
             told.broken.append(asked)
+        elif kind in ("told", "refused") and asked.model in self.hot:
+            told.refused.append(asked)
         if kind == "refused":
-            if asked.model in self.hot:
-                told.refused.append(asked)
             told.statuses[call.status] += 1
             gone = "." in asked.model or asked.model not in (*self.hot, *self.tail)  # was renamed
             if (call.status == 404) != asked.model.startswith("nobody-") and not gone:

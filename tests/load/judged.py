@@ -75,10 +75,10 @@ def judged(run: Run, title: str) -> Figures:
     span = {p: (r[0].at, r[-1].at) for p, r in at.items()}
     beats = {p: [b for b in run.beats if a <= b["at"] <= z] for p, (a, z) in span.items()}
     _of_requests(run, figures)
-    _of_process(run, figures, at, beats)
-    _of_containers(run, figures)
     _of_engines(run, figures)
     _of_operators(run, figures)
+    _of_process(run, figures, at, beats)
+    _of_containers(run, figures)
     return figures
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 from psutil import Process
@@ -83,6 +84,8 @@ async def soak(folder: Path, library: Path, out: Path, plan: Plan) -> Figures:
     if plan.draws:
         draw(run.outside.rows, run.beats, out, plan.title)
     figures = judged(run, plan.title)
+    if figures.wrong:  # why it was decided so
+        copy(daemon.folder / "journal.db", out / "journal.db")
     (out / "figures.json").write_text(
         json.dumps({"title": plan.title, "table": figures.table, "wrong": figures.wrong}, indent=1)
     )

@@ -26,6 +26,7 @@ KEPT = 300  # entries; what grows by more has a bound of its own
 ALONE = 2.0 * (os.cpu_count() or 1)  # load average above which lag is not ours alone
 RESIDENT = 200 * MIB  # at most, with a thousand streams
 REFUSED = 0.005  # of the requests for models that are always wanted, beside those that were gone
+LONG = 900.0  # seconds of load from which on it shows whether memory is flat
 AFTER = 5.0  # seconds for which an engine that is back, or a GPU, may still be an excuse
 RELOADED = 30.0  # and in which its models are loaded again, one after the other
 
@@ -161,8 +162,9 @@ def _of_process(
     add(("longest pause for garbage, ms", f"{max(b['pause'] for b in beats['load']):.1f}"))
     add(("tasks under load, at most", str(max(b["tasks"] for b in beats["load"]))))
 
-    said = f"{per_hour / MIB:.1f} of {GROWTH / MIB:.0f} MiB/h"
-    judge.append(Verdict("memory flat", per_hour < GROWTH, said, timed=True))
+    if run.seconds >= LONG:  # in less, what has a bound only fills up
+        said = f"{per_hour / MIB:.1f} of {GROWTH / MIB:.0f} MiB/h"
+        judge.append(Verdict("memory flat", per_hour < GROWTH, said))
     said = f"{most / MIB:.0f} of {RESIDENT / MIB:.0f} MiB"
     judge.append(Verdict("memory small", most < RESIDENT, said))
     # Before the load what is usual, for between two looks all connections to engines may be closed;

@@ -14,7 +14,7 @@ WARM = 1 / 3  # of the load's time
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`timed`: on a machine that is busy elsewhere, or in a minute, it says nothing."""
+    """`timed`: on a machine that is busy elsewhere it says nothing."""
 
     what: str
     ok: bool

@@ -13,7 +13,7 @@ import pytest
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
 from supervisor.feed import Feed
 from tests.load.census import census, grown
-from tests.load.hours import TRACED, Hours, live
+from tests.load.hours import FILLED, TRACED, Hours, live
 from tests.load.judges import growth, returned, slope, spread
 from tests.load.outside import MIB, Row
 from tests.load.soak import Plan, soak
@@ -67,8 +67,10 @@ def test_nothing_is_kept_for_ever_of_those_who_come_but_once() -> None:
 
 
 def test_bytes_that_no_container_explains_are_seen() -> None:
-    assert not Hours(traced=(MIB, MIB + TRACED)).grows
-    assert Hours(traced=(MIB, MIB + TRACED + 1)).grows
+    half = FILLED * TRACED
+    assert not Hours(steps=2 * FILLED, traced=(MIB, MIB + half)).grows
+    assert Hours(steps=2 * FILLED, traced=(MIB, MIB + half + 1)).grows
+    assert not Hours(steps=2 * FILLED - 1, traced=(MIB, MIB + half * 2)).grows
 
 
 @pytest.mark.slow

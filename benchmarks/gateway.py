@@ -32,6 +32,7 @@ from .gateway_load import BODY, REQUEST, WARM_UP
 
 AT = (1, 32, 256)
 MANY = 1000  # connections that each take two streams
+ASKED_AT = 50  # streams, 20 ms apart, of which it is asked what the gateway adds
 GAP = 20  # milliseconds between two events of a spaced stream
 # Streams that all begin at the same moment, and end at the same, would measure 32 beginnings in a
 # row: what that costs the bursts tell. They are begun evenly over a stream's length.
@@ -176,7 +177,7 @@ def run(names: list[str], seconds: float, rounds: int, progress: bool) -> list[P
                 for peer in standing:
                     ready(peer)
                     peer.figures = everyone.setdefault(peer.name, peer).figures
-                ats = AT if kind == "burst" else (*AT, MANY)
+                ats = AT if kind == "burst" else (*AT, ASKED_AT, MANY)
                 for turn in range(rounds):
                     for at in ats:
                         for peer in standing:
@@ -200,7 +201,7 @@ def report(peers: list[Peer]) -> dict[str, Any]:
     by_name = {peer.name: peer for peer in peers}
     found: dict[str, Any] = {"concurrency": {}, "peers": {}}
     ours, direct = by_name.get("ullage"), by_name.get("direct")
-    for at in (*AT, MANY):
+    for at in (*AT, ASKED_AT, MANY):
         row: dict[str, Any] = {}
         if ours is not None:
             row["requests_per_s"] = ours.median("burst", at, "requests_per_s")
@@ -222,6 +223,24 @@ def report(peers: list[Peer]) -> dict[str, Any]:
             for (kind, at), rows in peer.figures.items()
         }
     return found
+
+
+def asked(found: dict[str, Any]) -> Table:
+    """Figures of `report` beside what is asked of them. They are no verdicts: two cores that others
+    share add to the slowest of a hundred what they like, and only what stands beside is fair."""
+    made = Table(title="asked of the gateway; the machine is shared", title_justify="left")
+    for heading in ("figure", "is", "asked"):
+        made.add_column(heading)
+    few, many = (found["concurrency"].get(str(at), {}) for at in (ASKED_AT, MANY))
+    for what, figure, limit in (
+        (f"first byte of {ASKED_AT} streams, added, p50", few.get("added_p50_ms"), "< 5 ms"),
+        (f"first byte of {ASKED_AT} streams, added, p99", few.get("added_p99_ms"), "< 25 ms"),
+        (f"of {MANY} streams at once, cut", many.get("cut"), "0"),
+        (f"memory with {MANY} streams, MiB", many.get("peak_rss_mib"), "< 200 MiB"),
+        (f"loop late with {MANY} streams, p99", many.get("loop_lag_p99_ms"), "< 100 ms"),
+    ):
+        made.add_row(what, "not measured" if figure is None else f"{figure:.1f}", limit)
+    return made
 
 
 def table(peers: list[Peer]) -> Table:
@@ -269,7 +288,9 @@ def main(words: list[str]) -> int:
     if told.json:
         print(json.dumps(report(peers), indent=1))
     else:
-        Console(width=150).print(table(peers))
+        console = Console(width=150)
+        console.print(table(peers))
+        console.print(asked(report(peers)))
     return 0
 
 

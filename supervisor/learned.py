@@ -28,6 +28,9 @@ from .tally import ERROR_BUCKETS, Durations
 
 # What a model holds is written down again when it has grown by this much.
 GROWN = 1.01
+# Seconds for which one that was on an accelerator must hold nothing there until it counts as moved:
+# an engine may die between its answer and the look at who holds what.
+MOVED = 10.0
 
 
 @dataclass(slots=True)
@@ -59,12 +62,15 @@ class Learned:
     # The most of each stay so far, on which accelerators, and when it was written down.
     _sizes: dict[tuple[ModelRef, Moment], _Noted] = field(default_factory=dict)
     _ascents: dict[ModelRef, _Ascent] = field(default_factory=dict)
+    # Since when those who are loaded hold nothing of the accelerators that they were on.
+    _bare: dict[ModelRef, float] = field(default_factory=dict)
 
     def see(self, snapshot: Snapshot) -> None:
         """Remember the largest footprint of each model that is loaded, load by load: the journal
         forgets what was not seen for long."""
         there = {r.ref for r in snapshot.residents}
         self._sizes = {key: size for key, size in self._sizes.items() if key[0] in there}
+        self._bare = {ref: at for ref, at in self._bare.items() if ref in there}
         self._climb(snapshot)
         self.glance(snapshot)
 
@@ -96,11 +102,27 @@ class Learned:
             read = {p.id for p in snapshot.pools}
             if not read.issuperset({*resident.pools, *before}):
                 return
+        if moment is Moment.LOADED and not self._is_where_it_was(snapshot, resident, where, before):
+            return
         if before - {RAM} and not where <= before and _is_only_told(resident, where):
             return  # an engine's word is how much it is, and not on which of several
         self._sizes[resident.ref, moment] = _Noted(size, now, where)
         context, slots = resident.context or 0, resident.slots or 0
         self.journal.remember(resident.ref, shares, moment, context, slots)
+
+    def _is_where_it_was(
+        self,
+        snapshot: Snapshot,
+        resident: Resident,
+        where: Collection[PoolId],
+        before: Collection[PoolId],
+    ) -> bool:
+        """On some accelerator, or on none as before, or on none for long enough to have moved."""
+        if where or not set(before) - {RAM}:
+            self._bare.pop(resident.ref, None)
+            return True
+        since = self._bare.setdefault(resident.ref, snapshot.taken_at)
+        return snapshot.taken_at - since >= MOVED
 
     # -- what is made of it
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from collectors.reading import RAM, Bytes, PoolId, gib
+from collectors.reading import RAM, Bytes, PoolId, Seconds, gib
 from supervisor.core.footprint import Moment
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import (
@@ -20,7 +20,7 @@ from supervisor.core.snapshot import (
 )
 from supervisor.footprints import Footprints
 from supervisor.journal.journal import Journal
-from supervisor.learned import GROWN, Learned
+from supervisor.learned import GROWN, MOVED, Learned
 from tests.builders import GPU, OTHER, machine, pool, ref, resident, share
 
 A = ref("a")
@@ -163,6 +163,22 @@ def test_one_that_is_not_listed_for_a_moment_has_not_left_its_accelerator() -> N
     memory.see(on(GPU, Source.MEASURED))
     memory.see(seen(resident("a", 1, pool=RAM)))
     assert sizes(notes) == [share(4)]
+
+
+def test_one_whose_engine_died_as_it_was_looked_at_has_not_moved_to_ram() -> None:
+    """Its engine said that it is there; who holds what was listed once its memory was back."""
+    memory, notes = learned()
+    memory.see(on(GPU, Source.MEASURED))
+    memory.see(seen())
+    bare = seen(resident("a", 1, pool=RAM))  # loaded anew: the first look at it
+    memory.see(bare)
+    memory.glance(replace(bare, taken_at=Seconds(MOVED - 1)))
+    assert sizes(notes) == [share(4)]
+    memory.see(replace(seen(), taken_at=Seconds(MOVED)))
+    memory.see(replace(bare, taken_at=Seconds(MOVED + 1)))
+    assert sizes(notes) == [share(4)]
+    memory.see(replace(bare, taken_at=Seconds(2 * MOVED + 1)))  # it stays, and is in RAM indeed
+    assert sizes(notes) == [share(1, RAM)]
 
 
 def test_what_was_written_down_is_told_as_learned() -> None:

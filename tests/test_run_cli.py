@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -121,3 +122,16 @@ def test_demo_plays_what_it_is_told(monkeypatch, words, expected):
     assert played == [expected]
     assert ullage("demo", "--speed", "0").exit_code == 2
     assert ullage("demo", "--serve", "--real").exit_code == 2
+
+
+@pytest.mark.slow
+def test_the_daemon_does_without_what_colours_answers_of_a_command_line():
+    story = (
+        "import sys\n"
+        "from supervisor.cli.run import without_httpx_cli\n"
+        "without_httpx_cli()\n"
+        "import httpx, supervisor.app\n"
+        "print(httpx.AsyncClient.__name__, 'pygments' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["AsyncClient", "False"]

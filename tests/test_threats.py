@@ -29,7 +29,8 @@ LIMITS = Limits()
         f"bodies of {LIMITS.body // MIB} MiB and all together {LIMITS.bodies // MIB} MiB",
         f"{LIMITS.connections} connections",
         f"who reads nothing for {LIMITS.stalled:g} s is left",
-        f"at the API bodies of {guard.LARGEST_BODY // MIB} MiB within {guard.BODY_TIMEOUT:g} s",
+        f"at the API bodies of {guard.LARGEST_BODY // MIB} MiB and all together"
+        f" {guard.LARGEST_BODIES // MIB} MiB within {guard.BODY_TIMEOUT:g} s",
         f"{wire.MOST // MIB} MiB unpacked at most",
         f"{WRONG_AT_ONCE} wrong ones from one address, then one in {WRONG_EACH:g} s",
         f"{SHORTEST_TOKEN} characters at least",

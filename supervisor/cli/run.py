@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def check_addresses() -> None:
 def run(ctx: click.Context, /, config: Path | None, others: tuple[str, ...], **given: Any) -> None:
     """Run the daemon. Without a configuration it finds engines on their usual ports."""
     check_addresses()
+    without_httpx_cli()
     from supervisor.config.config import ConfigError, load
     from supervisor.engines import ENGINES
 
@@ -76,6 +78,12 @@ def run(ctx: click.Context, /, config: Path | None, others: tuple[str, ...], **g
     from supervisor import app
 
     ctx.exit(app.run(settings))
+
+
+def without_httpx_cli() -> None:
+    """httpx has a command line of its own, which brings along all that it colours answers with:
+    3 MiB that a daemon has no use for. Where it cannot be had, httpx does without."""
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 
 @click.command(

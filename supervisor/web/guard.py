@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -28,6 +28,8 @@ log = logging.getLogger("ullage.web")
 
 STREAM = "text/event-stream"
 LARGEST_BODY = 1024**2  # bytes; the largest honest one is a list of models
+LARGEST_BODIES = 4 * 1024**2  # bytes, of all that are held at once
+SMALL_BODY = 16 * 1024  # bytes of each that are always taken: who holds much keeps no wish out
 BODY_TIMEOUT = 10.0  # seconds
 LITTLE = 64 * 1024  # bytes of a refused body that are read off
 READ_OFF = 1.0  # seconds
@@ -53,6 +55,7 @@ class Rules:
     callers: Callers = field(default_factory=Callers)
     needs: Needs = field(default_factory=Needs)
     largest_body: int = LARGEST_BODY
+    largest_bodies: int = LARGEST_BODIES
     body_timeout: float = BODY_TIMEOUT
 
 
@@ -68,6 +71,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self.app, self.rules = app, rules
+        self._held = Held(rules.largest_bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -104,18 +108,60 @@ class Guard:
         if refused is not None:
             await _read_off(receive)
         elif scope["method"] not in SAFE:
-            try:
-                async with asyncio.timeout(self.rules.body_timeout):
-                    receive = await _read(receive, self.rules.largest_body)
-            except TimeoutError:
-                text = f"the body was not here within {self.rules.body_timeout:g} s"
-                refused = problem(408, text, headers=CLOSE)
-            except OverflowError:
-                text = f"a body is at most {self.rules.largest_body} bytes"
-                refused = problem(413, text, headers=CLOSE)
-            except EOFError:
-                return  # the client is gone
+            with self._held.one() as body:
+                try:
+                    async with asyncio.timeout(self.rules.body_timeout):
+                        receive = await _read(receive, self.rules.largest_body, body)
+                except TimeoutError:
+                    text = f"the body was not here within {self.rules.body_timeout:g} s"
+                    refused = problem(408, text, headers=CLOSE)
+                except OverflowError:
+                    text = f"a body is at most {self.rules.largest_body} bytes"
+                    refused = problem(413, text, headers=CLOSE)
+                except TooMuchHeld:
+                    text = f"bodies of {self.rules.largest_bodies} bytes are held; ask again"
+                    refused = problem(503, text, headers=CLOSE)
+                except EOFError:
+                    return  # the client is gone
+                await (refused or self.app)(scope, receive, send)
+            return
         await (refused or self.app)(scope, receive, send)
+
+
+class TooMuchHeld(Exception):
+    """Bodies of other requests take what there is for them."""
+
+
+class Held:
+    """How many bytes of requests' bodies are held, from when they come until the answer is given.
+    `most` of them, besides the first SMALL_BODY of each."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.now = most, 0
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Body]:
+        body = Body(self)
+        try:
+            yield body
+        finally:
+            self.now -= body.held
+
+
+@dataclass(slots=True)
+class Body:
+    """What one request holds."""
+
+    all: Held
+    held: int = 0
+
+    def holds(self, size: int) -> None:
+        """So many bytes of it have come so far. Raises TooMuchHeld."""
+        more = max(0, size - SMALL_BODY) - self.held
+        if more > 0 and self.all.now + more > self.all.most:
+            raise TooMuchHeld
+        self.held += more
+        self.all.now += more
 
 
 def refuse(scope: Scope, rules: Rules) -> ProblemResponse | None:
@@ -190,11 +236,12 @@ async def _read_off(receive: Receive) -> None:
     unread words is reset, and the answer is lost with it."""
     with contextlib.suppress(TimeoutError, OverflowError, EOFError):
         async with asyncio.timeout(READ_OFF):
-            await _read(receive, LITTLE)
+            await _read(receive, LITTLE, Body(Held(LITTLE)))
 
 
-async def _read(receive: Receive, most: int) -> Receive:
-    """Read the body whole. Raises OverflowError when it is larger, EOFError when it breaks off."""
+async def _read(receive: Receive, most: int, held: Body) -> Receive:
+    """Read the body whole. Raises OverflowError when it is larger, EOFError when it breaks off, and
+    TooMuchHeld."""
     body = bytearray()
     more = True
     while more:
@@ -204,6 +251,7 @@ async def _read(receive: Receive, most: int) -> Receive:
         body += message.get("body", b"")
         if len(body) > most:
             raise OverflowError
+        held.holds(len(body))
         more = message.get("more_body", False)
     whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 

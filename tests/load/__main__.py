@@ -18,7 +18,8 @@ from rich.table import Table
 from supervisor.app import more_files
 from tests.nvml.fake_nvml import build, compiler
 
-from .soak import Figures, soak
+from .judged import Figures
+from .soak import Plan, soak
 
 
 def show(figures: Figures, console: Console) -> None:
@@ -55,19 +56,15 @@ def main() -> int:
     more_files()
     with tempfile.TemporaryDirectory(prefix="ullage-load-") as own:
         folder = Path(own)
-        figures = uvloop.run(
-            soak(
-                folder,
-                build(folder),
-                asked.out.absolute(),
-                seconds=asked.minutes * 60,
-                rest=asked.rest,
-                streams=asked.streams,
-                seed=asked.seed,
-                stacks=asked.stacks,
-                nice=asked.nice,
-            )
+        plan = Plan(
+            seconds=asked.minutes * 60,
+            rest=asked.rest,
+            streams=asked.streams,
+            seed=asked.seed,
+            stacks=asked.stacks,
+            nice=asked.nice,
         )
+        figures = uvloop.run(soak(folder, build(folder), asked.out.absolute(), plan))
     show(figures, Console(width=None if sys.stdout.isatty() else 160))
     return 0 if figures.held else 1
 

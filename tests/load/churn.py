@@ -24,36 +24,57 @@ POLL = 1.0
 EVENTS = "text/event-stream"
 STRANGE = 8.0  # seconds for which a stranger is there
 AWAY = 4.0  # seconds for which an engine is gone
+DARK = 9.0  # seconds for which a GPU cannot be read
+TTL = 20.0  # seconds of a lease
+HEARD = 1.0  # seconds after which a promise counts, for this process may be late to read an order
 STALE_CODES = (200, 201, 202, 204, 404, 409, 422, 429, 503)
 
 
 class Churn:
-    """`away` are the moments (monotonic) at which an engine was gone, by its name."""
+    """`away` are the moments (monotonic) at which an engine was gone, by its name; `lost` those at
+    which a GPU was. All of it goes on `pace` times as fast."""
 
-    def __init__(self, daemon: Daemon, machine: Machine, models: list[str], seed: int) -> None:
+    def __init__(
+        self, daemon: Daemon, machine: Machine, models: list[str], seed: int, pace: float = 1.0
+    ) -> None:
         self.daemon, self.machine, self.models = daemon, machine, models
+        self.pace = pace
         self.dice = random.Random(seed)
         self.done: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.took: dict[str, list[float]] = {"metrics": [], "state": [], "alerts": []}
         self.away: list[tuple[str, float, float]] = []
+        self.lost: list[tuple[int, float, float]] = []
         self.alerts = 0
         self.deaf: list[socket.socket] = []
-        self._leases: list[str] = []
+        self._leases: dict[str, tuple[str, float, float]] = {}  # by id: whom, since and until when
         self._pinned: str | None = None
+        self._pinned_at: float | None = None
         self._renamed = 0
         self._edits = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     def begin(self) -> None:
+        self._tasks = [asyncio.create_task(self._every(s, job)) for s, job in self.jobs]
+        self._tasks.append(asyncio.create_task(self._reads()))
+
+    @property
+    def jobs(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
+        """How often, on average, in seconds."""
         jobs: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (5, self.scrape), (2, self.look), (6, self.load), (9, self.evict), (11, self.pin),
             (4, self.lease), (17, self.setting), (29, self.edit), (47, self.engine_leaves),
             (20, self.storm), (60, self.deaf_reader), (23, self.rename), (71, self.stranger),
-            (13, self.reserve), (37, self.ask_why),
+            (13, self.reserve), (37, self.ask_why), (53, self.gpu_is_lost),
         ]  # fmt: skip
-        self._tasks = [asyncio.create_task(self._every(s, job)) for s, job in jobs]
-        self._tasks.append(asyncio.create_task(self._reads()))
+        return [(seconds / self.pace, job) for seconds, job in jobs]
+
+    def is_pinned(self, model: str, now: float) -> bool:
+        """Somebody was told so, and has not taken it back."""
+        return model == self._pinned and self._pinned_at is not None and now > self._pinned_at
+
+    def is_leased(self, model: str, now: float) -> bool:
+        return any(m == model and a < now < z for m, a, z in self._leases.values())
 
     async def end(self) -> None:
         for task in self._tasks:
@@ -64,10 +85,10 @@ class Churn:
                 await engine.comes_back()
         for reader in self.deaf:
             reader.close()
-        for id in self._leases:
+        for id in list(self._leases):
+            del self._leases[id]
             await self._call("DELETE", f"leases/{id}")
-        if self._pinned:
-            await self._call("POST", "unpin", {"model": self._pinned})
+        await self._unpin()
 
     async def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(self.dice.random() * seconds)
@@ -142,20 +163,32 @@ class Churn:
         await self._call("POST", "evict", {"models": [self._some()]})
 
     async def pin(self) -> None:
-        if self._pinned:
-            await self._call("POST", "unpin", {"model": self._pinned})
+        await self._unpin()
         self._pinned = self._some()
-        await self._call("POST", "pin", {"model": self._pinned})
+        reply = await self._call("POST", "pin", {"model": self._pinned})
+        if reply.status_code == 200:
+            self._pinned_at = time.monotonic() + HEARD
+
+    async def _unpin(self) -> None:
+        if self._pinned:
+            self._pinned_at = None
+            await self._call("POST", "unpin", {"model": self._pinned})
 
     async def lease(self) -> None:
         """Half of them are given back, the others run out."""
+        model, asked = self._some(), time.monotonic()
         client = f"job-{self.dice.randrange(10**9)}"
-        body = {"model": self._some(), "client": client, "ttl": "20s", "wait": False}
+        body = {"model": model, "client": client, "ttl": f"{TTL:g}s", "wait": False}
         reply = await self._call("POST", "leases", body)
-        if reply.status_code == 201 and self.dice.random() < 0.5:
-            self._leases.append(reply.json()["lease"]["id"])
-        if len(self._leases) > 2:
-            await self._call("DELETE", f"leases/{self._leases.pop(0)}")
+        now = time.monotonic()
+        self._leases = {id: of for id, of in self._leases.items() if of[2] > now}
+        if reply.status_code == 201:
+            id = reply.json()["lease"]["id"]
+            self._leases[id] = model, now + HEARD, asked + TTL - HEARD
+        if self._leases and self.dice.random() < 0.5:
+            id = next(iter(self._leases))
+            del self._leases[id]
+            await self._call("DELETE", f"leases/{id}")
 
     async def reserve(self) -> None:
         pool = f"GPU-{self.dice.randrange(8):04d}"
@@ -201,10 +234,12 @@ class Churn:
     async def engine_leaves(self) -> None:
         engine = self.dice.choice(self.machine.engines)
         began = time.monotonic()
-        await engine.goes_away()
-        await asyncio.sleep(AWAY)
-        await engine.comes_back()
-        self.away.append((engine.name, began, time.monotonic()))
+        try:
+            await engine.goes_away()
+            await asyncio.sleep(AWAY)
+            await engine.comes_back()
+        finally:
+            self.away.append((engine.name, began, time.monotonic()))
 
     async def rename(self) -> None:
         """A model that nobody uses is gone, and another one is there."""
@@ -218,21 +253,38 @@ class Churn:
             if old in self.models:  # which is the list of who is asked for, too
                 self.models[self.models.index(old)] = new
 
+    async def gpu_is_lost(self) -> None:
+        """Nobody can read it for a while; who works on it does so."""
+        gpu, cards = self.dice.randrange(8), self.machine.cards
+        began = time.monotonic()
+        cards.lose(gpu)
+        try:
+            await asyncio.sleep(DARK)
+        finally:
+            cards.find(gpu)
+            self.lost.append((gpu, began, time.monotonic()))
+
     async def stranger(self) -> None:
         gpu, cards = self.dice.randrange(8), self.machine.cards
         size = min(3 * GIB, 24 * GIB - cards.used[gpu] - GIB // 4)
         if size > 0:
-            cards.strange[gpu] += 1
+            cards.unknown(gpu)
             cards.add(gpu, size, None, "a stranger came")
-            await asyncio.sleep(STRANGE)
-            cards.add(gpu, -size, None, "a stranger left")
-            await asyncio.sleep(STRANGE)
-            cards.strange[gpu] -= 1
+            try:
+                await asyncio.sleep(STRANGE)
+            finally:
+                cards.add(gpu, -size, None, "a stranger left")
+                asyncio.get_running_loop().call_later(STRANGE, cards.known, gpu)
 
 
 def firing(number: int, pool: str) -> dict[str, Any]:
     """As Alertmanager sends it; each number is another alert."""
-    labels = {"alertname": "Full", "pool": pool, "severity": "warning", "instance": f"h{number}"}
+    labels = {
+        "alertname": f"Full-{number}",
+        "pool": pool,
+        "severity": "warning",
+        "instance": f"h{number}",
+    }
     alert = {
         "status": "firing",
         "labels": labels,

@@ -24,22 +24,6 @@ REFUSED = (429, 502, 503, 504, 529)
 
 
 @dataclass
-class Told:
-    """How requests ended; and in `wrong` those that did as none may."""
-
-    endings: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[int] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-    firsts: list[float] = field(default_factory=list)
-    open: int = 0
-    most: int = 0
-    sent: int = 0
-
-    def end(self, ending: str) -> None:
-        self.endings[ending] += 1
-
-
-@dataclass
 class Asked:
     number: str
     model: str
@@ -47,6 +31,26 @@ class Asked:
     stream: bool
     leaves: bool
     at: float
+    ended: float = 0.0  # both by the monotonic clock
+
+
+@dataclass
+class Told:
+    """How requests ended; and in `wrong` those that did as none may."""
+
+    endings: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
+    broken: list[Asked] = field(default_factory=list)  # off, after a word of a model
+    refused: list[Asked] = field(default_factory=list)  # of those that ask for who is always wanted
+    hot: int = 0
+    open: int = 0
+    most: int = 0
+    sent: int = 0
+
+    def end(self, ending: str) -> None:
+        self.endings[ending] += 1
 
 
 class Call(asyncio.Protocol):
@@ -68,7 +72,7 @@ class Call(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         if self.first is None and b"data: " in body:
-            self.first = time.perf_counter() - self._asked.at
+            self.first = time.monotonic() - self._asked.at
         self._body += body
         if self._asked.leaves and self.first is not None:
             self._end("left")
@@ -90,6 +94,11 @@ class Call(asyncio.Protocol):
             # What else might come has a moment to do so.
             asyncio.get_running_loop().call_later(0.05, self._judged)
 
+    @property
+    def said(self) -> int:
+        """Words of its model."""
+        return self._body.count(b"%s " % self._asked.number.encode())
+
     def _judged(self) -> None:
         self._end(self._ending())
 
@@ -99,7 +108,7 @@ class Call(asyncio.Protocol):
             return "wrong: answered twice"
         if self.status != 200:
             return "refused" if self.status in (*REFUSED, 404) and b"error" in body else "wrong"
-        said = body.count(b"%s " % asked.number.encode())
+        said = self.said
         if not asked.stream:
             return "whole" if said == asked.words else f"wrong: {said} words of {asked.words}"
         if body.endswith(b"data: [DONE]\n\n") and b'"error"' not in body:
@@ -129,6 +138,12 @@ class Crowd:
         self.told = Told()
         self.asking = True
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: dict[str, Call] = {}
+
+    def waits(self, number: str) -> bool:
+        """Is its client there, and still to hear the end of its answer?"""
+        call = self._calls.get(number)
+        return call is not None and not call.over.done()
 
     def begin(self, clients: int, ramp: float) -> None:
         self.asking = True
@@ -184,8 +199,10 @@ class Crowd:
         told = self.told
         told.open += 1
         told.most = max(told.most, told.open)
-        asked.at = time.perf_counter()
+        told.hot += asked.model in self.hot
+        asked.at = time.monotonic()
         ending, call = "cut: no connection", Call(asked, self.request(asked))
+        self._calls[asked.number] = call
         try:
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: call, *self._at)
@@ -197,10 +214,17 @@ class Crowd:
             ending = f"cut: {error}"
         finally:
             told.open -= 1
+            del self._calls[asked.number]
+        asked.ended = time.monotonic()
         kind = ending.partition(":")[0]
         told.end(kind)
         if call.first is not None:
             told.firsts.append(call.first)
+        # Who is held is told by a stream, too, that its wait was in vain.
+        if kind == "told" and call.said:
+            told.broken.append(asked)
+        elif kind in ("told", "refused") and asked.model in self.hot:
+            told.refused.append(asked)
         if kind == "refused":
             told.statuses[call.status] += 1
             gone = "." in asked.model or asked.model not in (*self.hot, *self.tail)  # was renamed

@@ -14,9 +14,12 @@ WARM = 1 / 3  # of the load's time
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
+    """`timed`: on a machine that is busy elsewhere it says nothing."""
+
     what: str
     ok: bool
     said: str
+    timed: bool = False
 
 
 def slope(points: list[tuple[float, float]]) -> float:

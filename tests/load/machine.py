@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +16,14 @@ from collectors.reading import Bytes, PoolId
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Share, Source
 from supervisor.journal.journal import Journal
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
+from tests.faults import engines as bench
 from tests.nvml.fake_nvml import GIB, State
 from tests.readers import standing_for
 
 GPUS, TOTAL, USED = 8, 24 * GIB, GIB // 2
-LOAD_TIME = 0.6  # seconds
+RESERVE = 3 * TOTAL // 100 // 2**20 * 2**20  # bytes, of each GPU
+LOAD_TIME, FREES = 0.6, 0.3  # seconds; until an unloaded model's memory is back
+LOST = 15  # the driver's word for a GPU that has fallen off the bus
 NEW = 3.0  # seconds in which the daemon has seen what a model takes that came for the first time
 SIZES = (3, 4, 5, 6, 7)  # GiB
 TAIL = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
@@ -29,7 +32,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 
 class Cards:
     """What the driver says. `over` are the moments at which a model came, of a size that can be
-    known, for which the card had not enough left."""
+    known, for which the card had not enough left. `held` is called when a card's memory has
+    changed, `meddled` when somebody begins or ends to take what no daemon can know of."""
 
     def __init__(self, folder: Path) -> None:
         self.driver = State(folder / "nvml.txt")
@@ -37,7 +41,10 @@ class Cards:
         # There now: strangers, who take what was promised to others, and models of a size that
         # nobody could know.
         self.strange = [0] * GPUS
+        self.lost: set[int] = set()
         self.over: list[str] = []
+        self.held: Callable[[int, str], object] = lambda gpu, why: None
+        self.meddled: Callable[[int, bool], object] = lambda gpu, begins: None
         for i in range(GPUS):
             self.driver.gpus[i] = {
                 "name": "NVIDIA_RTX_4090",
@@ -47,9 +54,26 @@ class Cards:
             }
         self.driver.write()
 
+    def unknown(self, gpu: int) -> None:
+        """Somebody strange is there."""
+        self.strange[gpu] += 1
+        if self.strange[gpu] == 1:
+            self.meddled(gpu, True)
+
     def known(self, gpu: int) -> None:
         """Who was strange there is so no longer."""
         self.strange[gpu] -= 1
+        if not self.strange[gpu]:
+            self.meddled(gpu, False)
+
+    def lose(self, gpu: int) -> None:
+        """Nobody can read it; who works on it goes on."""
+        self.lost.add(gpu)
+        self.driver.fault(LOST, index=gpu)
+
+    def find(self, gpu: int) -> None:
+        self.lost.discard(gpu)
+        self.driver.drop(f"fault * {gpu} ")
 
     def add(self, gpu: int, size: int, pid: int | None, why: str) -> None:
         self.used[gpu] += size
@@ -64,11 +88,13 @@ class Cards:
             else:
                 self.driver.lines.remove(f"proc {gpu} C {pid} {-size}")
         self.driver.write()
+        self.held(gpu, why)
 
 
 class Paced:
-    """`served` counts each request by its number, which clients send as `user`. Of a stream,
-    `max_tokens` words come, one each `gap` seconds."""
+    """`served` counts each request by its number, which clients send as `user`; `serving` are those
+    under way, by model. Of a stream, `max_tokens` words come, one each `gap` seconds. `told` is
+    called with the kind and the model before an order is carried out, `done` when it is over."""
 
     gap = 1.0
 
@@ -86,29 +112,57 @@ class Paced:
         )
         self.slow_loads = True
         self.served: Counter[str] = Counter()
-        self.behind_us = 0  # requests that had to load their model
+        self.serving: defaultdict[str, set[str]] = defaultdict(set)
+        self.behind_us: list[float] = []  # moments at which a request found no model
         self.away = False
         self.untold: set[str] = set()  # models of which nobody knows what they will take, or where
-        self.cut: Callable[[str], object] = lambda number: None
+        self.told: Callable[[str, str], object] = lambda kind, model: None
+        self.done: Callable[[str, str], object] = lambda kind, model: None
+
+    def is_doing(self: Any, model: str) -> str:
+        return "loaded" if model in self.loaded else "loading" if model in self.loading else "gone"
+
+    def answer(self: Any, call: str, query: Any, body: Any) -> Any:
+        order = self.order(call, body)
+        if order is not None:
+            self.told(*order)
+        found = super().answer(call, query, body)  # type: ignore[misc]
+        if order is not None:
+            kind, model = order
+            if model not in self.loading:
+                self.done("load", model)
+            if kind == "unload":
+                self.done(kind, model)
+        return found
 
     def _came(self: Any, model: str) -> None:
-        if model in self.untold:
-            self.untold.remove(model)
-            self.cards.strange[self.gpu] += 1
-            asyncio.get_running_loop().call_later(NEW, self.cards.known, self.gpu)
-        self.cards.add(self.gpu, self.sizes[model], self.pids[model], f"{self.name}/{model} came")
+        self.cards.add(self.gpu, self.sizes[model], self.pids[model], f"+{model}")
 
     def _left(self: Any, model: str) -> None:
-        self.cards.add(self.gpu, -self.sizes[model], self.pids[model], f"{self.name}/{model} left")
+        """Its memory comes back a moment later, as that of a process does."""
+        given = self.gpu, -self.sizes[model], self.pids[model], f"-{model}"
+        asyncio.get_running_loop().call_later(FREES, self.cards.add, *given)
 
     def _want(self: Any, model: str) -> None:
+        begins = model not in self.loading
         super()._want(model)  # type: ignore[misc]
-        if model in self.loading:
-            asyncio.get_running_loop().call_later(LOAD_TIME, self._comes, model)
+        if begins and model in self.loading:
+            later = asyncio.get_running_loop().call_later
+            later(LOAD_TIME, self._comes, model)
+            if model in self.untold:
+                self.cards.unknown(self.gpu)
+                later(LOAD_TIME + NEW, self._seen, model)
+
+    def _seen(self: Any, model: str) -> None:
+        """It was there long enough to be measured, unless its GPU could not be read."""
+        self.cards.known(self.gpu)
+        if model in self.loaded and self.gpu not in self.cards.lost:
+            self.untold.discard(model)
 
     def _comes(self: Any, model: str) -> None:
         if model in self.loading and not self.away:
             self.finish(model)
+            self.done("load", model)
 
     def rename(self: Any, old: str, new: str) -> None:
         """A model that is not loaded has another name from now on, and the old one never again."""
@@ -125,6 +179,7 @@ class Paced:
         self._server.close()
         for model in list(self.loading):
             self.loading.pop(model).set()
+            self.done("load", model)
         for model in list(self.loaded):
             self.drop(model)
         for task in list(self._open):
@@ -138,12 +193,13 @@ class Paced:
 
     async def _work(self: Any, writer: Any, model: str, body: Any) -> None:
         if model not in self.loaded:
-            self.behind_us += 1
+            self.behind_us.append(time.monotonic())
             self._send(writer, 404, json.dumps({"error": f"{model} is not loaded"}).encode())
             return
         number, words = body["user"], body["max_tokens"]
         self.served[number] += 1
         self.busy[model] += 1
+        self.serving[model].add(number)
         try:
             if not body.get("stream"):
                 try:
@@ -168,6 +224,7 @@ class Paced:
                 await asyncio.sleep(self.gap)
             writer.write(TAIL)
         finally:
+            self.serving[model].discard(number)
             if model in self.busy:
                 self.busy[model] -= 1
             self.worked[model] = (self.worked[model] + 1) % 60  # minutes, to an Ollama
@@ -182,10 +239,12 @@ class _Nowhere(list[Any]):
 
 class Router(Paced, FakeLlamaRouter):
     kind = "llamacpp"
+    order = bench.Router.order
 
 
 class Shop(Paced, FakeOllama):
     kind = "ollama"
+    order = bench.Shop.order
 
 
 Engine = Any
@@ -234,14 +293,17 @@ class Machine:
                 journal.remember(ModelRef(EngineId(engine.name), ModelId(model)), (share,))
         journal.close(10.0)
 
-    def config(self) -> str:
+    def config(self, gateway: str = "") -> str:
+        """`gateway`: more lines of its table."""
         parts = [
             "detect = false",
             'lru_eviction_retry_interval = "500ms"',
             "[pools.ram]\nreserve = 0",
-            '[gateway]\nmax_wait = "60s"\ndrain_after = "20s"\nmax_held = 512',
-            '[alerts.actions.make-room]\naction = "evict"\nmatch = { alertname = "Full" }',
+            '[gateway]\nmax_wait = "60s"\ndrain_after = "20s"\nmax_held = 512\n' + gateway,
+            '[alerts.actions.make-room]\naction = "evict"\nmatch = { alertname = "Full-*" }',
+            'below = "100%"\nfree = "60%"',
         ]
+        parts += [f'[pools."GPU-{i:04d}"]\nreserve = {RESERVE}' for i in range(GPUS)]
         for e in self.engines:
             tied = f'pools = ["GPU-{e.gpu:04d}"]'
             parts.append(f'[engines.{e.name}]\nkind = "{e.kind}"\nurl = "{e.url}"\n{tied}')

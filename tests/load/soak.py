@@ -1,4 +1,8 @@
-"""One run: at rest, under load, at rest again; and what came of it."""
+"""One run: at rest, under load, at rest again; and what came of it.
+
+The daemon is not ended within it: what it keeps, and for how long, is one process's. Kills are for
+`make faults`.
+"""
 
 from __future__ import annotations
 
@@ -8,80 +12,60 @@ import os
 import re
 import sys
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from shutil import copy
 from typing import Any
 
 from psutil import Process
 
 from tests.daemon import Daemon
 
-from .census import grown
 from .churn import Churn
-from .clients import Crowd, percentile
-from .hours import BOUNDS
-from .inside import BEAT
-from .judges import GROWTH, LAG, Verdict, growth, returned, spread
-from .machine import Machine
-from .outside import MIB, Outside, write
+from .clients import Crowd
+from .judged import Figures, Run, judged
+from .machine import GPUS, Machine
+from .orders import Orders
+from .outside import Outside, write
 from .picture import draw
 
 LOOK_EVERY = 3.0
 POLL = 0.5
-RAMP = 25.0  # seconds in which the clients come
 WORDS = 12  # of an answer, on average, one each second
-SETTLED = 30.0  # seconds after the load: pooled connections are let go of by then
-KEPT = 300  # entries; what grows by more has a bound of its own
-ALONE = 2.0 * (os.cpu_count() or 1)  # load average above which lag is not ours alone
-
-KINDS = ("files", "threads", "children")
-BUGS = re.compile(r"Traceback|internal error|exception was never retrieved|never awaited|CRITICAL")
+WARM_UP = 25.0  # seconds, at most
+MORE = 0.02  # clients above `streams`: at any moment some have just been answered
 
 
-@dataclass
-class Figures:
-    title: str
-    table: list[tuple[str, str]] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+@dataclass(frozen=True)
+class Plan:
+    """Times in seconds: under load, at rest before and after it, in which the clients come, and
+    until pooled connections are let go of; 0: engines hang up instead. `pace`: of the churn.
+    `fills`: with as many alerts as are remembered."""
+
+    seconds: float = 1800.0
+    rest: float = 60.0
+    streams: int = 1000
+    engines: int = 20
+    models: int = 10  # of each engine
+    ramp: float = 25.0
+    settled: float = 30.0
+    pace: float = 1.0
+    fills: bool = True
+    draws: bool = True
+    seed: int = 1
+    stacks: bool = False
+    nice: int = 0
 
     @property
-    def held(self) -> bool:
-        return all(verdict.ok for verdict in self.verdicts)
+    def title(self) -> str:
+        return (
+            f"{self.streams} streams at once, {self.engines} engines,"
+            f" {self.engines * self.models} models, {GPUS} GPUs, {self.seconds / 60:g} min"
+        )
 
 
-@dataclass
-class Run:
-    """All there is of one."""
-
-    daemon: Daemon
-    machine: Machine
-    crowd: Crowd
-    churn: Churn
-    outside: Outside
-    beats: list[dict[str, Any]]
-    seconds: float
-    answered_s: float
-    state: dict[str, Any]
-    decisions: int
-    began: float
-
-
-async def soak(
-    folder: Path,
-    library: Path,
-    out: Path,
-    *,
-    seconds: float,
-    rest: float,
-    streams: int,
-    seed: int = 1,
-    stacks: bool = False,
-    nice: int = 0,
-) -> Figures:
-    machine = Machine(folder)
+async def soak(folder: Path, library: Path, out: Path, plan: Plan) -> Figures:
+    machine = Machine(folder, plan.engines, plan.models)
     async with machine:
         state = folder / "s"
         state.mkdir()
@@ -89,42 +73,42 @@ async def soak(
         probe = out / "probe.jsonl"
         probe.unlink(missing_ok=True)
         env = machine.cards.driver.env(library) | {"PROBE": str(probe)}
-        env |= {"PROBE_STACKS": "1"} if stacks else {}
+        env |= {"PROBE_STACKS": "1"} if plan.stacks else {}
         inside = (sys.executable, "-m", "tests.load.inside")
         async with Daemon(state, machine.config(), env, program=inside) as daemon:
-            if nice:
-                for process in (daemon.pid, *(c.pid for c in Process(daemon.pid).children())):
-                    os.setpriority(os.PRIO_PROCESS, process, nice)
-                    for thread in os.listdir(f"/proc/{process}/task"):
-                        os.setpriority(os.PRIO_PROCESS, int(thread), nice)
-            run = await _loaded(daemon, machine, probe, seconds, rest, streams, seed)
+            if plan.nice:
+                _be_nice(daemon.pid, plan.nice)
+            run = await _loaded(daemon, machine, probe, plan)
     (out / "log").write_text(daemon.log)
     write(run.outside.rows, out / "rows.jsonl")
-    title = f"{streams} streams at once, 20 engines, 200 models, 8 GPUs, {seconds / 60:g} min"
-    draw(run.outside.rows, run.beats, out, title)
-    figures = judged(run, title)
+    if plan.draws:
+        draw(run.outside.rows, run.beats, out, plan.title)
+    figures = judged(run, plan.title)
+    if figures.wrong:  # why it was decided so
+        copy(daemon.folder / "journal.db", out / "journal.db")
     (out / "figures.json").write_text(
-        json.dumps({"title": title, "table": figures.table, "wrong": figures.wrong}, indent=1)
+        json.dumps({"title": plan.title, "table": figures.table, "wrong": figures.wrong}, indent=1)
     )
     return figures
 
 
-async def _loaded(
-    daemon: Daemon,
-    machine: Machine,
-    probe: Path,
-    seconds: float,
-    rest: float,
-    streams: int,
-    seed: int,
-) -> Run:
-    outside = Outside(daemon.pid, daemon.folder / "journal.db")
-    wall = time.time()
+def _be_nice(pid: int, nice: int) -> None:
+    for process in (pid, *(c.pid for c in Process(pid).children())):
+        os.setpriority(os.PRIO_PROCESS, process, nice)
+        for thread in os.listdir(f"/proc/{process}/task"):
+            os.setpriority(os.PRIO_PROCESS, int(thread), nice)
+
+
+async def _loaded(daemon: Daemon, machine: Machine, probe: Path, plan: Plan) -> Run:
+    journal = daemon.folder / "journal.db"
+    outside = Outside(daemon.pid, journal)
+    wall, rest = time.time(), plan.rest
     gateway = (await daemon.state())["gateway"]["addresses"][0]
-    hot = [e.models[i] for e in machine.engines for i in range(1)]
+    hot = [e.models[0] for e in machine.engines]
     tail = [m for e in machine.engines for m in e.models[1:]]
-    crowd = Crowd(gateway, hot, tail, WORDS, seed)
-    churn = Churn(daemon, machine, tail, seed)
+    crowd = Crowd(gateway, hot, tail, WORDS, plan.seed)
+    churn = Churn(daemon, machine, tail, plan.seed, plan.pace)
+    orders = Orders(machine, crowd, churn, daemon.pid, journal)
 
     def told() -> tuple[int, int, int]:
         loaded = sum(len(e.loaded) for e in machine.engines)
@@ -134,30 +118,29 @@ async def _loaded(
     # What every daemon has after its first requests, it has before they count.
     crowd.begin(20, 2.0)
     churn.begin()
-    await churn.fill()
-    await asyncio.sleep(min(25.0, rest))
+    if plan.fills:
+        await churn.fill()
+    await asyncio.sleep(min(WARM_UP, rest))
     await churn.end()
     await crowd.end()
-    await _quiet(daemon, machine)
-    await asyncio.sleep(min(SETTLED, rest))
+    await _settled(daemon, machine, plan)
     await _counted(daemon, probe)
     outside.phase = "rest"
     await asyncio.sleep(rest)
 
     outside.phase = "ramp"
-    crowd.begin(streams, RAMP)
+    crowd.begin(plan.streams + max(1, round(MORE * plan.streams)), plan.ramp)
     churn.begin()
-    await asyncio.sleep(RAMP + POLL)
+    await asyncio.sleep(plan.ramp + POLL)
     outside.phase = "load"
     before, began = sum(crowd.told.endings.values()), time.monotonic()
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(plan.seconds)
     answered_s = (sum(crowd.told.endings.values()) - before) / (time.monotonic() - began)
     await _counted(daemon, probe)
     outside.phase = "end"
     await churn.end()
     await crowd.end()
-    await _quiet(daemon, machine)
-    await asyncio.sleep(min(SETTLED, rest))
+    await _settled(daemon, machine, plan)
     outside.phase = "after"
     await asyncio.sleep(rest)
     await _counted(daemon, probe)
@@ -165,15 +148,14 @@ async def _loaded(
     state = await daemon.state()
     text = (await daemon.client.get("/metrics")).text
     found = re.findall(r"^ullage_decisions_total\{[^}]*\} ([0-9.e+]+)", text, re.MULTILINE)
-    beats = _beats(probe, wall)
     return Run(
-        daemon, machine, crowd, churn, outside, beats, seconds, answered_s, state,
-        round(sum(float(n) for n in found)), outside.began,
+        daemon, machine, crowd, churn, orders, outside, _beats(probe, wall), plan.streams,
+        plan.seconds, answered_s, state, round(sum(float(n) for n in found)), outside.began,
     )  # fmt: skip
 
 
-async def _quiet(daemon: Daemon, machine: Machine) -> None:
-    """Nobody is loaded, and nothing is under way."""
+async def _settled(daemon: Daemon, machine: Machine, plan: Plan) -> None:
+    """Nobody is loaded, nothing is under way, and no connection is kept for the next request."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for engine in machine.engines:
@@ -181,8 +163,15 @@ async def _quiet(daemon: Daemon, machine: Machine) -> None:
                 engine.drop(model)
         state = await daemon.state()
         if not state["running"] and not state["models"]:
-            return
+            break
         await asyncio.sleep(POLL)
+    if plan.settled:
+        await asyncio.sleep(min(plan.settled, plan.rest))
+        return
+    for engine in machine.engines:
+        await engine.goes_away()
+        await engine.comes_back()
+    await daemon.wait(lambda s: all(e["up"] for e in s["engines"]))
 
 
 def _censuses(probe: Path) -> int:
@@ -203,125 +192,3 @@ async def _counted(daemon: Daemon, probe: Path) -> None:
     while _censuses(probe) == seen:
         assert time.monotonic() < deadline, daemon.log[-5000:]
         await asyncio.sleep(POLL)
-
-
-def judged(run: Run, title: str) -> Figures:
-    figures = Figures(title)
-    rows, told, churn = run.outside.rows, run.crowd.told, run.churn
-    at = {p: [r for r in rows if r.phase == p] for p in ("rest", "load", "after")}
-    span = {p: (r[0].at, r[-1].at) for p, r in at.items()}
-    beats = {p: [b for b in run.beats if a <= b["at"] <= z] for p, (a, z) in span.items()}
-    late = {p: [x for b in found for x in b["late"]] for p, found in beats.items()}
-    busy = {p: [x for b in found for x in b["busy"]] for p, found in beats.items()}
-    lag = {p: spread(found, 1000 * BEAT) for p, found in late.items()}
-    own = {p: spread(found, 1000 * BEAT) for p, found in busy.items()}
-    median = {
-        what: {
-            p: percentile([float(getattr(r, what)) for r in found], 0.5) for p, found in at.items()
-        }
-        for what in ("rss", "anon")
-    }
-    # Before the load what is usual, for between two looks all connections to engines may be closed;
-    # after it the least of each: what is there for a moment, at a look or a request, is no leak.
-    usual = {k: round(percentile([float(getattr(r, k)) for r in at["rest"]], 0.5)) for k in KINDS}
-    least = {k: min(getattr(r, k) for r in at["after"]) for k in KINDS}
-    tasks = {p: min(b["tasks"] for b in found) for p, found in beats.items()}
-    per_hour = growth(rows)
-    cores = {p: (r[-1].cpu - r[0].cpu) / (r[-1].at - r[0].at) for p, r in at.items()}
-
-    def ms(values: list[float]) -> str:
-        return " / ".join(f"{percentile(values, q):.1f}" for q in (0.5, 0.99, 0.999, 1.0))
-
-    add = figures.table.append
-    add(("requests, by their end", ", ".join(f"{k} {n}" for k, n in told.endings.most_common())))
-    add(("refused, by status", ", ".join(f"{k}: {n}" for k, n in told.statuses.most_common())))
-    add(("at once, at most", str(told.most)))
-    add(("answers a second under load", f"{run.answered_s:.1f}"))
-    firsts = [1000 * s for s in told.firsts]
-    add(("milliseconds to the first word, p50/p99/p99.9/max", ms(firsts)))
-    for what, found in churn.took.items():
-        add((f"{what}: ms, p50/p99/p99.9/max of {len(found)}", ms([1000 * s for s in found])))
-    add(("decisions", str(run.decisions)))
-    add(("churn", ", ".join(f"{k} {n}" for k, n in sorted(churn.done.items()))))
-    for p in ("rest", "load", "after"):
-        load = mean(r.load for r in at[p])
-        add((f"loop lag, {p}: ms, p50/p99/p99.9/max", f"{ms(lag[p])}; load average {load:.1f}"))
-        add((f"  of it our own work, {p}", ms(own[p])))
-        add((f"processor, {p}", f"{100 * cores[p]:.1f} % of a core"))
-        add(
-            (
-                f"anonymous / resident MiB, {p}",
-                f"{median['anon'][p] / MIB:.1f} / {median['rss'][p] / MIB:.1f}",
-            )
-        )
-    add(("anonymous memory grows, MiB an hour", f"{per_hour / MIB:.1f}"))
-    add(("most resident", f"{max(r.rss for r in rows) / MIB:.1f} MiB"))
-    add(("journal", f"{rows[-1].journal / MIB:.1f} MiB"))
-    add(("garbage collected, seconds in all", f"{run.beats[-1]['collected']:.2f}"))
-
-    add(("longest pause for garbage, ms", f"{max(b['pause'] for b in beats['load']):.1f}"))
-    census = [b for b in run.beats if "census" in b]
-    entries = [Counter(b["census"]["entries"]) for b in census]
-    objects = [Counter(b["census"]["objects"]) for b in census]
-    left = grown(entries[0], entries[-1], KEPT)
-    left = {k: v for k, v in left.items() if v[1] > BOUNDS.get(k, 0)}
-    add(("tasks under load, at most", str(max(b["tasks"] for b in beats["load"]))))
-    for b, name in zip(census, ("before", "under load", "after"), strict=True):
-        add((f"tasks {name}", ", ".join(f"{k} {n}" for k, n in sorted(b["named"].items()))))
-    for name, seen in (("entries", entries), ("objects", objects)):
-        more = grown(seen[0], seen[-1], 20).items()
-        figures.wrong += [f"more {name}: {k}: {a} -> {b}" for k, (a, b) in sorted(more)]
-    figures.wrong += [f"stack: {n} x {s}" for s, n in census[-1]["stacks"][:25]]
-
-    judge = figures.verdicts.append
-    judge(
-        Verdict(
-            "memory flat", per_hour < GROWTH, f"{per_hour / MIB:.1f} of {GROWTH / MIB:.0f} MiB/h"
-        )
-    )
-    for what, slack in (("files", 2), ("threads", 0), ("children", 0)):
-        judge(returned(usual[what], least[what], what, slack))
-    judge(returned(tasks["rest"], tasks["after"], "tasks"))
-    alone = mean(r.load for r in at["load"]) <= ALONE
-    p99 = percentile((lag if alone else own)["load"], 0.99)
-    more = "" if alone else ", of our own work: others keep this machine busy"
-    judge(Verdict("loop lag p99", p99 < LAG, f"{p99:.1f} ms of {LAG:.0f}{more}"))
-    judge(Verdict("containers bounded", not left, ", ".join(sorted(left)[:6])))
-    wrong = [*told.wrong, *_unexplained(run)]
-    judge(Verdict("each request answered once", not wrong, f"{len(wrong)} were not"))
-    twice = [
-        f"{e.name}: {n} {c} times"
-        for e in run.machine.engines
-        for n, c in e.served.items()
-        if c > 1
-    ]
-    judge(Verdict("none reached an engine twice", not twice, ", ".join(twice[:3])))
-    behind = sum(e.behind_us for e in run.machine.engines)
-    judge(Verdict("sent only to who is loaded", True, f"{behind} were late"))
-    judge(
-        Verdict(
-            "no GPU overbooked", not run.machine.cards.over, "; ".join(run.machine.cards.over[:3])
-        )
-    )
-    read = churn.done["events read"]
-    judge(Verdict("events were read", read > 0, f"{read}"))
-    judge(Verdict("operators were answered", not churn.wrong, "; ".join(churn.wrong[:3])))
-    gateway = run.state["gateway"]
-    judge(
-        Verdict(
-            "nobody left", not (gateway["in_flight"] or gateway["held"] or run.state["running"]), ""
-        )
-    )
-    bugs = [line for line in run.daemon.lines if BUGS.search(line)]
-    judge(Verdict("nothing unexpected in the log", not bugs, "; ".join(bugs[:3])))
-    figures.wrong += [f"request: {w}" for w in wrong[:30]]
-    figures.wrong += [f"churn: {w}" for w in churn.wrong[:10]]
-    figures.wrong += [f"overbooked: {w}" for w in run.machine.cards.over[:100]]
-    return figures
-
-
-def _unexplained(run: Run) -> list[str]:
-    """Answers that broke off with words, more of them than engines that went away can explain."""
-    told, away = run.crowd.told, len(run.churn.away)
-    broken = told.endings["told"]
-    return [f"{broken} broke off, and no engine went away"] if broken and not away else []

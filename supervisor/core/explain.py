@@ -53,7 +53,7 @@ _SENTENCES = {
     Why.SWITCHED: "{} was chosen to go: its client has moved on to another model",
     Why.PAUSED: "{} was left alone: it is a pause, in which only what is asked for is done",
     Why.DRAINED: "{} was not loaded: its engine is drained",
-    Why.SILENT: "{} was left alone: the engine of who was wanted did not answer any more",
+    Why.SILENT: "{} was left as it is: the engine of who was wanted does not answer",
     Why.ALERTED: "{} was chosen to go: an alert asks for it",
     Why.NOT_MEANT: "{} stayed: it is none of those that the alert is about",
 }

@@ -74,6 +74,10 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
         engines, pool = sorted({ref.engine for ref in shut}), min(taken, default=RAM)
         held = tuple(Barred(pool, f"nothing is loaded into {e}: it is drained") for e in engines)
         return Plan(Trigger.DEMAND, notes=tuple(Note(r, Why.DRAINED) for r in shut), barred=held)
+    if silent := tuple(ref for ref in newcomers if _is_silent(snapshot, ref)):
+        engines, pool = sorted({ref.engine for ref in silent}), min(taken, default=RAM)
+        held = tuple(Barred(pool, f"nothing can be loaded: {e} does not answer") for e in engines)
+        return Plan(Trigger.DEMAND, notes=tuple(Note(r, Why.SILENT) for r in silent), barred=held)
     strangers = experience.barred
     if barred := tuple(Barred(p, strangers[p]) for p in sorted(taken & {*strangers})):
         notes = tuple(Note(ref, Why.BARRED) for ref in newcomers)
@@ -109,6 +113,12 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
     loads = tuple(Load(ref, d.shares) for ref, d in newcomers.items())
     ranking = policy.ranking.name
     return Plan(Trigger.DEMAND, (*room.victims, *loads), notes, ranking=ranking)
+
+
+def _is_silent(snapshot: Snapshot, ref: ModelRef) -> bool:
+    """Its engine is down, and nobody knows how it could be started."""
+    engine = snapshot.engine(ref.engine)
+    return engine is not None and not engine.up and engine.service is None
 
 
 def _own(reservation: Reservation, demand: Demand) -> bool:

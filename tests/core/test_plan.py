@@ -176,7 +176,8 @@ def test_an_engine_that_cannot_unload_is_not_asked_to() -> None:
 
 
 def test_an_engine_that_is_down_is_not_asked_either() -> None:
-    down = machine(resident("a", 8, idle=9), free=1, engines=(engine(fault="no answer"),))
+    engines = (engine("other", "no answer"), engine())
+    down = machine(resident("a", 8, idle=9, engine="other"), free=1, engines=engines)
     assert reasons(plan(down, NO_RESERVE, demand("new", 4)))["a"] is Why.UNKNOWN
 
 
@@ -340,3 +341,18 @@ def test_for_a_pool_that_cannot_be_read_nobody_goes_and_nobody_is_waited_for() -
         "new": Why.WANTED,
     }
     assert plan(world, NO_RESERVE, demand("new", 4)).works
+
+
+@pytest.mark.parametrize("service", [None, "ollama.service"])
+def test_nobody_goes_for_a_model_whose_engine_does_not_answer_unless_it_can_be_started(
+    service: str | None,
+) -> None:
+    silent = replace(engine("ollama", "connection refused"), service=service)
+    there = resident("old", 8, engine="other")
+    snapshot = machine(there, free=4, engines=(engine("other"), silent))
+    found = plan(snapshot, NO_RESERVE, demand("new", 8))
+    assert evicted(found) == ([] if service is None else ["old"])
+    if service is None:
+        assert reasons(found) == {"new": Why.SILENT}
+        assert [b.why for b in found.barred] == ["nothing can be loaded: ollama does not answer"]
+        assert not found.works

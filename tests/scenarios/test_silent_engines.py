@@ -110,6 +110,28 @@ def test_nobody_has_to_leave_because_an_engine_that_is_silent_had_models_too() -
     run(story)
 
 
+def test_nobody_is_unloaded_by_a_command_to_load_what_its_engine_cannot() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a"]) as silent, FakeLlamaRouter(["c"]) as well:
+            well.take("c")
+            policy = Policy(max_active=1)
+            async with house({"silent": silent, "well": well}, policy=policy) as home:
+                home.journal.remember(ref("a", "silent"), (Share(RAM, gib(1)),))
+                await home.tick()
+                await silent.stop()
+                await home.tick()
+                carried = await home.door.load("a", wait=False)
+                (barred,) = carried.decision.plan.barred
+                assert barred.why == "nothing can be loaded: silent does not answer"
+                assert well.loaded == ["c"]
+                await silent.start()
+                await home.tick(times=3)
+                assert (await home.door.load("a", wait=False)).decision.plan.works
+                assert (silent.loaded, well.loaded) == (["a"], [])
+
+    run(story)
+
+
 def test_an_engine_that_went_up_and_down_between_two_looks_is_down() -> None:
     async def story() -> None:
         async with FakeLlamaRouter(["a"]) as server:

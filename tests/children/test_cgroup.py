@@ -8,7 +8,18 @@ import pytest
 
 from collectors.reading import mib
 from supervisor.children.cgroup import LEAF, Group, Groups, NoGroup
-from tests.children.programs import DEAF, DOUBLE, PYTHON, child_of, forks, keeping, run, runs, start
+from tests.children.programs import (
+    DEAF,
+    DOUBLE,
+    PYTHON,
+    child_of,
+    forks,
+    keeping,
+    run,
+    runs,
+    start,
+    until,
+)
 
 OWN = "system.slice/ullage.service"
 
@@ -181,7 +192,8 @@ def test_a_child_is_in_its_group_from_its_first_moment_with_all_that_it_starts(r
             await keep.start("m")
             pid = await child_of(keep, "m")
             child = keep.children["m"]
-            assert child.kindred.group.pids() == {child.kindred.main.pid, pid}
+            group, main = child.kindred.group, child.kindred.main.pid
+            await until(lambda: group.pids() == {main, pid}, "the one between them has ended")
             await keep.stop("m")
             assert not runs(pid)
             assert not child.kindred.group.folder.exists()

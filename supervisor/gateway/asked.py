@@ -120,7 +120,10 @@ def _passing(head: Head, body: bytes) -> Asked:
 
 
 def _json(surface: Surface, body: bytes) -> Asked:
-    members = _read(body)
+    members, anew = _read(body), _twice(body)
+    if surface.does in (_SHOW, Does.MANAGE) and (blank := _blank(members)):
+        members = {key: raw for key, raw in members.items() if key not in blank}
+        anew = True
     model = surface.model
     if model is None:
         model = _model(members, "model")
@@ -135,13 +138,20 @@ def _json(surface: Surface, body: bytes) -> Asked:
         raise BadRequest(400, 'no model is named: the body has no "model"', "model")
     if surface.api is not _OLLAMA:
         streams = _is(members, "stream", b"true") and surface.streams is not Streams.NO
-        return Asked(model, streams, _user(members), members=members, anew=_twice(body))
+        return Asked(model, streams, _user(members), members=members, anew=anew)
     # Ollama's API streams unless it is told not to.
     streams = surface.streams is not Streams.NO and not _is(members, "stream", b"false")
     said, work = members.get("keep_alive"), _WORK.get(surface.name)
     keep_alive = None if said is None else seconds_of(_value(said))
     unload = keep_alive == 0 and work is not None and _is_empty(members.get(work))
-    return Asked(model, streams, None, keep_alive, unload, members, anew=_twice(body))
+    return Asked(model, streams, None, keep_alive, unload, members, anew=anew)
+
+
+def _blank(members: Members) -> set[str]:
+    """Of a model's two names the one that says nothing: clients written in Go always send both."""
+    told = {key: bytes(raw) for key in ("model", "name") if (raw := members.get(key)) is not None}
+    blank = {key for key, raw in told.items() if raw == b'""'}
+    return blank if len(blank) < len(told) else set()
 
 
 def _read(body: bytes) -> Members:

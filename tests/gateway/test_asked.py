@@ -223,6 +223,24 @@ def test_of_a_models_two_names_the_same_is_wanted():
     assert no.value.status == 400
 
 
+@pytest.mark.parametrize("path", ["/api/show", "/api/pull"])
+@pytest.mark.parametrize(
+    ("names", "good"), [({"model": "m", "name": ""}, "model"), ({"model": "", "name": "m"}, "name")]
+)
+def test_of_a_models_two_names_one_may_be_blank(path, names, good):
+    """Ollama's own command line, and whatever is written in Go, sends both."""
+    body = json.dumps({**names, "verbose": True}).encode()
+    found = asked(body, path)
+    assert found.model == ("m" if good == "model" or path == "/api/show" else None)
+    there = json.loads(renamed(at(path), head(target=path), body, "o"))
+    assert there == {good: "o", "verbose": True}
+
+
+def test_two_blank_names_name_nobody():
+    with pytest.raises(BadRequest, match="its name is empty"):
+        asked({"model": "", "name": ""}, "/api/show")
+
+
 @pytest.mark.parametrize(
     "query",
     ["model=a&model=b", "model=a&mod%65l=b", "mod%65l=a", "model=a&x=1;model=b", "model=a&Model=a"],

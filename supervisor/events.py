@@ -47,6 +47,7 @@ class About(NamedTuple):
 
 
 NOBODY = About()
+NOWHERE: frozenset[PoolId] = frozenset()
 ONLY_RAM = frozenset({RAM})
 
 
@@ -77,14 +78,16 @@ class Run:
     def loads(self) -> list[Load]:
         return [a for a in self.decision.plan.actions if isinstance(a, Load)]
 
-    def in_the_way(self, plan: Plan, blind: Set[PoolId] = frozenset()) -> bool:
+    def in_the_way(self, plan: Plan, blind: Set[PoolId] = NOWHERE) -> bool:
         """One plan under way per pool. A plan whose bytes are not known is in everybody's way, and
         one that only ends requests in nobody's but who goes. `blind` are pools that nobody can
-        read now: whoever goes may hold a part of them."""
+        read now: who goes, and is not seen on any accelerator, may hold a part of them until it has
+        gone."""
         own = self.decision.plan
         if any(all(isinstance(a, Cancel) for a in p.actions) for p in (own, plan)):
             return not {a.ref for a in own.actions}.isdisjoint(a.ref for a in plan.actions)
-        return meet(_pools(own, blind), _pools(plan, blind))
+        going = any(isinstance(a, Evict) for a in self.lacks())
+        return meet(_pools(own, blind if going else NOWHERE), _pools(plan, blind))
 
     @property
     def pools(self) -> frozenset[PoolId]:
@@ -101,14 +104,19 @@ def meet(some: Set[PoolId], others: Set[PoolId]) -> bool:
     return bool(both - ONLY_RAM if ONLY_RAM not in (some, others) else both)
 
 
-def _pools(plan: Plan, blind: Set[PoolId] = frozenset()) -> frozenset[PoolId]:
+def _pools(plan: Plan, blind: Set[PoolId] = NOWHERE) -> frozenset[PoolId]:
     found = frozenset(
         s.pool
         for a in plan.actions
         if not isinstance(a, Cancel)
         for s in (a.takes if isinstance(a, Load) else a.frees)
     )
-    return found | blind if found and any(isinstance(a, Evict) for a in plan.actions) else found
+    return found | blind if any(_may_hold_more(a) for a in plan.actions) else found
+
+
+def _may_hold_more(action: Action) -> bool:
+    """Of whom nothing is seen on any accelerator: it may be on one that nobody can read."""
+    return isinstance(action, Evict) and {s.pool for s in action.frees} == ONLY_RAM
 
 
 @dataclass(slots=True)

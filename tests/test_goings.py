@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
-from collectors.reading import PoolId, gib
+from collectors.reading import RAM, PoolId, Seconds, gib
 from supervisor.core.actions import Action, Evict, Load, Plan, Trigger, Why
-from supervisor.core.record import Decision, Mode
+from supervisor.core.record import Decision, Mode, Outcome, Result
 from supervisor.core.snapshot import Share
 from supervisor.events import Run
 from supervisor.goings import Goings
-from tests.builders import GPU, OTHER, ref
+from tests.builders import GPU, OTHER, machine, ref
 
 
 def under_way(*actions: Action, trigger: Trigger = Trigger.LIMIT) -> Run:
@@ -61,5 +62,34 @@ def test_two_who_ask_for_a_model_do_not_both_have_it_loaded() -> None:
             assert goings.in_the_way(second)
             beside = Plan(Trigger.DEMAND, (Load(ref("another"), (Share(pool, gib(4)),)),))
             assert not goings.in_the_way(beside)
+
+    asyncio.run(story())
+
+
+def blind(goings: Goings, *pools: PoolId) -> None:
+    goings.is_past(replace(machine(free=4), blind=dict.fromkeys(pools, "lost")), Seconds(1.0))
+
+
+def test_who_is_seen_in_ram_alone_may_be_on_a_gpu_that_nobody_can_read() -> None:
+    async def story() -> None:
+        first = under_way(evict("in-ram", PoolId(RAM)), trigger=Trigger.UNUSED)
+        goings = Goings([first], lambda: 0.0)
+        other = Plan(Trigger.BUSY, (evict("there", OTHER),))
+        assert not goings.in_the_way(other)
+        blind(goings, OTHER)
+        assert goings.in_the_way(other)
+        gone = Outcome("d-1", 2.0, first.decision.plan.actions[0], Result.DONE)
+        first.outcomes.append(gone)
+        assert not goings.in_the_way(other)
+
+    asyncio.run(story())
+
+
+def test_a_gpu_that_nobody_can_read_keeps_nobody_from_two_others() -> None:
+    async def story() -> None:
+        room = (evict("a", GPU), Load(ref("new"), (Share(GPU, gib(4)),)))
+        goings = Goings([under_way(*room, trigger=Trigger.DEMAND)], lambda: 0.0)
+        blind(goings, PoolId("GPU-lost"))
+        assert not goings.in_the_way(Plan(Trigger.RELIEF, (evict("b", OTHER),)))
 
     asyncio.run(story())

@@ -10,7 +10,7 @@ from .members import FORWARDERS, members, own_part, path_of, server
 from .process import HOST, cgroup_of, list_pids, name_of
 from .published import behind, targets
 from .sock_diag import Made
-from .sockets import first, holders, listening
+from .sockets import Socket, first, holders, listening
 
 Ask = Callable[[int], Iterable[Made]]
 
@@ -27,9 +27,7 @@ def listener(port: int, root: Path = HOST, ask: Ask | None = None) -> int | None
     sockets = listening(port, f"{root}/proc/net")
     if not sockets:
         return None
-    holding = holders(list_pids(root), sockets, root)
-    if 1 in holding and name_of(1, root) == "systemd":
-        holding -= {1}  # it opened the socket, and gave it to a service at its first request
+    holding = _seen(sockets, root)
     found = first(holding, root)
     if found is None:
         if ask is None:
@@ -39,6 +37,21 @@ def listener(port: int, root: Path = HOST, ask: Ask | None = None) -> int | None
         return found
     passed_on = targets(holding, port, root) or targets(_beside(found, root), port, root)
     return behind(passed_on, root)
+
+
+def holder(port: int, root: Path = HOST) -> int | None:
+    """The same as far as it is seen, and not inferred: the process that has the socket open. None
+    also for who only passes on what it is sent: whoever serves behind it may be anybody's."""
+    found = first(_seen(listening(port, f"{root}/proc/net"), root), root)
+    return None if found is None or name_of(found, root) in FORWARDERS else found
+
+
+def _seen(sockets: tuple[Socket, ...], root: Path) -> frozenset[int]:
+    """Who has them open, as far as we may look."""
+    holding = holders(list_pids(root), sockets, root)
+    if 1 in holding and name_of(1, root) == "systemd":
+        holding -= {1}  # it opened the socket, and gave it to a service at its first request
+    return holding
 
 
 def _of_group(port: int, made: tuple[Made, ...], root: Path) -> int | None:

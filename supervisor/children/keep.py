@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from collectors.listener import listener
+from collectors.listener import holder
 from collectors.reading import Bytes, Seconds
 from supervisor.aside import Aside
 from supervisor.units import format_size
@@ -54,7 +54,7 @@ class Keep:
         *,
         ends_with_daemon: bool = True,
         groups: Groups | None = None,
-        listens: Callable[[int], int | None] = listener,
+        listens: Callable[[int], int | None] = holder,
     ) -> None:
         self.children: dict[str, Child] = {}
         self.ended: dict[str, Ended] = {}

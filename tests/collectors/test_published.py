@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.listener import listener
+from collectors.listener import holder, listener
 from tests.collectors.listening import (
     ANY,
     ANY_6,
@@ -49,6 +49,18 @@ def test_who_may_look_finds_the_one_that_has_the_socket_open(root: Path) -> None
     program(root, 41, 601, parent=40, net="engine", group=GROUP)
     program(root, 42, 601, parent=41, net="engine", group=GROUP)
     assert listener(8000, root) == 41
+    assert holder(8000, root) is None, "who started the container is not told that it is another's"
+
+
+def test_who_has_the_socket_open_is_seen_and_nobody_is_inferred(root: Path) -> None:
+    program(root, 20, 501, name="vllm")
+    assert holder(8000, root) == 20
+    assert holder(8001, root) is None
+
+
+def test_who_may_not_look_sees_nobody(root: Path) -> None:
+    program(root, 20, 501, name="vllm", visible=False)
+    assert holder(8000, root) is None
 
 
 @pytest.mark.parametrize("visible", [True, False])

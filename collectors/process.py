@@ -19,7 +19,7 @@ from .reading import Bytes, MappedFile, ProcessMemory, ProcessTimes, Seconds, mi
 HOST = Path("/")
 # Smaller mappings are locale data, fonts and libraries: they are summed under the program.
 LARGE = mib(16)
-ENDED = ("Z", "X")  # states of a process whose memory is back
+ENDED = ("Z", "X")  # states of a process whose first thread has ended
 
 # low-high rights offset device inode path. What lies in /dev is a device or shared memory, no
 # file. One expression over the whole text takes 1.1 us a mapping here, splitting lines 2.7 us.
@@ -119,6 +119,12 @@ class Stat:
     state: str
     cpu: int
     started: int
+    threads: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Its memory is back: its first thread has ended, and no other hangs, as in a driver."""
+        return self.state in ENDED and self.threads < 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,7 @@ def parse_stat(data: bytes) -> Stat:
         state=fields[0].decode(errors="replace"),
         cpu=int(fields[11]) + int(fields[12]),
         started=int(fields[19]),
+        threads=int(fields[17]),
     )
 
 
@@ -212,7 +219,7 @@ def _times(pid: int, root: Path) -> ProcessTimes | None:
         stat = parse_stat(read_file(f"{root}/proc/{pid}/stat"))
     except (OSError, ValueError, IndexError):
         return None
-    if stat.state in ENDED:
+    if stat.has_ended:
         return None
     ticks = os.sysconf("SC_CLK_TCK")
     return ProcessTimes(stat.started / ticks, Seconds(stat.cpu / ticks))
@@ -225,7 +232,7 @@ def _from_proc(pid: int, root: Path) -> ProcessMemory | None:
         status = parse_status(read_file(f"{folder}/status"))
     except (OSError, ValueError, IndexError):
         return None
-    if stat.state in ENDED:
+    if stat.has_ended:
         return None
     ticks = os.sysconf("SC_CLK_TCK")
     return ProcessMemory(

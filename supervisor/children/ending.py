@@ -49,10 +49,13 @@ class Kindred:
         return kin.members(self.mark, root, self._grouped(), running, since)
 
     def _grouped(self) -> dict[int, int]:
-        """Who is known, and who is in its control group."""
+        """Who is known, the first of them, and who is in its control group."""
         inside = self.group.pids() if self.group is not None else frozenset()
         born = ((pid, kin.birth(pid)) for pid in inside)
-        return self.known | {pid: started for pid, started in born if started is not None}
+        found = self.known | {pid: started for pid, started in born if started is not None}
+        if self.main is not None and self.main.is_its_own:
+            found[self.main.pid] = self.main.started
+        return found
 
 
 async def end(kindred: Kindred, number: signal.Signals, grace: Seconds) -> frozenset[int]:

@@ -316,6 +316,8 @@ class Keep:
             child.over.set()
             await asyncio.sleep(LINGER)
             child.stuck = frozenset(await child.kindred.find())
+            if not child.stuck:
+                child.over.clear()  # what is to be done at an end is yet to be done
         if child.kindred.main is not None:
             child.kindred.main.reap()
 

@@ -57,7 +57,7 @@ def runs(pid: int, started: int) -> bool:
     if not LINUX:
         return (found := dict(_by_psutil()).get(pid)) is not None and found.started == started
     at = _stat(pid)
-    return at is not None and at[0] not in _ENDED and at[1].started == started
+    return at is not None and at[0] and at[1].started == started
 
 
 def table() -> Table:
@@ -66,7 +66,7 @@ def table() -> Table:
         return dict(_by_psutil())
     pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
     found = ((pid, _stat(pid)) for pid in pids)
-    return {pid: at[1] for pid, at in found if at is not None and at[0] not in _ENDED}
+    return {pid: at[1] for pid, at in found if at is not None and at[0]}
 
 
 def mark_of(pid: int) -> str | None:
@@ -134,7 +134,9 @@ def _with_descendants(found: dict[int, int], running: Table) -> dict[int, int]:
     return {p: s for p, s in found.items() if p not in (0, 1, own)}
 
 
-def _stat(pid: int) -> tuple[bytes, Kin] | None:
+def _stat(pid: int) -> tuple[bool, Kin] | None:
+    """Whether it runs. One whose first thread has ended does as long as another hangs in a driver:
+    it has its memory and its devices still."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             data = file.read()
@@ -143,7 +145,8 @@ def _stat(pid: int) -> tuple[bytes, Kin] | None:
     # The name stands in parentheses, and may hold some itself.
     fields = data[data.rfind(b")") + 2 :].split()
     try:
-        return fields[0], Kin(int(fields[19]), int(fields[1]), int(fields[3]))
+        runs = fields[0] not in _ENDED or int(fields[17]) > 1
+        return runs, Kin(int(fields[19]), int(fields[1]), int(fields[3]))
     except (ValueError, IndexError):
         return None
 

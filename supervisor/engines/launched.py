@@ -335,7 +335,7 @@ class Launched(Adapter):
         is still there: its process tells what it holds, and whether it works."""
         try:
             if not run.ready and served.ready is not None:
-                await wire.text("GET", served.ready)
+                await wire.content("GET", served.ready)  # be it a page
             if run.engine is None:
                 run.ready = (
                     run.ready or served.ready is not None or await accepts(*split_url(wire.url)[1:])

@@ -26,6 +26,7 @@ PATH = "/org/freedesktop/systemd1"
 MANAGER = f"{NAME}.Manager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 # The end of a job is told to whoever asked for it, without any subscription.
+MOST_JOBS = 1000  # whose results are kept: more than a machine has in a moment
 JOBS = f"type='signal',sender='{NAME}',interface='{MANAGER}',member='JobRemoved'"
 GONE = f"{NAME}.NoSuchUnit"
 FORBIDDEN = (
@@ -61,7 +62,7 @@ class Units:
         address = words.address(user=self._user) if where is None else f"unix:path={where}"
         self._bus = Bus(engine, address, JOBS, self._hear)
         self._absent: dict[str, str | None] = {}  # why a unit cannot be had; None: it can
-        self._jobs: dict[str, str] = {}  # the results of the last jobs of our units
+        self._jobs: dict[str, str] = {}  # the results of the last jobs
         self._started: dict[str, str] = {}  # the job that we asked for, by unit
         self._stopped: dict[str, str] = {}  # the run that we ended, by unit
         self._news = asyncio.Event()
@@ -208,10 +209,11 @@ class Units:
         return self._jobs[job]
 
     def _hear(self, member: str, body: Sequence[Any]) -> None:
-        if member != "JobRemoved" or len(body) != 4 or body[2] not in self._units.values():
+        """All jobs of this manager: a unit that is named by an alias is told of by its own name."""
+        if member != "JobRemoved" or len(body) != 4:
             return
         self._jobs[str(body[1])] = str(body[3])
-        while len(self._jobs) > 8 * len(self._units):
+        while len(self._jobs) > MOST_JOBS:
             del self._jobs[next(iter(self._jobs))]
         news, self._news = self._news, asyncio.Event()
         news.set()

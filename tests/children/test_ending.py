@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from supervisor.aside import Aside
-from supervisor.children import kin
-from supervisor.children.cgroup import Groups, NoGroup
+from supervisor.children import ending, kin
+from supervisor.children import keep as keep_module
+from supervisor.children.cgroup import Group, Groups, NoGroup
+from supervisor.children.child import StillThere
 from supervisor.children.ending import Kindred, end
 from supervisor.children.handle import Handle, send
 from tests.children.programs import (
@@ -175,6 +178,53 @@ def test_ending_what_has_ended_finds_nobody(stranger):
 
     run(story())
     assert stranger.poll() is None
+
+
+def test_the_first_process_is_known_although_nobody_can_look_for_others(stranger, monkeypatch):
+    """Else who has its port would be somebody else, and it would be ended for that."""
+
+    def hangs(kindred, root):
+        raise TimeoutError
+
+    async def story():
+        main = Handle(stranger.pid, ours=False)
+        kindred = Kindred("no such mark", main, None, Aside("test"))
+        monkeypatch.setattr(Kindred, "_look", hangs)
+        assert await kindred.find() == {main.pid: main.started}
+
+    run(story())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of threads")
+def test_a_process_with_a_thread_that_nothing_ends_has_not_ended(tmp_path, monkeypatch):
+    """As one that hangs in a driver: its first thread is gone, and its memory is not."""
+    hangs = """
+import ctypes, signal, threading, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+threading.Thread(target=time.sleep, args=(600,)).start()
+print('here', flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    monkeypatch.setattr(keep_module, "LINGER", 0.0)
+
+    async def story():
+        async with keeping(tmp_path, m=start(hangs, grace=0.1)) as keep:
+            await keep.start("m")
+            await said(keep, "m", "here")
+            pid = pid_of(keep, "m")
+            await until(lambda: " (zombie)" in Path(f"/proc/{pid}/status").read_text())
+            with monkeypatch.context() as patched:
+                patched.setattr(ending, "KILLED", 0.1)
+                patched.setattr(ending, "send", lambda *to: None)
+                patched.setattr(Handle, "send", lambda *to: None)
+                patched.setattr(Handle, "send_group", lambda *to: None)
+                patched.setattr(Group, "kill", lambda group: None)
+                with pytest.raises(StillThere, match=f"{pid} does not end"):
+                    await keep.stop("m")
+            kill(pid)
+            await until(lambda: "m" not in keep.children)
+
+    run(story())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of an end by a pidfd")

@@ -55,8 +55,27 @@ def test_one_that_takes_its_time_is_not_given_more_of_it_than_the_daemon_has(tmp
     run(story())
 
 
+class Impatient(asyncio.Event):
+    """Who asks on and on without waiting would keep the loop for himself."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.asked = 0
+        if other.is_set():
+            self.set()
+
+    async def wait(self):
+        self.asked += 1
+        assert self.asked < 100
+        return await super().wait()
+
+
 def test_what_not_even_a_kill_ends_is_said_and_seen_to_later(tmp_path, monkeypatch):
-    alive = {4_194_303}
+    alive, slow = {4_194_303}, []
+
+    async def slowly(group):
+        slow.append(asyncio.Event())
+        await slow[-1].wait()
 
     async def stuck(kindred, number, grace):
         return frozenset(alive)
@@ -80,9 +99,16 @@ def test_what_not_even_a_kill_ends_is_said_and_seen_to_later(tmp_path, monkeypat
                     await keep.start("m")
                 assert keep.children["m"].leaving
                 assert records(tmp_path) != []
+                keep.children["m"].over = Impatient(keep.children["m"].over)
+                patched.setattr(module, "_remove", slowly)
                 os.kill(pid, signal.SIGKILL)
                 alive.clear()
-                await until(lambda: "m" not in keep.children)
+                await until(lambda: slow)
+                stopping = asyncio.create_task(keep.stop("m"))  # while its group is removed
+                await asyncio.sleep(0)
+                slow[0].set()
+                await stopping
+                assert keep.children == {}
             assert records(tmp_path) == []
             await keep.start("m")
 

@@ -28,9 +28,8 @@ from collectors.reading import Bytes, MappedFile, gib, mib
 TICKS = os.sysconf("SC_CLK_TCK")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
-STAT = (
-    "{pid} ({name}) {state} 1 1 1 0 -1 4194304 100 0 0 0 {user} {system} 0 0 20 0 4 0 {started} 1 2"
-)
+STAT = "{pid} ({name}) {state} 1 1 1 0 -1 4194304 100 0 0 0 {user} {system} 0 0 20 0 "
+STAT += "{threads} 0 {started} 1 2"
 STATUS = """Name:\tx
 State:\tS (sleeping)
 VmRSS:\t 999 kB
@@ -62,11 +61,13 @@ class Proc:
         file: int = 0,
         shmem: int = 0,
         started: int = 500,
+        threads: int = 1,
         maps: str | None = "",
     ) -> int:
         folder = self.root / f"proc/{pid}"
         folder.mkdir()
-        stat = STAT.format(pid=pid, name=name, state=state, user=300, system=50, started=started)
+        told = {"state": state, "user": 300, "system": 50, "threads": threads, "started": started}
+        stat = STAT.format(pid=pid, name=name, **told)
         (folder / "stat").write_text(stat)
         sizes = {"anon": anon * 1024, "file": file * 1024, "shmem": shmem * 1024}
         (folder / "status").write_text(STATUS.format(**sizes))
@@ -167,6 +168,11 @@ def test_a_process_that_has_ended_but_is_still_listed_is_absent(proc: Proc, stat
     assert read_processes([proc.add(state=state)], proc.root) == {}
 
 
+def test_a_process_whose_first_thread_has_ended_is_there_while_another_hangs(proc: Proc) -> None:
+    assert read_processes([proc.add(state="Z", threads=2)], proc.root).keys() == {42}
+    assert read_times([42], proc.root).keys() == {42}
+
+
 @pytest.mark.parametrize("torn", ["", "42 (x", "42 (x) S 1 1"])
 def test_a_stat_cut_short_by_the_end_of_its_process_is_absent(proc: Proc, torn: str) -> None:
     pid = proc.add()
@@ -176,7 +182,7 @@ def test_a_stat_cut_short_by_the_end_of_its_process_is_absent(proc: Proc, torn: 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=15))
 def test_a_program_may_have_any_name(name: str) -> None:
-    text = STAT.format(pid=1, name=name, state="R", user=1, system=2, started=3)
+    text = STAT.format(pid=1, name=name, state="R", user=1, system=2, threads=1, started=3)
     stat = parse_stat(text.encode())
     assert (stat.name, stat.state, stat.cpu, stat.started) == (name, "R", 3, 3)
 

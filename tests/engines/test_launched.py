@@ -170,6 +170,14 @@ def test_it_is_ready_when_its_path_says_so_and_stays_so():
     tell(story, answer, ready="/health")
 
 
+def test_a_page_is_an_answer_too():
+    async def story(here):
+        here.runs(url=URL)
+        assert (await here.model()).state is State.LOADED
+
+    tell(story, lambda _: httpx.Response(200, text="<!doctype html><p>Hello"), ready="/")
+
+
 def test_without_a_path_or_an_engine_whoever_accepts_connections_is_ready():
     async def story(here):
         server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)

@@ -35,6 +35,17 @@ def test_a_unit_is_started_listed_with_its_process_and_stopped():
     assert identity.version == "systemd 252.39-1~deb12u2"
 
 
+def test_a_unit_that_is_named_by_an_alias_is_known_to_have_ended():
+    async def story(s, e):
+        s.unit(M).primary = "vllm-qwen.service"
+        await e.load(M)
+        async with asyncio.timeout(10):  # it waits for 95 s where nobody tells it of the end
+            await e.unload(M)
+        return (await only(e)).state
+
+    assert told(story) is None
+
+
 def test_looking_never_loads_a_unit_that_systemd_has_forgotten():
     async def story(s, e):
         for _ in range(3):

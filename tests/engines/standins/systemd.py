@@ -55,6 +55,7 @@ class Unit:
     stops: str = "ends"  # ends, lingers, leaves, returns, fails
     frozen: bool = False
     left: bool = False  # processes outlived it
+    primary: str = ""  # its own name, where the other is an alias
     more: dict = field(default_factory=dict)  # further properties, as (signature, value)
 
     @property
@@ -321,7 +322,7 @@ class StandIn:
         from dbus_fast import Message
 
         number = int(job.rpartition("/")[2])
-        body = [number, job, unit.name, result]
+        body = [number, job, unit.primary or unit.name, result]
         self._bus.send(Message.new_signal(PATH, f"{NAME}.Manager", "JobRemoved", "uoss", body))
 
 

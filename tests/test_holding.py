@@ -15,7 +15,7 @@ import pytest
 
 from supervisor.cli import holding
 from supervisor.cli import leases as leases_cli
-from supervisor.cli.client import NoDaemon, Refused
+from supervisor.cli.client import TIMEOUT, NoDaemon, Refused
 from tests.canned import DONE, Daemon, running, ullage
 
 PYTHON = sys.executable
@@ -145,6 +145,36 @@ def test_signals_are_passed_on_and_ours_are_as_they_were_afterwards(
     assert signal.getsignal(number) is before
 
 
+IN_FRONT = "from supervisor.cli import holding; print(holding._in_front())"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no terminals of this kind")
+def test_a_terminal_is_told_from_where_the_input_comes() -> None:
+    """As in `cat prompts | ullage lease m -- agent`: the agent has had what the terminal sends."""
+    import fcntl
+    import termios
+
+    ours, terminal = os.openpty()
+
+    def take() -> None:
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    try:
+        for before, found in ((take, b"True"), (os.setsid, b"False")):
+            said = subprocess.run(
+                [PYTHON, "-c", IN_FRONT],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                preexec_fn=before,
+                check=True,
+            )
+            assert said.stdout.strip() == found
+    finally:
+        os.close(ours)
+        os.close(terminal)
+
+
 def test_what_the_daemon_says_never_ends_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,6 +216,25 @@ def test_a_lease_is_held_while_its_command_runs(daemon: Daemon, monkeypatch: Any
     assert (result.exit_code, result.stderr) == (3, "")
     assert calls(daemon) == ["POST leases", "POST leases/l-1/renew", "DELETE leases/l-1"]
     assert daemon.asked[0][3] == {"model": "a", "client": "me", "ttl": 300.0, "wait": True}
+
+
+def test_to_keep_what_is_held_takes_no_longer_than_a_question(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that is silent by then holds nobody up whose command has ended."""
+    seen: list[float] = []
+
+    def run(command: object, held: Any) -> int:
+        seen.append(held.client.timeout)
+        return 0
+
+    monkeypatch.setattr(holding, "run", run)
+    leased(daemon)
+    reserved(daemon)
+    for words in (("lease", "a"), ("reserve", "1GiB")):
+        assert ullage(*words, "--", "true").exit_code == 0
+        assert ullage("--timeout", "3s", *words, "--", "true").exit_code == 0
+    assert seen == [TIMEOUT, 3.0] * 2
 
 
 def test_without_a_command_its_id_is_printed(daemon: Daemon) -> None:

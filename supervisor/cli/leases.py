@@ -24,7 +24,7 @@ from .asking import (
     names,
     tell,
 )
-from .client import Answer, Client
+from .client import TIMEOUT, Answer, Client
 from .refused import refusal
 
 TTL = 60.0  # seconds; whoever runs a command renews three times in it
@@ -129,6 +129,7 @@ def lease(
     held = _Lease(client, model, name or whoever(), seconds, max(0.5, seconds / 3))
     answer = held.open(not no_wait)
     if command:
+        client.timeout = min(client.timeout, TIMEOUT)  # to have it took long, to keep it does not
         click.get_current_context().exit(holding.run(command, held))
     return click.echo(answer.text if as_json else held.id)
 
@@ -231,6 +232,7 @@ def reserve(
     held = _Reservation(client, size, pool, name or whoever(), ttl, max(0.5, ttl / 3), until)
     answer = held.open()
     if command:
+        client.timeout = min(client.timeout, TIMEOUT)  # to have it took long, to keep it does not
         click.get_current_context().exit(holding.run(command, held))
     return click.echo(answer.text if as_json else held.id)
 

@@ -15,7 +15,7 @@ from supervisor.config.templates import MODEL
 
 # What engines call it when something is to change: found in the tables of paths of all of them.
 _CHANGES: Final = (
-    "adapter adapters apply backends blobs cache clusters collective configure continue copy create"
+    "adapter adapters backends blobs cache clusters collective configure continue copy create"
     " customnode delete download downloads edit evict free import inflight install instances jobs"
     " keys load log logging lora models options params pause pin props ps pull"
     " push register registrations release reload reset resume rpc scale server set setting settings"
@@ -34,12 +34,15 @@ _WORDS: Final = _LOOKS | frozenset(_CHANGES.split()) | frozenset(_ENDS.split())
 # The list of what waits or is kept: what is posted to it clears it, while what is posted below it
 # may be work.
 _LISTS: Final = frozenset(("history", "queue", "workflows"))
-# Work below the list of models, as KServe's and TensorFlow Serving's protocols have it: a model's
-# name may have any word in it.
+# Work by a path that has a model's name, in which any word may be, as the protocols of KServe,
+# TensorFlow Serving and TorchServe have it.
 _WORK: Final = re.compile(
     rb"/v[12]/models/\w[\w.@+-]*(?:/versions/\w[\w.-]*)?"
     rb"(?:/infer|/generate(?:_stream)?|:(?:predict|classify|regress|explain))"
+    rb"|/predictions/\w[\w.@+-]*(?:/[\w.]+)?"
 )
+# ComfyUI's files, with any word in their names: those of its page, and what its user keeps.
+_FILES: Final = re.compile(rb"/(?:api/)?(userdata|extensions)/(?!.*\.\.).+")
 _SPLIT: Final = re.compile(rb"[^A-Za-z0-9]+")
 
 
@@ -51,6 +54,9 @@ def manages(method: bytes, path: bytes) -> bool:
     if method in (b"DELETE", b"PUT", b"PATCH"):
         return True
     words = _words_of(path)
+    file = _FILES.fullmatch(path)
+    if file is not None and (method in _READS or file[1] == b"userdata"):
+        return False
     if method in _READS:
         return not _LOOKS.isdisjoint(words)
     if _WORK.fullmatch(path):

@@ -73,6 +73,8 @@ from tests.gateway.asking import at
         ("GET", "/engines/sg/release_memory_occupation"),
         ("GET", "/engines/sg/start_profile"),
         ("HEAD", "/engines/comfy/manager/reboot"),
+        ("GET", "/engines/comfy/extensions/%2e%2e/manager/reboot"),
+        ("DELETE", "/engines/comfy/api/userdata/workflows%2Fone.json"),
     ],
 )
 def test_what_changes_an_engine_is_known_however_it_is_written(method, path):
@@ -88,6 +90,12 @@ def test_what_changes_an_engine_is_known_however_it_is_written(method, path):
         ("GET", "/engines/llama/slots"),
         ("GET", "/engines/llama/props"),
         ("POST", "/engines/llama/tokenize"),
+        ("POST", "/engines/llama/apply-template"),
+        ("POST", "/engines/ts/predictions/qwen-image-edit"),
+        ("POST", "/engines/ts/predictions/train-cache/2.0"),
+        ("POST", "/engines/comfy/api/userdata/workflows%2Fimage-edit.json"),
+        ("GET", "/engines/comfy/api/userdata/workflows%2Fstart-end.json"),
+        ("GET", "/engines/comfy/extensions/ComfyUI-Manager/js/comfyui-manager.js"),
         ("POST", "/engines/forge/sdapi/v1/txt2img"),
         ("POST", "/engines/lemonade/api/v1/classify"),
         ("GET", "/engines/vllm/metrics"),

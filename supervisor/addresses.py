@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import lru_cache
 from typing import TypeVar
 
+from .hosts import CONTAINERS
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 T = TypeVar("T")
 
@@ -20,6 +22,9 @@ T = TypeVar("T")
 # link-local with it.
 _NEVER = [ipaddress.ip_network(n) for n in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128")]
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # NAT64: the last four bytes are whom it calls
+
+# Where Podman without root has its containers find the machine: link-local, and no metadata.
+_OF_PODMAN = "169.254.1.2"
 
 SOON = 0.5  # seconds for one of several addresses, but for the last: the world is 0.4 s wide
 
@@ -62,7 +67,12 @@ async def places(host: str, port: int) -> tuple[str, ...]:
         return (host,)
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     told = dict.fromkeys(str(entry[4][0]) for entry in found)
-    good = tuple(a for a in told if _is_good(a, here=host.lower() == "localhost"))
+    name = host.lower()
+    good = tuple(
+        a
+        for a in told
+        if _is_good(a, here=name == "localhost") or (a == _OF_PODMAN and name in CONTAINERS)
+    )
     if not good:
         raise NeverCalled(f"{host} leads to {', '.join(told) or 'nowhere'}: {_WHY}")
     return good

@@ -5,6 +5,10 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+# What containers call the machine they run on; nobody can have these names in the world's DNS.
+CONTAINERS = frozenset(
+    {"host.docker.internal", "host.containers.internal", "gateway.docker.internal"}
+)
 
 
 def host_of(header: str) -> str | None:

@@ -3,7 +3,7 @@
 LAYERS = [
     ("collectors",),
     ("supervisor.core",),
-    ("supervisor.printable", "supervisor.units", "supervisor.extras"),
+    ("supervisor.printable", "supervisor.units", "supervisor.extras", "supervisor.hosts"),
     ("supervisor.fleet",),
     (
         "supervisor.engines",
@@ -91,7 +91,6 @@ LAYERS = [
     ),
     (
         "supervisor.listen",
-        "supervisor.hosts",
         "supervisor.alert_words",
         "supervisor.caller_words",
         "supervisor.tls",

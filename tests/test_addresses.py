@@ -56,6 +56,24 @@ def test_a_name_that_leads_to_nobody_who_may_be_called_is_told_with_where_it_lea
         asyncio.run(places("inside", 80))
 
 
+@pytest.mark.parametrize(
+    ("name", "address", "called"),
+    [
+        ("host.containers.internal", "169.254.1.2", True),
+        ("Host.Docker.Internal", "169.254.1.2", True),
+        ("host.containers.internal", "169.254.169.254", False),
+        ("elsewhere", "169.254.1.2", False),
+    ],
+)
+def test_a_container_finds_its_machine_where_podman_says(name, address, called, monkeypatch):
+    Resolver(monkeypatch, **{name.lower(): [address]})
+    if called:
+        assert asyncio.run(places(name, 80)) == (address,)
+        return
+    with pytest.raises(NeverCalled):
+        asyncio.run(places(name, 80))
+
+
 def test_localhost_is_this_machine_whatever_names_say(monkeypatch):
     Resolver(monkeypatch, localhost=["203.0.113.5", "127.0.0.1"])
     assert asyncio.run(places("LocalHost", 80)) == ("127.0.0.1",)

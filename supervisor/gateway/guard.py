@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from supervisor.config.gated import ANY_ORIGIN, GatewayConfig
 from supervisor.engines.wire import VIA
-from supervisor.hosts import LOOPBACK, host_of
+from supervisor.hosts import CONTAINERS, LOOPBACK, host_of
 from supervisor.printable import printable
 
 from .tokens import Refused
@@ -21,10 +21,6 @@ from .tokens import Refused
 if TYPE_CHECKING:
     from .heads import Head
 
-# What containers call the machine they run on; nobody can have these names in the world's DNS.
-CONTAINERS = frozenset(
-    {"host.docker.internal", "host.containers.internal", "gateway.docker.internal"}
-)
 UNKNOWN = object()
 TAKEN_FOR = b"600"  # seconds for which a browser need not ask again
 METHODS = b"GET, POST, DELETE, HEAD, OPTIONS"

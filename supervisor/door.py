@@ -165,8 +165,8 @@ class Door:
         return await self._dismiss("asked to unload everything", refs, force, wait)
 
     async def _dismiss(self, cause: str, refs: list[ModelRef], force: bool, wait: bool) -> Carried:
-        parts = wait and not force and self.loop.mode is Mode.ENFORCE
-        about = About(frozenset(refs), parts=parts)
+        self.loop.executor.forget(r for r in refs if self.snapshot().resident(r) is None)
+        about = About(frozenset(refs), parts=wait and not force and self.loop.mode is Mode.ENFORCE)
         return await self.ask(cause, _dismissal(refs, force), False, about)
 
     async def free(self, size: Bytes, pool: PoolId, *, wait: bool = True) -> Carried:

@@ -134,6 +134,12 @@ class Executor:
                 note(self._outcome(decision, load, Result.SKIPPED, detail, now))
         return outcomes
 
+    def forget(self, refs: Iterable[ModelRef]) -> None:
+        """Those who are not there are not to come back by themselves."""
+        for ref in refs if self.mode is Mode.ENFORCE else ():
+            if (engine := self.engines.get(ref.engine)) is not None:
+                engine.forget(ref.model)
+
     async def _whole(
         self, decision: str, action: Action, work: Awaitable[Outcome], report: Report
     ) -> Outcome:

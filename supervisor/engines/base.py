@@ -242,6 +242,9 @@ class Engine(Protocol):
     async def unload(self, model: ModelId) -> None:
         """Ask for an unload. Returning proves nothing: only the memory does. With UNLOAD."""
 
+    def forget(self, model: ModelId) -> None:
+        """One that is not there is not wanted back either, though it ended by itself."""
+
     async def sleep(self, model: ModelId, *, deep: bool = False) -> None:
         """Ask it to give its accelerator's memory back. With SLEEP, or DEEP_SLEEP if `deep`."""
 

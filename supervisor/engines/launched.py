@@ -182,8 +182,12 @@ class Launched(Adapter):
 
     async def unload(self, model: ModelId) -> None:
         self._known("unload", model)
-        self._failures[model].dismiss()
+        self.forget(model)
         await self.runner.stop(model)
+
+    def forget(self, model: ModelId) -> None:
+        if model in self._failures:
+            self._failures[model].dismiss()
 
     async def sleep(self, model: ModelId, *, deep: bool = False) -> None:
         engine, own = self._speaker("sleep", model)

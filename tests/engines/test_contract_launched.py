@@ -211,15 +211,22 @@ def test_one_that_ends_by_itself_is_trouble_and_due_if_nobody_else_starts_it_aga
     tell(kind, story)
 
 
+@pytest.mark.parametrize("ended", [True, False])
 @kinds
-def test_whoever_has_it_ended_need_not_fear_that_it_comes_back(kind):
+def test_whoever_has_it_ended_need_not_fear_that_it_comes_back(kind, ended):
+    """Also where it was not there just then."""
+
     async def story(here):
         now = 1000.0
         here.engine.clock = lambda: now
         await here.load(A)
         here.s.crash(A)
         await here.until(lambda m: m.trouble is not None)
-        await here.unload(A)
+        if ended:
+            await here.unload(A)
+        else:
+            here.engine.forget(A)
+            here.engine.forget(ModelId("nobody"))
         now += 1000
         model = await here.until(lambda m: m.state is None)
         assert not model.due

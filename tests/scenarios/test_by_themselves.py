@@ -83,6 +83,24 @@ def test_a_model_whose_process_ended_is_loaded_again_when_its_engine_says_that_i
     run(story)
 
 
+def test_one_that_is_unloaded_while_it_waits_to_come_back_is_not_wanted_back() -> None:
+    async def story() -> None:
+        async with FakeLlamaRouter(["a"]) as server:
+            server.take("a")
+            async with house({"llama": server}) as home:
+                await home.tick(times=9)
+                crashed(home, due=False)
+                engine, told = home.sampler.engines[EngineId("llama")], []
+                engine.forget = told.append
+                await home.door.evict(["a"])  # while it is there its engine is told to unload it
+                assert told == []
+                await home.tick(times=3)
+                await home.door.evict(["a"])
+                assert told == ["a"]
+
+    run(story)
+
+
 def test_nobody_comes_back_by_itself_where_there_is_no_room_for_it() -> None:
     async def story() -> None:
         ram = Ram()

@@ -53,6 +53,10 @@ class Adapter:
         """Most need not: their engines say themselves how they are."""
         return
 
+    def forget(self, model: ModelId) -> None:
+        """Most do not bring anybody back."""
+        return
+
     async def activity(self, model: EngineModel) -> Activity:
         return Activity(in_flight=None, mark=model.mark)
 

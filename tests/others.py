@@ -12,10 +12,11 @@ SERVICE = 61234  # an account that has no name, as a service's own while it does
 
 
 @contextmanager
-def acting_as(uid: int) -> Iterator[None]:
+def acting_as(uid: int, gid: int | None = None, groups: tuple[int, ...] = ()) -> Iterator[None]:
+    """`gid` None: a group of the same number."""
     before = os.getgroups()
-    os.setgroups(())
-    os.setegid(uid)
+    os.setgroups(groups)
+    os.setegid(uid if gid is None else gid)
     os.seteuid(uid)
     try:
         yield

@@ -7,18 +7,7 @@ from supervisor.config.alerted import ActionConfig, AlertsConfig, Kind
 from supervisor.config.config import effective
 from supervisor.core.groups import alike
 from supervisor.core.policy import Amount, Brake
-from tests.configs import complainer, nothing, reader
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
-
-
-@pytest.fixture
-def mistakes(tmp_path):
-    return complainer(reader(tmp_path))
-
+from tests.configs import nothing
 
 WHOLE = """
 [alerts]

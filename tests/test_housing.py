@@ -16,7 +16,6 @@ from supervisor.engines.launched import Told
 from supervisor.engines.wire import client
 from supervisor.housing import SERVER, service
 from tests.builders import ref
-from tests.configs import complainer, reader
 from tests.engines.standins.container import StandIn
 
 ENGINE = """
@@ -24,16 +23,6 @@ ENGINE = """
 url = "http://127.0.0.1:9"
 kind = "llamacpp"
 """
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Any:
-    return reader(tmp_path)
-
-
-@pytest.fixture
-def mistakes(read: Any) -> Any:
-    return complainer(read)
 
 
 class Launched:

@@ -11,19 +11,9 @@ import pytest
 from supervisor.config.config import LogFormat
 from supervisor.config.logged import installed
 from supervisor.extras import needs
-from tests.configs import complainer, nothing, reader
+from tests.configs import nothing
 
 Complain = Callable[..., list[str]]
-
-
-@pytest.fixture
-def read(tmp_path: Any) -> Any:
-    return reader(tmp_path)
-
-
-@pytest.fixture
-def mistakes(read: Any) -> Any:
-    return complainer(read)
 
 
 def telemetry(line: str) -> str:

@@ -9,17 +9,7 @@ import pytest
 from supervisor.core.policy import FOREVER, Retention
 from supervisor.core.snapshot import EngineId
 from tests.builders import ref
-from tests.configs import complainer, nothing, reader
-
-
-@pytest.fixture
-def read(tmp_path: Any) -> Any:
-    return reader(tmp_path)
-
-
-@pytest.fixture
-def mistakes(read: Any) -> Any:
-    return complainer(read)
+from tests.configs import nothing
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,9 @@ from supervisor.core.policy import ACCELERATOR_RESERVE, HOST_RESERVE, Retention
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef
 from supervisor.overrides import why_not
 from supervisor.units import format_amount
-from tests.configs import ALONE, FULL, KINDS, nothing, reader, sample
+from tests.configs import ALONE, FULL, KINDS, nothing, sample
 
 EXAMPLE = Path(__file__).parent.parent / "deploy" / "ullage.example.toml"
-
-
-@pytest.fixture
-def read(tmp_path):
-    return reader(tmp_path)
 
 
 def test_no_two_settings_share_a_variable():

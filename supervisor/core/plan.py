@@ -118,7 +118,7 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
 def _is_silent(snapshot: Snapshot, ref: ModelRef) -> bool:
     """Its engine is down, and nobody knows how it could be started."""
     engine = snapshot.engine(ref.engine)
-    return engine is not None and not engine.up and engine.service is None
+    return engine is not None and not engine.serves
 
 
 def _own(reservation: Reservation, demand: Demand) -> bool:

@@ -221,6 +221,11 @@ class EngineState:
     def up(self) -> bool:
         return self.fault is None
 
+    @property
+    def serves(self) -> bool:
+        """It answers, or could be started."""
+        return self.up or self.service is not None
+
 
 class Told(NamedTuple):
     """A resident as its engine alone tells of it, and how many of its requests came through us

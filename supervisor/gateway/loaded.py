@@ -100,7 +100,7 @@ class Loaded:
         engine = snapshot.engine(id)
         if engine is None:
             return False
-        if engine.up or engine.service is not None:
+        if engine.serves:
             return True
         since = self._down.get(id, snapshot.taken_at)
         return self.loop.clock() - since < DOWN_AFTER

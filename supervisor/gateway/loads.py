@@ -371,7 +371,7 @@ class Loads:
         """It does not answer, and has not crashed for all we know: it may be back in a moment."""
         snapshot = self.loop.snapshot
         engine = None if snapshot is None else snapshot.engine(ref.engine)
-        return engine is None or not (engine.up or engine.service is not None or engine.refuses)
+        return engine is None or not (engine.serves or engine.refuses)
 
     def _left(self, hold: Hold, now: float) -> float | None:
         return None if hold.load is None else hold.load - (now - hold.began)
@@ -387,7 +387,7 @@ class Loads:
 def _is_up(ref: ModelRef, snapshot: Snapshot) -> bool:
     """Does its engine answer, or could it be started?"""
     engine = snapshot.engine(ref.engine)
-    return engine is not None and (engine.up or engine.service is not None)
+    return engine is not None and engine.serves
 
 
 def _has(answer: asyncio.Future[Run], run: Run) -> bool:

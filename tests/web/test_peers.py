@@ -8,9 +8,8 @@ import os
 import pwd
 import socket
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from supervisor.accounts import Accounts, Peer, SocketMode, peer_of
 from supervisor.config.entrusted import ALL, READ, included
 from supervisor.web.callers import Callers
 from supervisor.web.server import Server
+from tests.others import acting_as, folder_of_all
 
 from .fakes import World, site
 
@@ -38,28 +38,8 @@ except ImportError:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that other accounts may enter."""
-    with tempfile.TemporaryDirectory() as made:
-        os.chmod(made, 0o755)
-        yield Path(made)
-
-
-@contextmanager
-def acting_as(uid: int | None, groups: tuple[int, ...] = ()) -> Iterator[None]:
-    """Another account for a moment; None: as we are."""
-    if uid is None:
-        yield
-        return
-    before = os.getgroups()
-    os.setgroups(groups)
-    os.setegid(THEIRS)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(before)
+    with folder_of_all() as made:
+        yield made
 
 
 @asynccontextmanager
@@ -75,7 +55,7 @@ async def serving(path: Path, mode: SocketMode, group: int | None) -> AsyncItera
 
 def connected(path: Path, uid: int | None, groups: tuple[int, ...]) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
-    with acting_as(uid, groups):
+    with nullcontext() if uid is None else acting_as(uid, THEIRS, groups):
         sock.connect(str(path))
     sock.setblocking(False)
     return sock

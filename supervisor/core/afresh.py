@@ -24,7 +24,9 @@ def spared(decided: Plan, fresh: Plan) -> dict[ModelRef, str]:
     found = {}
     for ref in (e.ref for e in decided.evictions if e.ref not in going):
         why = reasons.get(ref)
-        if why is None:
+        if why is None and fresh.barred:  # then nobody was considered
+            found[ref] = f"spared after all: {fresh.barred[0].why}"
+        elif why is None:
             found[ref] = "it has left by itself"
         elif why in (Why.NOT_NEEDED, Why.THERE):
             found[ref] = "no longer needed"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from collectors.reading import RAM, Seconds, gib
 from supervisor import scout as scouting
+from supervisor.core.afresh import spared
+from supervisor.core.plan import plan
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import EngineId, Share, State
 from supervisor.engines import ENGINES
 from supervisor.engines.base import EngineModel
 from supervisor.events import EnginesFound, Pressed, Tick
 from supervisor.scout import Scout
-from tests.builders import ref
+from tests.builders import NO_RESERVE, demand, engine, machine, ref, resident
 from tests.engines.fake import FakeLlamaRouter
 from tests.engines.fakes.lmstudio import FakeLMStudio
 from tests.engines.fakes.sglang import FakeSgLang
@@ -130,6 +133,16 @@ def test_nobody_is_unloaded_by_a_command_to_load_what_its_engine_cannot() -> Non
                 assert (silent.loaded, well.loaded) == (["a"], [])
 
     run(story)
+
+
+def test_who_was_to_go_for_a_model_of_an_engine_that_went_down_is_told_why_it_stayed() -> None:
+    snapshot = machine(resident("old", 8), free=4)
+    decided = plan(snapshot, NO_RESERVE, demand("new", 8))
+    assert [e.ref.model for e in decided.evictions] == ["old"]
+    down = replace(snapshot, engines=(engine("ollama", "connection refused"),))
+    fresh = plan(down, NO_RESERVE, demand("new", 8))
+    why = "spared after all: nothing can be loaded: ollama does not answer"
+    assert spared(decided, fresh) == {ref("old"): why}
 
 
 def test_an_engine_that_went_up_and_down_between_two_looks_is_down() -> None:

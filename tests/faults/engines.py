@@ -25,24 +25,12 @@ class Pace(asyncio.Event):
         return True
 
 
-class Timed:
-    """`told` is called with the kind and the model before an order is carried out; `done` when its
-    load or unload is over. Seconds: `load_times`; `gate.seconds` for a word."""
+class Told:
+    """`told` is called with the kind and the model before an order is carried out; `done` is to be
+    when its load or unload is over, for which `ordered` is called after it was answered."""
 
-    def __init__(self, name: str, models: list[str], size: int) -> None:
-        super().__init__(models, sizes=dict.fromkeys(models, size))  # type: ignore[call-arg]
-        self.name = name
-        self.gate: Any = Pace(WORD_TIME)
-        self.slow_loads = True
-        self.load_times: dict[str, float] = {}
-        self.told: Callable[[str, str], object] = lambda kind, model: None
-        self.done: Callable[[str, str], object] = lambda kind, model: None
-        self.behind_us = 0  # models that a request had loaded, and not we
-        self.too_big: set[str] = set()  # for whom there is too little memory, whatever was promised
-        self.breaks_after: str | None = None  # first: when a request comes; word: after one
-        self.hung_up: int | None = (
-            None  # clients that left in an answer's middle; None: not counted
-        )
+    told: Callable[[str, str], object] = staticmethod(lambda kind, model: None)
+    done: Callable[[str, str], object] = staticmethod(lambda kind, model: None)
 
     def is_doing(self: Any, model: str) -> str:
         return "loaded" if model in self.loaded else "loading" if model in self.loading else "gone"
@@ -53,14 +41,33 @@ class Timed:
             self.told(*order)
         found = super().answer(call, query, body)  # type: ignore[misc]
         if order is not None:
-            kind, model = order
-            if kind == "load" and model in self.loading:
-                asyncio.get_running_loop().call_later(
-                    self.load_times.get(model, LOAD_TIME), self.come, model
-                )
-            else:
-                self.done(kind, model)
+            self.ordered(*order)
         return found
+
+
+class Timed(Told):
+    """Seconds: `load_times`; `gate.seconds` for a word."""
+
+    def __init__(self, name: str, models: list[str], size: int) -> None:
+        super().__init__(models, sizes=dict.fromkeys(models, size))  # type: ignore[call-arg]
+        self.name = name
+        self.gate: Any = Pace(WORD_TIME)
+        self.slow_loads = True
+        self.load_times: dict[str, float] = {}
+        self.behind_us = 0  # models that a request had loaded, and not we
+        self.too_big: set[str] = set()  # for whom there is too little memory, whatever was promised
+        self.breaks_after: str | None = None  # first: when a request comes; word: after one
+        self.hung_up: int | None = (
+            None  # clients that left in an answer's middle; None: not counted
+        )
+
+    def ordered(self: Any, kind: str, model: str) -> None:
+        if kind == "load" and model in self.loading:
+            asyncio.get_running_loop().call_later(
+                self.load_times.get(model, LOAD_TIME), self.come, model
+            )
+        else:
+            self.done(kind, model)
 
     def come(self: Any, model: str) -> None:
         if model in self.loading and model in self.too_big:

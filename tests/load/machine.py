@@ -91,10 +91,9 @@ class Cards:
         self.held(gpu, why)
 
 
-class Paced:
+class Paced(bench.Told):
     """`served` counts each request by its number, which clients send as `user`; `serving` are those
-    under way, by model. Of a stream, `max_tokens` words come, one each `gap` seconds. `told` is
-    called with the kind and the model before an order is carried out, `done` when it is over."""
+    under way, by model. Of a stream, `max_tokens` words come, one each `gap` seconds."""
 
     gap = 1.0
 
@@ -116,24 +115,12 @@ class Paced:
         self.behind_us: list[float] = []  # moments at which a request found no model
         self.away = False
         self.untold: set[str] = set()  # models of which nobody knows what they will take, or where
-        self.told: Callable[[str, str], object] = lambda kind, model: None
-        self.done: Callable[[str, str], object] = lambda kind, model: None
 
-    def is_doing(self: Any, model: str) -> str:
-        return "loaded" if model in self.loaded else "loading" if model in self.loading else "gone"
-
-    def answer(self: Any, call: str, query: Any, body: Any) -> Any:
-        order = self.order(call, body)
-        if order is not None:
-            self.told(*order)
-        found = super().answer(call, query, body)  # type: ignore[misc]
-        if order is not None:
-            kind, model = order
-            if model not in self.loading:
-                self.done("load", model)
-            if kind == "unload":
-                self.done(kind, model)
-        return found
+    def ordered(self: Any, kind: str, model: str) -> None:
+        if model not in self.loading:
+            self.done("load", model)
+        if kind == "unload":
+            self.done(kind, model)
 
     def _came(self: Any, model: str) -> None:
         self.cards.add(self.gpu, self.sizes[model], self.pids[model], f"+{model}")

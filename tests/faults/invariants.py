@@ -30,13 +30,16 @@ def i1(history: History) -> Iterator[str]:
 
 
 def i2(history: History) -> Iterator[str]:
-    """Nobody goes, and nobody comes, for a GPU that cannot be read."""
+    """Nobody comes into a GPU that cannot be read, and nobody goes but whom an operator names."""
     dark = [t for t in history.troubles if t.dark]
     for call in history.calls:
+        if call.kind == "unload" and _triggers(call) == "operator":
+            continue
         for trouble in dark:
             lifted = NEVER if trouble.lifted is None else trouble.lifted
             if trouble.began + SOON + 2.0 < call.began < lifted:
-                yield f"{call.kind} of {_named(call)} while nobody can read the GPU"
+                words = f"{call.kind} of {_named(call)} by {_triggers(call)}"
+                yield f"{words} while nobody can read the GPU"
 
 
 def i3(history: History) -> Iterator[str]:

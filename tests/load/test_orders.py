@@ -89,6 +89,23 @@ def test_nothing_is_told_about_a_gpu_that_nobody_can_read(tmp_path: Path) -> Non
     assert "while nobody can read the GPU" in scene(tmp_path, tale).wrong("I2")[0]
 
 
+def test_whom_an_operator_names_may_go_from_a_gpu_that_nobody_can_read(tmp_path: Path) -> None:
+    def tale(at: Scene, kind: str, *triggers: str) -> None:
+        at.tell(kind, "m00-0")
+        (call,) = at.orders.histories[0].calls
+        call.decisions = [{"trigger": trigger} for trigger in triggers]
+        at.churn.lost.append((0, call.began - 5.0, call.began + 1.0))
+
+    def found(number: int, *told: str) -> list[str]:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        return scene(folder, lambda at: tale(at, *told)).wrong("I2")
+
+    assert found(0, UNLOAD, "operator") == []
+    for number, told in enumerate([(UNLOAD, "relief"), (UNLOAD,), (LOAD, "operator")], 1):
+        assert len(found(number, *told)) == 1, told
+
+
 def test_a_load_has_room_unless_a_stranger_took_it(tmp_path: Path) -> None:
     def tale(at: Scene) -> None:
         at.machine.cards.add(0, 20 << 30, None, "a stranger came")

@@ -26,9 +26,10 @@ from supervisor.agent.bridge import Bridge
 from supervisor.agent.running import terms_of
 from supervisor.agent.serving import Server
 from supervisor.agent.single import Single
-from supervisor.app import build, settle_in
+from supervisor.app import build
 from supervisor.config.config import Config, load
 from supervisor.engines import ENGINES
+from supervisor.process import settle_in
 
 TOKEN = "token-of-the-fleet"
 CONFIG = """

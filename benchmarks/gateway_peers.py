@@ -44,9 +44,10 @@ state = "$.state"
 
 async def ullage(engine: int) -> int:
     """All of it: the daemon, as it is run, whose one engine has the model loaded."""
-    from supervisor.app import build, settle_in
+    from supervisor.app import build
     from supervisor.config.config import load
     from supervisor.engines import ENGINES
+    from supervisor.process import settle_in
 
     folder = Path(tempfile.mkdtemp(prefix="ullage-gateway-"))
     file = folder / "ullage.toml"

@@ -40,6 +40,7 @@ from supervisor.engines import ENGINES
 from supervisor.engines.adapter import Adapter
 from supervisor.engines.base import Activity, EngineModel, Identity, Process
 from supervisor.events import Tick
+from supervisor.process import settle_in
 from tests.nvml import fake_nvml
 
 GPUS, HOLDERS, MODELS = 8, 50, 10
@@ -147,7 +148,7 @@ async def house(folder: Path, pids: list[int]) -> AsyncIterator[House]:
         assert len(snapshot.pools) == GPUS + 1, loop.sampler.health
         assert len(snapshot.residents) == MODELS
         assert apart.pid is not None
-        app.settle_in()
+        settle_in()
         yield House(built, clock, psutil.Process(apart.pid))
     finally:
         task.cancel()

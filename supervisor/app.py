@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import faulthandler
-import gc
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -58,6 +55,7 @@ from .neighbours import EVERY as NEIGHBOURS_EVERY
 from .neighbours import Neighbours
 from .notify import Notifier
 from .overrides import Overrides
+from .process import event_loop, more_files, settle_in
 from .reloading import EVERY as LOOK_EVERY
 from .reloading import Reloading
 from .sampler import Sampler
@@ -78,11 +76,6 @@ log = logging.getLogger("ullage")
 
 LISTEN_EVERY = Seconds(5.0)  # where the gateway's address cannot be had
 DETECT_EVERY = Seconds(3.0)
-FILES = 65536
-SWITCH = 0.001  # seconds that the loop waits for its turn while a thread works, not five times that
-# Objects more than there were, and how often, until a look for cycles. One at all objects holds the
-# loop for a tenth of a second where there is much to do, and finds next to nothing.
-GARBAGE = (5_000, 10, 40)
 
 
 def build(
@@ -277,7 +270,7 @@ def run(config: Config) -> int:
         told = "" if source == "default" else f"  ({source})"
         log.info("  %s = %s%s", key, value, told, extra=more)
     more_files()
-    runner = asyncio.Runner(loop_factory=_event_loop)
+    runner = asyncio.Runner(loop_factory=event_loop)
     app = build(config)
     # Keys of engines that come later are secrets as well, and tokens that are others.
     app.journal.audit.redact = lines.redact
@@ -295,45 +288,6 @@ def run(config: Config) -> int:
     last.start()
     runner.close()
     return code
-
-
-def more_files() -> None:
-    """A thousand clients and their engines' connections take twice as many descriptors, and the
-    usual limit is 1024; as many as the system lets us have are ours for the asking."""
-    try:
-        from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
-    except ImportError:  # on Windows
-        return
-    soft, hard = getrlimit(RLIMIT_NOFILE)
-    most = FILES if hard == RLIM_INFINITY else min(hard, FILES)
-    if soft != RLIM_INFINITY and soft < most:
-        with contextlib.suppress(OSError, ValueError):
-            setrlimit(RLIMIT_NOFILE, (most, hard))
-
-
-def _event_loop() -> asyncio.AbstractEventLoop:
-    """The fast one where there is one: what the gateway relays costs half as much with it."""
-    try:
-        from uvloop import new_event_loop
-    except ImportError:  # on Windows
-        return asyncio.new_event_loop()
-    return new_event_loop()
-
-
-def settle_in() -> None:
-    """What is there once a daemon runs stays to its end, and need not be looked through for
-    garbage again: that takes 20 ms, during which the loop serves nobody, and 1 ms without it.
-
-    What comes later lives for as long as a stream, and at the usual thresholds a thousand streams
-    had all of it looked through every few seconds, for 50 to 100 ms each time.
-
-    Threads read drivers and write metrics beside the loop, which gives its turn away with each
-    system call: it has it back sooner.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE)
-    sys.setswitchinterval(SWITCH)
 
 
 async def _introduce(loop: Loop) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,17 +9,7 @@ from typing import Any
 import pytest
 
 from collectors.owner import Owner
-from supervisor.app import (
-    CHILDREN,
-    FILES,
-    GARBAGE,
-    SWITCH,
-    _failed,
-    _introduce,
-    build,
-    more_files,
-    settle_in,
-)
+from supervisor.app import CHILDREN, _failed, _introduce, build
 from supervisor.config.config import load
 from supervisor.core.snapshot import EngineId
 from supervisor.engines import ENGINES
@@ -87,32 +76,6 @@ def test_what_is_there_once_a_daemon_runs_is_not_looked_through_for_garbage_agai
     assert gc.get_freeze_count() == 0
     asyncio.run(_introduce(Quiet()))  # and it stays so, as ours was
     assert gc.get_freeze_count() > 10_000
-
-
-def test_as_many_files_may_be_open_as_the_system_allows():
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    hard = before[1]
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
-        more_files()
-        most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-def test_once_a_daemon_runs_garbage_is_looked_for_more_seldom():
-    before, turn = gc.get_threshold(), sys.getswitchinterval()
-    try:
-        gc.set_threshold(700, 10, 10)
-        settle_in()
-        assert gc.get_threshold() == GARBAGE
-        assert gc.get_freeze_count() > 0
-        assert sys.getswitchinterval() == pytest.approx(SWITCH)
-    finally:
-        gc.set_threshold(*before)
-        sys.setswitchinterval(turn)
 
 
 def test_what_ends_though_it_should_not_is_told(caplog: pytest.LogCaptureFixture) -> None:

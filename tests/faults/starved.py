@@ -22,6 +22,7 @@ WHILE = 2.0
 MOST = 8  # requests at a time
 BODY = 24 << 20  # bytes of one
 SPARE = 1 << 20  # bytes that are left to it
+AT_START = 64 << 30  # bytes that it may have, by a limit that is there when it starts
 TOO_LITTLE = 120 << 20  # for its start
 MEETS = 15.0  # seconds in which it meets a limit; what it has at hand lasts for a while
 # What the log says then, by the runbook.
@@ -64,16 +65,22 @@ async def _send_much(bench: Bench) -> None:
     await bench.people.http.post(f"{bench.people.gateway}/v1/chat/completions", json=body)
 
 
-@fault("the daemon gets no more memory", runs=6, limit=35.0, together=3)
+def limited(bench: Bench) -> None:
+    most = (AT_START, resource.RLIM_INFINITY)
+    bench.before = lambda: resource.setrlimit(resource.RLIMIT_AS, most)
+
+
+@fault("the daemon gets no more memory", runs=6, limit=35.0, together=3, adapt=limited)
 async def no_memory(bench: Bench) -> None:
-    """It may fail whoever asks; it does not end, and forgets nothing."""
+    """It may fail whoever asks; it does not end, and forgets nothing. That there is a limit it
+    knows from its start; what is left until it is met is little."""
     pid, told = bench.daemon.pid, said(bench, NO_MEMORY)
     size = psutil.Process(pid).memory_info().vms
     async with bench.trouble("memory", told, daemon=True, disk=True):
         limit(bench, resource.RLIMIT_AS, size + SPARE)
         await _met(told, partial(_send_much, bench))
         await past(WHILE)
-        limit(bench, resource.RLIMIT_AS, resource.RLIM_INFINITY)
+        limit(bench, resource.RLIMIT_AS, AT_START)
         if bench.daemon.process.returncode is not None or bench.daemon.pid != pid:
             bench.history.say("end", f"the daemon has ended: {bench.daemon.log[-500:]}")
         await all_is_written(bench)

@@ -114,7 +114,7 @@ class Probe:
 
 def begin() -> None:
     file, stacks = Path(os.environ["PROBE"]), "PROBE_STACKS" in os.environ
-    made, built = app._event_loop, app.build
+    made, built = app.event_loop, app.build
     apps: list[app.App] = []
 
     def with_probe() -> asyncio.AbstractEventLoop:
@@ -126,7 +126,7 @@ def begin() -> None:
         apps.append(built(*given, **more))
         return apps[-1]
 
-    app._event_loop, app.build = with_probe, kept
+    app.event_loop, app.build = with_probe, kept
     main()
 
 

@@ -1,0 +1,79 @@
+"""The daemon's own process."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from supervisor.process import (
+    FILES,
+    GARBAGE,
+    SWITCH,
+    event_loop,
+    more_files,
+    refuses_memory,
+    settle_in,
+)
+
+
+def test_as_many_files_may_be_open_as_the_system_allows():
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = before[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
+        more_files()
+        most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_once_a_daemon_runs_garbage_is_looked_for_more_seldom():
+    before, turn = gc.get_threshold(), sys.getswitchinterval()
+    try:
+        gc.set_threshold(700, 10, 10)
+        settle_in()
+        assert gc.get_threshold() == GARBAGE
+        assert gc.get_freeze_count() > 0
+        assert sys.getswitchinterval() == pytest.approx(SWITCH)
+    finally:
+        gc.set_threshold(*before)
+        sys.setswitchinterval(turn)
+
+
+LIMITS = [("RLIMIT_AS", "LimitAS, ulimit -v"), ("RLIMIT_DATA", "LimitDATA, ulimit -d")]
+
+
+@pytest.mark.parametrize(("what", "words"), LIMITS)
+def test_a_limit_of_memory_is_a_reason_for_the_loop_that_outlives_it(what, words):
+    """In a process of its own: it is for good."""
+    pytest.importorskip("resource")
+    code = (
+        "import resource, logging; logging.basicConfig(level=logging.INFO)\n"
+        f"resource.setrlimit(resource.{what}, (64 << 30, 64 << 30))\n"
+        "from supervisor.process import event_loop; print(type(event_loop()).__module__)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.startswith("asyncio."), found.stderr
+    assert f"this process may have 65536 MiB and no more ({words})" in found.stderr
+
+
+def test_a_system_that_promises_no_more_than_it_has_is_one_as_well(tmp_path: Path) -> None:
+    (strict := tmp_path / "strict").write_text("2\n")
+    (usual := tmp_path / "usual").write_text("0\n")
+    assert "promises no more memory than it has" in str(refuses_memory(strict))
+    assert refuses_memory(usual) is None
+    assert refuses_memory(tmp_path / "nowhere") is None
+
+
+def test_else_the_fast_one_runs(monkeypatch):
+    uvloop = pytest.importorskip("uvloop")
+    monkeypatch.setattr("supervisor.process.refuses_memory", lambda: None)
+    loop = event_loop()
+    assert isinstance(loop, uvloop.Loop)
+    loop.close()

@@ -90,6 +90,7 @@ LAYERS = [
         "supervisor.watcher",
     ),
     (
+        "supervisor.process",
         "supervisor.listen",
         "supervisor.alert_words",
         "supervisor.caller_words",

@@ -24,6 +24,9 @@ FORWARDERS = frozenset(
     ("docker-proxy", "gvproxy", "pasta", "pasta.avx2", "rootlesskit", "rootlessport", "slirp4netns")
 ) | {"dockerd", "socat", "ssh", "sshd", "sshd-session"}
 
+# Programs that have others start what serves, which does not descend from them.
+CONTAINER_CLIENTS = frozenset(("docker", "docker-compose", "kubectl", "nerdctl", "podman"))
+
 # Programs that start others for a person, and serve nothing themselves; as the kernel cuts names.
 SHELLS = frozenset(
     ("bash", "dash", "fish", "ksh", "login", "nu", "sh", "su", "sudo", "tcsh", "csh", "zsh")

@@ -15,6 +15,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from collectors.listener import listener
+from collectors.members import CONTAINER_CLIENTS
 from collectors.process import cgroup_of, list_commands, read_processes, read_times
 from collectors.reading import Bytes, Process, ProcessMemory, ProcessTimes, Seconds, mib
 from collectors.table import descendants
@@ -160,7 +161,7 @@ class Attribution:
         ended = (self._ended | held) & hints.keys()
         self._ended = frozenset(ended - self._pids.keys())
         now = self.clock()
-        self._search_roots(up, mains, now)
+        self._search_roots(up, _servers(mains, table), now)
         self._quit -= self._roots.keys()
         roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
         missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
@@ -311,6 +312,13 @@ def _matches(argv: tuple[str, ...], hint: Hint) -> bool:
         any(argv[i : i + len(run)] == run for i in range(len(argv) - len(run) + 1))
         for run in hint.argv
     )
+
+
+def _servers(mains: Mapping[EngineId, int], table: Iterable[Process]) -> Mapping[EngineId, int]:
+    """Without the main processes of units that only have a container started, as `docker run` does:
+    what it serves with descends from others, and nothing that the client holds is a model."""
+    clients = {p.pid for p in table if p.name in CONTAINER_CLIENTS} if mains else ()
+    return {engine: pid for engine, pid in mains.items() if pid not in clients}
 
 
 def _local_port(url: str) -> int | None:

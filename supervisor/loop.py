@@ -256,11 +256,11 @@ class Loop:
         if not self.beginning.over:
             self.witnesses.rules.limiting.begin()
             self.beginning.see(snapshot, self.sampler.engines)
-        self.witnesses.see(snapshot, self.policy, self.leaving, loading)
+        known = self.beginning.over
+        self.witnesses.see(snapshot, self.policy, self.leaving, loading, all_known=known)
         found = self.witnesses.findings(snapshot, self.policy, self.findings)
         self.findings = tell(self.journal, self.findings, found, self.wall())
-        decides = self.beginning.over and not self.executor.stopping
-        if self.mode is not Mode.OBSERVE and decides:
+        if self.mode is not Mode.OBSERVE and known and not self.executor.stopping:
             self.proposals.consider(Sight(snapshot, self.policy, self.findings, self.experience))
         self.period = self.pace.next(snapshot, rooms(snapshot, self.policy), busy=bool(self.runs))
         self._changed.set()

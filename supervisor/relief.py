@@ -64,10 +64,11 @@ class Relief:
     def barred(self) -> Mapping[PoolId, str]:
         return self.strangers.barred
 
-    def see(self, snapshot: Snapshot, policy: Policy) -> None:
+    def see(self, snapshot: Snapshot, policy: Policy, *, all_known: bool = True) -> None:
+        """`all_known`: every engine that is here has been found and asked."""
         headrooms = beyond_soft(snapshot, policy)
         short = {pool for pool, headroom in headrooms.items() if headroom < 0}
-        self.strangers.see(snapshot, policy, short)
+        self.strangers.see(snapshot, policy, short, all_known=all_known)
         self.forecast.see(snapshot, policy, headrooms)
         seen = self.strangers.forgive(snapshot, policy)
         self._short = pressing(seen, policy, self._short) if short else ()

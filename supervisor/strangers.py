@@ -109,13 +109,24 @@ class Strangers:
             except (KeyError, TypeError, ValueError):
                 before.drop(key)
 
-    def see(self, snapshot: Snapshot, policy: Policy, short: Collection[PoolId]) -> None:
-        """Note what strangers hold, and who of them is to blame for those pools that are short."""
+    def see(
+        self,
+        snapshot: Snapshot,
+        policy: Policy,
+        short: Collection[PoolId],
+        *,
+        all_known: bool = True,
+    ) -> None:
+        """Note what strangers hold, and who of them is to blame for those pools that are short.
+
+        Without `all_known` there may be engines that nobody has found yet, and what their models
+        hold looks like strangers': nobody is noted or blamed.
+        """
         if self._pinned is None:
             self._begin()
         last = max((t[-1].at for t in self._seen.values() if t), default=None)
         noted = last is not None and snapshot.taken_at - last < NOTED
-        if short or self._guilty or not noted:
+        if all_known and (short or self._guilty or not noted):
             for pool, now in taken(snapshot).items():
                 self._look(pool, now, policy, pool in short)
         there = {r.ref: r for r in snapshot.residents}

@@ -68,15 +68,22 @@ class Witnesses:
         return self.relief, *self.rules.sources, *self.relief.sources
 
     def see(
-        self, snapshot: Snapshot, policy: Policy, leaving: Set[ModelRef], loading: Set[ModelRef]
+        self,
+        snapshot: Snapshot,
+        policy: Policy,
+        leaving: Set[ModelRef],
+        loading: Set[ModelRef],
+        *,
+        all_known: bool,
     ) -> None:
-        """`leaving` and `loading`: by our own doing."""
+        """`leaving` and `loading`: by our own doing. `all_known`: engines, as far as they are
+        here."""
         self.footprints.see(snapshot, policy)
         self.rules.see(snapshot, policy)
         self.distrust.see(snapshot)
         self.departures.see(snapshot, leaving)
         self.arrivals.see(snapshot, loading)
-        self.relief.see(snapshot, policy)
+        self.relief.see(snapshot, policy, all_known=all_known)
 
     def findings(
         self, snapshot: Snapshot, policy: Policy, before: tuple[Finding, ...]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import pytest
+
+from collectors.members import CONTAINER_CLIENTS
 from collectors.reading import Bytes, ProcessMemory, Seconds, gib
 from collectors.reading import Process as Listed
 from supervisor.attribution import MEMORY_INTERVAL, ROOTS_INTERVAL, Attribution, Processes
@@ -115,6 +118,19 @@ def test_where_nobody_is_seen_to_listen_the_main_process_of_its_service_is_it() 
     machine.look(whole, mains={LLAMA: 40})
     assert machine.attribution.untraced() == frozenset()
     assert machine.attribution.pids_of(A) == (40,)
+
+
+@pytest.mark.parametrize("client", sorted(CONTAINER_CLIENTS))
+def test_the_main_process_of_a_unit_that_has_a_container_started_is_not_the_engine(
+    client: str,
+) -> None:
+    machine = Machine({})
+    machine.start(40, client, "run", "vllm/vllm-openai")
+    whole = EngineModel(ModelId("a"), State.LOADED, process=Process(whole=True))
+    for name, untraced in ((client, {LLAMA}), ("vllm", set())):
+        table = (Listed(40, 1, name, gib(1), Bytes(0)),)
+        machine.look(whole, mains={LLAMA: 40}, table=table)
+        assert machine.attribution.untraced() == untraced
 
 
 def test_who_is_seen_to_listen_comes_before_the_main_process() -> None:

@@ -159,6 +159,19 @@ def test_the_soft_line_has_its_whole_grace_by_this_daemon_s_own_samples() -> Non
     run(story())
 
 
+@asynccontextmanager
+async def office(
+    file: Path, desk: Desk, rule: ForeignRule, began: float, **engines: FakeLlamaRouter
+) -> AsyncIterator[House]:
+    """A daemon on a desk's host, with the journal of the one before. Its models hold 10 GiB each,
+    those of engines that it does not know as well."""
+    policy = replace(OFFICE, foreign=rule)
+    async with house(engines, (desk,), policy, journal=Journal(file), began=began) as home:
+        home.loop.witnesses.relief.strangers.wall = home.clock
+        home.children.anonymous = dict.fromkeys((7001, 7002, 8001, 8002), gib(10))
+        yield home
+
+
 @pytest.mark.parametrize("rule", [ForeignRule.ALERT, ForeignRule.YIELD])
 def test_whom_a_rule_protects_from_a_game_it_protects_from_the_next_daemon_too(
     tmp_path: Path, rule: ForeignRule
@@ -166,27 +179,17 @@ def test_whom_a_rule_protects_from_a_game_it_protects_from_the_next_daemon_too(
     """What there was before the pool fell short is not known to one that begins when it is."""
     file, desk = tmp_path / "journal.db", Desk()
 
-    @asynccontextmanager
-    async def daemon(began: float) -> AsyncIterator[House]:
-        policy = replace(OFFICE, foreign=rule)
-        journal = Journal(file)
-        async with house({"llama": server}, (desk,), policy, journal=journal, began=began) as home:
-            home.loop.witnesses.relief.strangers.wall = home.clock
-            for model in server.models:
-                home.children.anonymous[server.pids[model]] = gib(10)
-            yield home
-
     async def story() -> None:
         async with server:
             server.take("old")
             server.take("new")
-            async with daemon(1000.0) as home:
+            async with office(file, desk, rule, 1000.0, llama=server) as home:
                 await home.tick(10, times=6)
                 desk.running["game"] = 21
                 await home.tick(1, times=2)
                 assert ("pressure", RAM) in home.findings()
                 assert home.decisions() == []  # not yet, or never
-            async with daemon(home.clock.now) as home:
+            async with office(file, desk, rule, home.clock.now, llama=server) as home:
                 await home.tick(1, times=20)
                 await home.settle()
                 protected = rule is ForeignRule.ALERT
@@ -196,9 +199,41 @@ def test_whom_a_rule_protects_from_a_game_it_protects_from_the_next_daemon_too(
                 )
                 del desk.running["game"]
                 await home.tick(10, times=4)
-            async with daemon(home.clock.now) as home:  # it is over: that look counts no more
+            # It is over: that look counts no more.
+            async with office(file, desk, rule, home.clock.now, llama=server) as home:
                 await home.tick(1)
                 assert home.journal.shelves[BEFORE].all() == {}
 
     server = FakeLlamaRouter(["old", "new"], on_load=desk.came, on_unload=desk.went)
+    run(story())
+
+
+def test_whom_nobody_has_asked_yet_is_not_blamed_for_what_its_models_hold(tmp_path: Path) -> None:
+    """The last daemon knew the engine: to the next one its models look like strangers, who came
+    while memory was short."""
+    file, desk, rule = tmp_path / "journal.db", Desk(), ForeignRule.REFUSE
+    here = FakeLlamaRouter(["first"], on_load=desk.came)
+    later = FakeLlamaRouter(["old", "new"], on_load=desk.came)
+    later.pids = {"old": 8001, "new": 8002}
+
+    async def story() -> None:
+        async with here, later:
+            here.take("first")
+            later.take("old")
+            later.take("new")
+            async with office(file, desk, rule, 1000.0, here=here, later=later) as home:
+                home.children.engines = [here, later]
+                await home.tick(10, times=6)
+                desk.running["game"] = 11
+                await home.tick(1, times=2)
+                assert ("foreign", RAM) in home.findings()
+            desk.running |= {"llama-server": 20}
+            desk.models = 1
+            async with office(file, desk, rule, home.clock.now, here=here) as home:
+                home.loop.beginning.search()
+                await home.tick(1, times=3)
+                found = [f.detail for f in home.loop.findings if f.subject == RAM]
+                assert "free memory is below its soft line" in found
+                assert not any("llama-server" in words for words in found), found
+
     run(story())

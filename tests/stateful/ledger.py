@@ -137,9 +137,14 @@ class Ledger:
         self.freed.append((call, size, self._said(home(ref))[1] or 0))
 
     def _for_bytes(self, ref: ModelRef, decisions: list[dict[str, Any]]) -> bool:
-        """And not for the place of one that is loaded elsewhere: those are counted, not read."""
-        loads = [a for d in decisions for a in d["actions"] if a["action"] == "load"]
-        return not loads or any(s["pool"] == home(ref) for a in loads for s in a["shares"])
+        """Of its home. Not for the place of one that is loaded elsewhere: those are counted, not
+        read; and not for what it holds beside, where that is short and can be read."""
+        actions = [a for d in decisions for a in d["actions"]]
+        if loads := [a for a in actions if a["action"] == "load"]:
+            return any(s["pool"] == home(ref) for a in loads for s in a["shares"])
+        evicts = [a for a in actions if a["action"] == "evict" and a["model"] == str(ref)]
+        freed = {s["pool"] for a in evicts for s in a["shares"]}
+        return freed <= {home(ref)} or any(home(ref) in d["cause"] for d in decisions)
 
     def is_pinned(self, ref: ModelRef) -> bool:
         names = (str(ref), ref.model)

@@ -135,3 +135,18 @@ def test_of_a_pool_that_nobody_can_read_one_goes_after_the_other(story: Steps) -
     story.behind_our_back("two/e", service=9.0)
     story.passes(10.0)
     story.check()
+
+
+def test_for_ram_that_is_short_one_goes_whose_gpu_nobody_can_read(story: Steps) -> None:
+    """What it holds of RAM is read."""
+    budget = PoolPolicy(reserve=Amount(size=gib(1)), budget=Amount(size=gib(14)))
+    story.settings(replace(PLAIN, pools={**PLAIN.pools, RAM: budget}), False)
+    story.behind_our_back("two/h", service=0.0)  # 20 GiB
+    story.passes(2.5)
+    story.fails("two", Fault.DOWN)  # type: ignore[arg-type]
+    story.blinds(GPU1, "lost")
+    story.passes(7.0)
+    story.behind_our_back("three/i", service=0.0)
+    story.passes(10.0)
+    story.check()
+    assert not story.town.engines["three"].there("i")  # type: ignore[index]

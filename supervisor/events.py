@@ -86,8 +86,12 @@ class Run:
         own = self.decision.plan
         if any(all(isinstance(a, Cancel) for a in p.actions) for p in (own, plan)):
             return not {a.ref for a in own.actions}.isdisjoint(a.ref for a in plan.actions)
-        going = any(isinstance(a, Evict) for a in self.lacks())
-        return meet(_pools(own, blind if going else NOWHERE), _pools(plan, blind))
+        lacks = self.lacks()
+        going = any(isinstance(a, Evict) for a in lacks)
+        mine, others = _pools(own, blind if going else NOWHERE), _pools(plan, blind)
+        if RAM in mine & others and any(_is_seen_in_ram_alone(a) for a in (*lacks, *plan.actions)):
+            return True  # whether its memory came back is seen there, and nowhere else
+        return meet(mine, others)
 
     @property
     def pools(self) -> frozenset[PoolId]:
@@ -111,11 +115,12 @@ def _pools(plan: Plan, blind: Set[PoolId] = NOWHERE) -> frozenset[PoolId]:
         if not isinstance(a, Cancel)
         for s in (a.takes if isinstance(a, Load) else a.frees)
     )
-    return found | blind if any(_may_hold_more(a) for a in plan.actions) else found
+    # Of whom nothing is seen on any accelerator: it may be on one that nobody can read.
+    return found | blind if any(_is_seen_in_ram_alone(a) for a in plan.actions) else found
 
 
-def _may_hold_more(action: Action) -> bool:
-    """Of whom nothing is seen on any accelerator: it may be on one that nobody can read."""
+def _is_seen_in_ram_alone(action: Action) -> bool:
+    """Somebody who is to go from there."""
     return isinstance(action, Evict) and {s.pool for s in action.frees} == ONLY_RAM
 
 

@@ -93,3 +93,24 @@ def test_a_gpu_that_nobody_can_read_keeps_nobody_from_two_others() -> None:
         assert not goings.in_the_way(Plan(Trigger.RELIEF, (evict("b", OTHER),)))
 
     asyncio.run(story())
+
+
+def test_who_goes_from_ram_alone_waits_for_whoever_takes_some_of_it_besides() -> None:
+    """Else nobody could tell whether its memory has come back."""
+
+    async def story() -> None:
+        beside = (Share(PoolId(RAM), gib(1)),)
+        first = under_way(Load(ref("a"), (Share(GPU, gib(4)), *beside)), trigger=Trigger.DEMAND)
+        goings = Goings([first], lambda: 0.0, side_by_side=2)
+        load = Load(ref("b"), (Share(OTHER, gib(4)), *beside))
+        assert not goings.in_the_way(Plan(Trigger.DEMAND, (load,)))
+        for pool, waits in ((OTHER, False), (PoolId(RAM), True)):
+            assert goings.in_the_way(Plan(Trigger.DEMAND, (evict("old", pool), load))) is waits
+        second = under_way(evict("old", PoolId(RAM)), load, trigger=Trigger.DEMAND)
+        goings.runs[:] = [second]
+        other = Plan(Trigger.DEMAND, first.decision.plan.actions)
+        assert goings.in_the_way(other)
+        second.outcomes.append(Outcome("d-1", 2.0, second.decision.plan.actions[0], Result.DONE))
+        assert not goings.in_the_way(other)  # it has gone, and was seen to
+
+    asyncio.run(story())

@@ -150,3 +150,17 @@ def test_for_ram_that_is_short_one_goes_whose_gpu_nobody_can_read(story: Steps) 
     story.passes(10.0)
     story.check()
     assert not story.town.engines["three"].there("i")  # type: ignore[index]
+
+
+def test_one_that_is_in_ram_alone_goes_after_a_load_that_takes_some_of_it(story: Steps) -> None:
+    story.settings(replace(PLAIN, max_active=3), False)
+    for name in ("one/a", "one/d", "two/h"):
+        story.leases(name, ttl=2.0, wait=False)
+    story.passes(7.0)
+    story.pins("one/d", period=None)
+    story.leases("one/c", ttl=2.0, wait=False)  # in the place of "a", with a GiB of RAM
+    story.passes(0.7)
+    story.leases("three/i", ttl=2.0, wait=False)  # in the place of "h"
+    story.passes(8.0)
+    story.check()
+    assert not story.town.engines["two"].there("h")  # type: ignore[index]

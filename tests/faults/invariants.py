@@ -30,12 +30,12 @@ def i1(history: History) -> Iterator[str]:
             yield f"{_named(call)} serves {call.busy}, and is told to go by {_triggers(call)}"
     for process, leave in _leaves(history):
         what = f"{process.ref} at {leave.at:.2f}"
-        true = {p.what for p in history.promises if p.ref == process.ref and p.covers(leave.at)}
-        if "pinned" in true:
+        given = {p.what for p in history.promises if p.ref == process.ref and p.covers(leave.at)}
+        if "pinned" in given:
             yield f"{what} is pinned, and is told to end"
-        if "leased" in true and "forced" not in true:
+        if "leased" in given and "forced" not in given:
             yield f"{what} is leased, and is told to end"
-        if leave.busy and "forced" not in true:
+        if leave.busy and "forced" not in given:
             yield f"{what} serves {leave.busy}, and is told to end"
 
 

@@ -319,11 +319,13 @@ async def a_bench(
         try:
             await bench.launch()
             await bench.within(NORMAL, bench.is_well, "all is well at the start")
-            async with watched(bench):
-                async with bench.people:
-                    yield bench
-                await bench.at_rest()
-            bench.read_book()  # before they end with the daemon
+            try:
+                async with watched(bench):
+                    async with bench.people:
+                        yield bench
+                    await bench.at_rest()
+            finally:
+                bench.read_book()  # before they end with the daemon
             there = bench.daemon.process.returncode is None and bench.daemon.url
             if there and (code := await bench.daemon.stop()):
                 bench.history.say("end", f"the daemon ended with {code}")

@@ -23,7 +23,7 @@ import pytest
 
 from supervisor.children.ports import free_port
 from tests.faults import book, watcher
-from tests.faults.bench import Bench
+from tests.faults.bench import POLL, Bench
 from tests.faults.children_fail import PROGRAM, folder, once_each
 from tests.faults.history import History, Leave, Life, Process, Promise, Trouble
 from tests.faults.invariants import check
@@ -253,7 +253,7 @@ def serves(port: int) -> None:
     while time.monotonic() < deadline:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
             return
-        time.sleep(0.01)
+        time.sleep(POLL)
     raise AssertionError("it does not listen")
 
 

@@ -179,7 +179,10 @@ class Loads:
         if (halted := self.halts.refusal(ref, snapshot)) is not None:
             self.desk.give_up(hold, halted)
             return
-        if now < hold.rests_until or not _is_up(ref, snapshot):
+        if not _is_up(ref, snapshot):
+            self.drains.suspend(hold)
+            return
+        if now < hold.rests_until:
             return
         demand = self.demand(ref, snapshot, policy)
         if demand is None:
@@ -244,7 +247,7 @@ class Loads:
             self.desk.give_up(hold, refusals.no_room(hold.ref, made.full, barred, told))
             return
         if made.blind:
-            self.drains.unseen(hold)
+            self.drains.suspend(hold)
         hold.blocked = not under_way  # else it is looked at again when that ends
         waits = [b.wait for b in made.barred if b.wait is not None]
         if waits:

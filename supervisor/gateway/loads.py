@@ -181,8 +181,7 @@ class Loads:
             return
         if not _is_up(ref, snapshot):
             self.drains.suspend(hold)
-            return
-        if now < hold.rests_until:
+        if now < hold.rests_until or not _is_up(ref, snapshot):
             return
         demand = self.demand(ref, snapshot, policy)
         if demand is None:
@@ -192,8 +191,7 @@ class Loads:
             return
         hold.pools = frozenset(s.pool for d in (demand, *demand.beside) for s in d.shares)
         hold.load = self.seconds(ref, demand, snapshot)
-        shut = self.halts.shut(ref, hold.pools) if demand.ref is None else None
-        if shut is not None:
+        if demand.ref is None and (shut := self.halts.shut(ref, hold.pools)) is not None:
             self.desk.give_up(hold, shut)
             return
         made = self._made(hold, demand, snapshot, policy, experience)
@@ -249,8 +247,7 @@ class Loads:
         if made.blind:
             self.drains.suspend(hold)
         hold.blocked = not under_way  # else it is looked at again when that ends
-        waits = [b.wait for b in made.barred if b.wait is not None]
-        if waits:
+        if waits := [b.wait for b in made.barred if b.wait is not None]:
             self.brake = min(self.brake, now + max(waits))
         elif hold.blocked:
             self.drains.consider(hold, snapshot, policy, demand, experience, now)

@@ -284,7 +284,7 @@ class Keep:
         child.leaving, child.again = True, again
         await self._end_all(child)
         await _remove(child.kindred.group)
-        self._records.remove(child.record)
+        await asyncio.to_thread(self._records.remove, child.record)
         if child.kindred.main is not None:
             child.kindred.main.close()
         if failure is not None and not child.told and not self._closing:

@@ -11,10 +11,11 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from collectors.reading import Seconds
 
@@ -62,7 +63,8 @@ def handed_down(environ: Mapping[str, str]) -> dict[str, str]:
 async def spawn(program: Program, log: int, known: Callable[[Handle], None]) -> Handle:
     """A process that has begun with `program`, and writes to the descriptor `log`.
 
-    `known` writes it down, before it may do anything; it may raise OSError. Raises CannotStart.
+    `known` writes it down, before it may do anything, in a thread, as a disk may be slow; it may
+    raise OSError. Raises CannotStart.
     Called on the main thread, whose end is the daemon's: a child that is to end with the daemon
     would end with any other thread that had started it.
     """
@@ -72,7 +74,7 @@ async def spawn(program: Program, log: int, known: Callable[[Handle], None]) -> 
         ours.setblocking(False)
         handle = Handle(_launch(theirs, log), ours=True)
         theirs.close()
-        known(handle)
+        await _finished(asyncio.to_thread(known, handle))
         async with asyncio.timeout(START):
             wrong = await _converse(ours, program)
         if wrong:
@@ -140,6 +142,16 @@ def _in_words(wrong: str, program: Program) -> str:
         where = "there" if "/" in program.command[0] else "on the PATH"
         return f"{program.command[0]} is not {where}"
     return wrong
+
+
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
+    """Whoever gives up waits for its end all the same: what it does may have to be undone."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _undo(handle: Handle | None) -> None:

@@ -86,9 +86,9 @@ class Drains:
             self.counts.drained(in_time=False)
             self._end()
 
-    def unseen(self, hold: Hold) -> None:
-        """The memory that `hold` waits for cannot be read: nobody goes for it, so those who would
-        have take requests. It is asked for again by `consider`."""
+    def suspend(self, hold: Hold) -> None:
+        """The memory that `hold` waits for cannot be read, or its engine is down: nobody goes for
+        it, so those who would have take requests. It is asked for again by `consider`."""
         drain = self.current
         if drain is not None and drain.hold is hold and not drain.decided:
             self._end()

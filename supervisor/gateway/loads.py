@@ -179,6 +179,8 @@ class Loads:
         if (halted := self.halts.refusal(ref, snapshot)) is not None:
             self.desk.give_up(hold, halted)
             return
+        if not _is_up(ref, snapshot):
+            self.drains.suspend(hold)
         if now < hold.rests_until or not _is_up(ref, snapshot):
             return
         demand = self.demand(ref, snapshot, policy)
@@ -189,8 +191,7 @@ class Loads:
             return
         hold.pools = frozenset(s.pool for d in (demand, *demand.beside) for s in d.shares)
         hold.load = self.seconds(ref, demand, snapshot)
-        shut = self.halts.shut(ref, hold.pools) if demand.ref is None else None
-        if shut is not None:
+        if demand.ref is None and (shut := self.halts.shut(ref, hold.pools)) is not None:
             self.desk.give_up(hold, shut)
             return
         made = self._made(hold, demand, snapshot, policy, experience)
@@ -244,10 +245,9 @@ class Loads:
             self.desk.give_up(hold, refusals.no_room(hold.ref, made.full, barred, told))
             return
         if made.blind:
-            self.drains.unseen(hold)
+            self.drains.suspend(hold)
         hold.blocked = not under_way  # else it is looked at again when that ends
-        waits = [b.wait for b in made.barred if b.wait is not None]
-        if waits:
+        if waits := [b.wait for b in made.barred if b.wait is not None]:
             self.brake = min(self.brake, now + max(waits))
         elif hold.blocked:
             self.drains.consider(hold, snapshot, policy, demand, experience, now)

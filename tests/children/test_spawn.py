@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +45,43 @@ async def told(tmp_path, program, known=lambda handle: None):
     handle.reap()
     handle.close()
     return handle.code, log.read_text()
+
+
+def test_nobody_else_waits_for_the_disk_on_which_it_is_written_down(tmp_path):
+    async def story():
+        loop, others = asyncio.get_running_loop(), threading.Event()
+
+        def known(handle):
+            loop.call_soon_threadsafe(others.set)
+            assert others.wait(10), "the loop stands still"
+
+        return await told(tmp_path, Program((*PYTHON, ""), {}), known)
+
+    assert asyncio.run(story()) == (0, "")
+
+
+def test_who_gives_up_on_a_start_leaves_nothing_that_is_written_later(tmp_path):
+    async def story():
+        loop, begun, disk, done = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), []
+
+        def known(handle):
+            loop.call_soon_threadsafe(begun.set)
+            assert disk.wait(10)
+            done.append(handle.pid)
+
+        start = asyncio.create_task(told(tmp_path, Program((*PYTHON, WAITS), {}), known))
+        await begun.wait()
+        start.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not start.done()
+        disk.set()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        (pid,) = done
+        assert not runs(pid)
+
+    asyncio.run(story())
 
 
 def report(tmp_path, *words, **more):

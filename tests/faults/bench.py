@@ -10,13 +10,14 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.daemon import QUICK, Card, Daemon
+from tests.faults import book, written
 from tests.faults.below import Below
 from tests.faults.engines import Engine, Router, Shop
 from tests.faults.group import Group
@@ -49,6 +50,7 @@ class Bench:
         self.people = People(self)
         self.lines, self.tables = "", ""
         self.others: dict[str, str] = {}  # models of engines that `tables` name: their engines
+        self.book: Path | None = None  # in which processes of the daemon's own write
         self.ends: list[Callable[[], object]] = []  # when all is over
         self.program: tuple[str, ...] | None = None
         self.env: dict[str, str] = {}
@@ -148,29 +150,15 @@ class Bench:
                 return
 
     def rows(self, sql: str) -> list[Any]:
-        """As anybody reads the file, beside the daemon or after it."""
-        with closing(sqlite3.connect(f"file:{self.journal}?mode=ro", uri=True)) as db:
-            return db.execute(sql).fetchall()
+        return written.rows(self.journal, sql)
 
     def decided(self, action: str, ref: str) -> list[Json]:
         """Whether there is a decision on disk for this, whose outcome is not there yet."""
         try:
-            bodies = self.rows("SELECT body FROM decisions ORDER BY rowid DESC LIMIT 30")
-            told = self.rows("SELECT decision, body FROM outcomes ORDER BY n DESC LIMIT 90")
+            found = written.unfinished(self.rows, action, ref)
         except sqlite3.Error:
             return []
-        over = {(id, (o := json.loads(text))["action"], o["model"]) for id, text in told}
-        found = []
-        for (text,) in bodies:
-            body = json.loads(text)
-            open_ = [
-                a for a in body["actions"] if (body["id"], a["action"], a["model"]) not in over
-            ]
-            if body["at"] >= self.life.wall and any(
-                (a["action"], a["model"]) == (action, ref) for a in open_
-            ):
-                found.append(body)
-        return found
+        return [body for body in found if body["at"] >= self.life.wall]
 
     def makes_room(self, decisions: Collection[str]) -> bool:
         """Does anybody go by one of them, whose bytes are promised already? Also where they cannot
@@ -222,6 +210,13 @@ class Bench:
         await self.daemon.client.aclose()
         await self.daemon.reader
         return self.life.killed
+
+    def read_book(self) -> None:
+        """What its own processes have written, for who judges them."""
+        if self.book is not None:
+            self.history.processes = book.begun(self.book)
+            if not self.history.processes:
+                self.history.say("bench", "no process of the daemon's own has begun")
 
     async def leave_nothing(self) -> None:
         """Of a daemon, and of what it has started, whatever has gone wrong."""
@@ -324,10 +319,13 @@ async def a_bench(
         try:
             await bench.launch()
             await bench.within(NORMAL, bench.is_well, "all is well at the start")
-            async with watched(bench):
-                async with bench.people:
-                    yield bench
-                await bench.at_rest()
+            try:
+                async with watched(bench):
+                    async with bench.people:
+                        yield bench
+                    await bench.at_rest()
+            finally:
+                bench.read_book()  # before they end with the daemon
             there = bench.daemon.process.returncode is None and bench.daemon.url
             if there and (code := await bench.daemon.stop()):
                 bench.history.say("end", f"the daemon ended with {code}")

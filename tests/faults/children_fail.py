@@ -9,16 +9,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
 import httpx
 
-from supervisor.children import kin
+from tests.faults import book
 from tests.faults.bench import POLL, Bench
 from tests.faults.engines_fail import GIVEN_UP
+from tests.faults.history import Promise
 from tests.faults.registry import fault
 
 A, B = "alpha", "beta"
@@ -31,7 +32,10 @@ PATIENCE = 10.0
 def with_children(bench: Bench, ends: str = "stop") -> None:
     """Two models more, each a process of its own."""
     folder(bench).mkdir()
-    command = [sys.executable, "-I", "-S", str(PROGRAM), "${PORT}", "${MODEL}", str(folder(bench))]
+    bench.book = folder(bench) / "book"
+    journal = bench.folder / "s" / "journal.db"  # there is no daemon yet
+    command = [sys.executable, "-I", "-S", str(PROGRAM), "${PORT}", f"{OWN}/${{MODEL}}"]
+    command += [str(folder(bench)), str(journal)]
     bench.tables += "\n".join(
         [
             f'\n[engines.{OWN}]\nkind = "process"\ncommand = {json.dumps(command)}',
@@ -52,24 +56,11 @@ def folder(bench: Bench) -> Path:
 
 def begun(bench: Bench) -> list[tuple[int, str]]:
     """All that ever began, in their order: pid, model."""
-    try:
-        lines = (folder(bench) / "book").read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    return [(int(pid), model) for pid, model in (line.split() for line in lines)]
+    return [(p.pid, p.model) for p in book.begun(folder(bench) / "book")]
 
 
 def living(bench: Bench) -> list[tuple[int, str]]:
-    here = kin.table()
-    return [(pid, model) for pid, model in begun(bench) if pid in here and _runs(pid)]
-
-
-def _runs(pid: int) -> bool:
-    """A zombie does not: somebody has yet to hear of its end."""
-    with suppress(OSError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state != "Z"
-    return False
+    return [(p.pid, p.model) for p in book.living(book.begun(folder(bench) / "book"))]
 
 
 async def first(bench: Bench, model: str = A) -> int:
@@ -123,9 +114,13 @@ async def killed_loading(bench: Bench) -> None:
 
 @fault("a process of ours is killed while it serves", 20, 5.0, adapt=with_children, together=5)
 async def killed_serving(bench: Bench) -> None:
+    """Before that an operator wishes it away, in vain: while it is pinned, even by force; while it
+    is leased; and while it serves. Whether it is told to go is judged by what it has written."""
     pace = folder(bench) / "pace"
     async with bench.trouble("kill", engines=(OWN,)):
         await served(bench, A)
+        await stays_pinned(bench, A)
+        await stays_leased(bench, A)
         pace.write_text("30")
         asked = [asyncio.create_task(bench.people.ask(A)) for _ in range(3)]
         pid = await first(bench)
@@ -134,6 +129,7 @@ async def killed_serving(bench: Bench) -> None:
             while not (mine and all(r.first is not None for r in mine)):
                 await asyncio.sleep(POLL)
                 mine = [r for r in bench.people.under_way() if r.model == A]
+        await to_go(bench, A)
         began = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         for request in await asyncio.gather(*asked):
@@ -156,7 +152,7 @@ async def refuses(bench: Bench) -> None:
         began = time.monotonic()
         reply = await _unload(bench, A)
         took = time.monotonic() - began
-        if _runs(pid):
+        if pid in dict(living(bench)):
             bench.history.say("children", f"told to be gone, and runs on: {reply.text}")
         if took > GRACE + 3.0:
             bench.history.say("children", f"its end took {took:.1f} s")
@@ -215,11 +211,44 @@ async def gone(bench: Bench) -> None:
 
 async def _unload(bench: Bench, model: str) -> httpx.Response:
     """Whoever seems to be at work, or to load still, is no reason to wait."""
-    wish = {"models": [f"{OWN}/{model}"], "wait": True, "force": True}
     async with asyncio.timeout(PATIENCE):
-        while not (reply := await bench.daemon.post("evict", wish)).json()["ok"]:
-            await asyncio.sleep(POLL)
+        with promised(bench, "forced", model):
+            while not (reply := await to_go(bench, model, force=True)).json()["ok"]:
+                await asyncio.sleep(POLL)
     return reply
+
+
+async def to_go(bench: Bench, model: str, *, force: bool = False) -> httpx.Response:
+    """An operator asks for it, once. Answered when it is gone, or where it may not go now."""
+    wish = {"models": [f"{OWN}/{model}"], "wait": force, "force": force}
+    return await bench.daemon.post("evict", wish)
+
+
+async def stays_pinned(bench: Bench, model: str) -> None:
+    ref = {"model": f"{OWN}/{model}"}
+    (await bench.daemon.post("pin", ref)).raise_for_status()
+    with promised(bench, "pinned", model):
+        await to_go(bench, model, force=True)
+    (await bench.daemon.post("unpin", ref)).raise_for_status()
+
+
+async def stays_leased(bench: Bench, model: str) -> None:
+    wish = {"model": f"{OWN}/{model}", "client": "bench", "ttl": "60s"}
+    reply = (await bench.daemon.post("leases", wish)).raise_for_status()
+    lease = reply.json()["lease"]["id"]
+    with promised(bench, "leased", model):
+        await to_go(bench, model)
+    (await bench.daemon.client.delete(f"/api/v1/leases/{lease}")).raise_for_status()
+
+
+@contextmanager
+def promised(bench: Bench, what: str, model: str) -> Iterator[None]:
+    promise = Promise(what, f"{OWN}/{model}", bench.history.now())
+    bench.history.promises.append(promise)
+    try:
+        yield
+    finally:
+        promise.ended = bench.history.now()
 
 
 async def _within(bench: Bench, true: Callable[[], bool], what: str) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from tests.daemon import ULLAGE
 from tests.faults.below import Below
 from tests.faults.bench import NORMAL, Bench
+from tests.faults.children_fail import A, begun, gone, served, with_children
 from tests.faults.engines_fail import past
 from tests.faults.history import NEVER
 from tests.faults.killed import compare, kept
@@ -198,18 +199,25 @@ async def disk_filled(bench: Bench) -> None:
     await _fails(bench, "filled", filled)
 
 
-@fault("the disk is slow", runs=4, limit=5.0, together=4, adapt=on_such_a_disk)
+def with_children_on_such_a_disk(bench: Bench) -> None:
+    on_such_a_disk(bench)
+    with_children(bench)
+
+
+@fault("the disk is slow", runs=4, limit=5.0, together=4, adapt=with_children_on_such_a_disk)
 async def disk_slow(bench: Bench) -> None:
     """Whoever must have it in writing waits, but not for ever; nobody else does, and the loop does
     not. By turns: so slow that they wait in vain, and not so slow that anything is done before it
-    is written."""
+    is written. A process of our own is begun meanwhile."""
     assert bench.below is not None
     daemon, late, most = bench.daemon, 0.0, 0.0
     stall = (STALL, max(STALLS))[len(bench.history.troubles) % 2]
     waited = WAITED if stall == STALL else NEVER
+    await gone(bench)
     async with bench.trouble("slow", proof=lambda: most > 0, unwritten=waited):
         bench.below.slow(stall)
-        until = time.monotonic() + SLOWLY
+        were, until = len(begun(bench)), time.monotonic() + SLOWLY
+        child = asyncio.create_task(served(bench, A))
         while time.monotonic() < until:
             began = time.monotonic()
             assert (await daemon.client.get("/healthz")).status_code == 200
@@ -220,7 +228,10 @@ async def disk_slow(bench: Bench) -> None:
                 bench.history.say("loop", f"the last sample is {age} s old, as the disk is slow")
         if late > SLOW:
             bench.history.say("loop", f"the daemon did not answer for {late:.2f} s")
+        if waited == NEVER and len(begun(bench)) == were:
+            bench.history.say("bench", "no process has begun while the disk was slow")
         bench.below.sound()
+        await child
 
 
 @fault("SIGKILL on a slow disk", runs=20, limit=10.0, together=5, adapt=on_such_a_disk)

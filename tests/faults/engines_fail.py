@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tests.faults.bench import NORMAL, POLL, SIZE, Bench
 from tests.faults.engines import WORD_TIME, Engine
 from tests.faults.history import Call, Request
-from tests.faults.measures import count, fault_of, no_slower, steady
+from tests.faults.measures import count, fault_of, no_slower, no_tail, steady
 from tests.faults.registry import fault
 from tests.nvml.fake_nvml import GIB
 
@@ -166,10 +166,10 @@ async def dies_first(bench: Bench) -> None:
 async def hangs(bench: Bench) -> None:
     """That is seen within three looks. There is no breaker that would open beside that: an engine
     that is not up is told nothing, and others are as quick as before."""
-    engine = sick(bench)
+    engine, since = sick(bench), bench.history.now()
     await bench.within(NORMAL, lambda: bench.people.probe(OTHER), "a first request")
     before = await steady(bench, OTHER, WHILE)
-    async with bench.trouble("hang", engines=("l",)):
+    async with bench.trouble("hang", engines=("l",)) as trouble:
         engine.fault = "hang"
         others = asyncio.create_task(steady(bench, OTHER, 2 * WHILE))
         await is_down(bench, "no answer within")
@@ -178,6 +178,7 @@ async def hangs(bench: Bench) -> None:
         if orders != (now := (len(engine.calls(LOAD)), len(engine.calls(UNLOAD)))):
             bench.history.say("hang", f"it is down, and is told things: {orders}, then {now}")
         no_slower(bench, before, await others, "an engine hangs")
+        no_tail(bench, trouble, since)
         engine.fault = None
         for task in list(engine._open):  # as a process that is stopped and started again
             task.cancel()
@@ -268,10 +269,11 @@ async def slow(bench: Bench) -> None:
         mine = [r for r in bench.history.requests if r.began >= since and r.engine == engine.name]
         return any(r.ending == "whole" and (r.ended or 0.0) - r.began > SLOW_WORD for r in mine)
 
-    async with bench.trouble("slow", proof=was_slow, engines=("l",)):
+    async with bench.trouble("slow", proof=was_slow, engines=("l",)) as trouble:
         engine.gate.seconds = SLOW_WORD
         asked = asyncio.create_task(bench.people.ask(MODEL))
         no_slower(bench, before, await steady(bench, OTHER, 2 * WHILE), "an engine is slow")
+        no_tail(bench, trouble, since)
         await asked
         engine.gate.seconds = WORD_TIME
 

@@ -50,6 +50,49 @@ class Call:
 
 
 @dataclass
+class Leave:
+    """A process of the daemon's own is told to end. It works for so many who are there still."""
+
+    at: float
+    busy: int
+    decisions: list[dict[str, Any]] | None  # to have it go, unfinished; None: it could not look
+
+
+@dataclass
+class Process:
+    """A model that is a process of the daemon's own, by its own record. `began`: when it looked
+    for what is on disk about its load, before anything else; `forked`: when the daemon began with
+    it, which is `started` in the kernel's ticks."""
+
+    engine: str
+    model: str
+    pid: int
+    began: float
+    started: int
+    forked: float
+    decisions: list[dict[str, Any]] | None
+    told: list[Leave] = field(default_factory=list)
+
+    @property
+    def ref(self) -> str:
+        return f"{self.engine}/{self.model}"
+
+
+@dataclass
+class Promise:
+    """That nobody sends a model away: from when it was given until somebody asks to end it. Or,
+    where that is `forced`, that it may go although it is leased or at work."""
+
+    what: str  # pinned, leased or forced
+    ref: str
+    began: float
+    ended: float | None = None
+
+    def covers(self, at: float) -> bool:
+        return self.began <= at <= (NEVER if self.ended is None else self.ended)
+
+
+@dataclass
 class Request:
     """Of a client at the gateway. `was` is what its model was when it came, "" where nobody knows.
     `ending`: whole, refused (with an error), told (an error within the stream), short (a stream
@@ -136,6 +179,8 @@ class History:
     lives: list[Life] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
+    promises: list[Promise] = field(default_factory=list)
     memory: list[Memory] = field(default_factory=list)
     wishes: list[Wish] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
@@ -149,6 +194,10 @@ class History:
 
     def say(self, invariant: str, what: str) -> None:
         self.wrong.append(f"{invariant}: {what}")
+
+    def life_at(self, at: float) -> Life:
+        """The latest daemon by then."""
+        return next((life for life in reversed(self.lives) if life.began <= at), self.lives[0])
 
     def open(self) -> Iterator[Trouble]:
         """What is broken now, or not yet well again."""
@@ -169,6 +218,8 @@ class History:
         kinds: Iterable[tuple[str, list[Any], str]] = (
             ("life", self.lives, "began"),
             ("call", self.calls, "began"),
+            ("process", self.processes, "began"),
+            ("promise", self.promises, "began"),
             ("request", self.requests, "began"),
             ("memory", self.memory, "at"),
             ("wish", self.wishes, "at"),

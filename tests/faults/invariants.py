@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from tests.faults.history import NEVER, Call, History, Request, Trouble
+from tests.faults.history import NEVER, Call, History, Leave, Process, Request, Trouble
 
 SOON = 1.0  # seconds: a look of the daemon's, and how late a busy machine may be
 SHORT = 0.1  # seconds: of what was begun just before the disk was slow, a part is written already
@@ -27,6 +28,15 @@ def i1(history: History) -> Iterator[str]:
                 yield f"{_named(call)} is {what}, and is told to go by {_triggers(call)}"
         if call.busy:
             yield f"{_named(call)} serves {call.busy}, and is told to go by {_triggers(call)}"
+    for process, leave in _leaves(history):
+        what = f"{process.ref} at {leave.at:.2f}"
+        given = {p.what for p in history.promises if p.ref == process.ref and p.covers(leave.at)}
+        if "pinned" in given:
+            yield f"{what} is pinned, and is told to end"
+        if "leased" in given and "forced" not in given:
+            yield f"{what} is leased, and is told to end"
+        if leave.busy and "forced" not in given:
+            yield f"{what} serves {leave.busy}, and is told to end"
 
 
 def i2(history: History) -> Iterator[str]:
@@ -142,6 +152,44 @@ def i7(history: History) -> Iterator[str]:
             yield f"{call.kind} of {_named(call)} is not written down"
         elif all(d.get("mode") != "enforce" or "rooms" not in d for d in call.decisions):
             yield f"{call.kind} of {_named(call)} is written down without what it was decided by"
+    for process in history.processes:
+        # Another daemon may have seen to what the one before it had begun.
+        if history.life_at(process.forked) is history.life_at(process.began):
+            what = f"start of {process.ref} at {process.began:.2f}"
+            yield from _stands(history, what, process.began, process.decisions)
+    for process, leave in _leaves(history):
+        what = f"end of {process.ref} at {leave.at:.2f}"
+        yield from _stands(history, what, leave.at, leave.decisions)
+
+
+def _stands(
+    history: History, what: str, at: float, decisions: list[dict[str, Any]] | None
+) -> Iterator[str]:
+    """By a process' own look at the journal."""
+    if any(_keeps_nothing(t, at) for t in history.troubles):
+        return
+    if decisions is None:
+        if not _killed(history, at):
+            yield f"{what}: the journal could not be read"
+        return
+    own = [d for d in decisions if d["at"] >= history.life_at(at).wall]
+    if not own:
+        yield f"{what} is not written down"
+    elif all(d["mode"] != "enforce" or "rooms" not in d for d in own):
+        yield f"{what} is written down without what it was decided by"
+
+
+def _leaves(history: History) -> Iterator[tuple[Process, Leave]]:
+    """But of those whom a daemon that was killed has left: the next one may have them end."""
+    for process in history.processes:
+        for leave in process.told:
+            same = history.life_at(process.forked) is history.life_at(leave.at)
+            if same or not _killed(history, leave.at):
+                yield process, leave
+
+
+def _killed(history: History, at: float) -> bool:
+    return any(t.daemon and t.covers(at, at, SOON) for t in history.troubles)
 
 
 def _keeps_nothing(trouble: Trouble, at: float) -> bool:

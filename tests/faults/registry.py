@@ -140,6 +140,7 @@ async def _some(
     total.starts += [life.ready - life.began - life.queued for life in ready]
     total.requests += len(history.requests)
     total.orders += len(history.calls)
+    total.orders += sum(1 + len(process.told) for process in history.processes)
     total.wishes += sum(200 <= wish.status < 300 for wish in history.wishes)
     total.looks += history.looks
     for request in history.requests:

@@ -6,7 +6,9 @@ import asyncio
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,10 +20,10 @@ from tests.faults.bench import Bench
 from tests.faults.children_fail import at_once
 from tests.faults.engines import Router
 from tests.faults.engines_fail import GIVEN_UP, is_told_why
-from tests.faults.history import History, Request, Trouble, Wish
+from tests.faults.history import Call, History, Request, Trouble, Wish
 from tests.faults.journal_fails import TORN, Tear, files, readable_pins, without_log
 from tests.faults.killed import LATE, compare, kept
-from tests.faults.measures import no_slower
+from tests.faults.measures import no_slower, no_tail
 from tests.faults.people import TTL, People
 from tests.faults.registry import Score
 
@@ -100,6 +102,46 @@ def test_others_are_no_slower_by_the_median(bench: Quiet) -> None:
     no_slower(bench, [0.1, 0.1, 3.0], [0.12, 0.15, 0.15], "it")
     no_slower(bench, [], [0.1], "it")
     assert [words.split(":")[0] for words in bench.history.wrong] == ["slow", "bench"]
+
+
+def asked(began: float, took: float | None, **more: Any) -> Request:
+    ended, ending = (None, None) if took is None else (began + took, "whole")
+    usual = Request(1, "a", "o", began, ended, 200, ending, 1, was="loaded")
+    return replace(usual, **more)
+
+
+def told(kind: str, model: str, began: float, ended: float) -> Call:
+    return Call("o", kind, model, began, 0, 0, "loaded", 1, 1, False, False, [], ended)
+
+
+BEFORE = [asked(at / 10, 0.1) for at in range(10)]  # the slowest may take 0.8 s
+LATE_ONE = asked(3.0, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("during", "calls", "wrong"),
+    [
+        ([asked(3.0, 0.75)], [], []),
+        ([*[asked(3.0, 0.1)] * 90, LATE_ONE], [], ["slow"]),
+        ([*[asked(3.0, 0.1)] * 199, LATE_ONE], [], []),
+        ([asked(0.5, 9.0)], [], ["slow"]),
+        ([asked(3.0, None)], [], ["slow"]),
+        ([asked(3.0, 0.1), replace(LATE_ONE, engine="l")], [], []),
+        ([asked(3.0, 0.1), replace(LATE_ONE, was="gone")], [], []),
+        ([asked(2.2, 0.1), LATE_ONE], [told("unload", "a", 2.5, 3.0)], []),
+        ([asked(3.0, 0.1), LATE_ONE], [told("unload", "b", 2.5, 3.0)], ["slow"]),
+        ([LATE_ONE], [told("load", "a", 3.9, 4.0)], ["bench"]),
+        ([], [], ["bench"]),
+    ],
+)
+def test_the_slowest_of_others_are_as_quick_as_they_were_before(
+    bench: Quiet, during: list[Request], calls: list[Call], wrong: list[str]
+) -> None:
+    """Of a hundred and more the 99th in a hundred; nobody counts for whom something was loaded."""
+    bench.history.requests = [*BEFORE, *during]
+    bench.history.calls = calls
+    no_tail(bench, Trouble("hang", 2.0, engines=("l",)), 0.0)
+    assert [words.split(":")[0] for words in bench.history.wrong] == wrong
 
 
 def test_late_is_late_also_where_the_request_is_told(bench: Quiet) -> None:

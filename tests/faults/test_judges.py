@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 from tests.faults import watcher
 from tests.faults.answers import of_answer, of_stream
 from tests.faults.bench import SIZE, Bench
-from tests.faults.children_fail import folder, once_each
 from tests.faults.history import Life
 from tests.faults.invariants import check
 from tests.faults.killed import compare
@@ -221,27 +219,3 @@ def test_what_a_restart_loses_is_found(
 ) -> None:
     (found,) = after_a_kill(tmp_path, pins, left, {known})
     assert found.startswith(words)
-
-
-def test_a_second_process_of_a_model_and_one_that_nobody_knows_are_found(tmp_path: Path) -> None:
-    found = bench(tmp_path)
-    found.daemon = SimpleNamespace(folder=tmp_path)  # type: ignore[assignment]
-    folder(found).mkdir()
-    records = tmp_path / "engines" / "own"
-    records.mkdir(parents=True)
-
-    def known(pid: int) -> None:
-        (records / f"{pid}.json").write_text(json.dumps({"pid": pid, "model": "alpha"}))
-
-    mine, parent = os.getpid(), os.getppid()
-    book = folder(found) / "book"
-    book.write_text(f"{mine} alpha\n")
-    known(mine)
-    once_each(found)
-    assert check(found.history) == []
-
-    book.write_text(f"{mine} alpha\n{parent} alpha\n")
-    once_each(found)
-    twice, unknown = check(found.history)
-    assert twice.startswith("children: more than one process of a model")
-    assert unknown.startswith(f"children: nobody knows of [{parent}]")

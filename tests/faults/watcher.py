@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tests.faults import book
 from tests.readers import GPU
 
 if TYPE_CHECKING:
@@ -72,10 +73,17 @@ class Watcher:
     async def watch(self) -> None:
         while True:
             await asyncio.sleep(EVERY)
+            self._count()
             if self.bench.people.gateway:
                 await self._look()
             else:
                 self._since.clear()
+
+    def _count(self) -> None:
+        """Also while there is no daemon."""
+        if self.bench.book is not None:
+            for words in book.twice(book.living(book.begun(self.bench.book))):
+                self._once("children", words)
 
     async def _look(self) -> None:
         people, history = self.bench.people, self.bench.history
@@ -124,11 +132,14 @@ class Watcher:
                 self._say("I5", words)
 
     def _say(self, kind: str, words: str) -> None:
-        """Once in a trouble: what stays wrong is seen five times a second."""
+        self._once(kind, f"by the state of the daemon: {words}")
+
+    def _once(self, kind: str, words: str) -> None:
+        """In a trouble: what stays wrong is seen five times a second."""
         at = kind, len(self.bench.history.troubles)
         if at not in self._said:
             self._said.add(at)
-            self.bench.history.say(kind, f"by the state of the daemon: {words}")
+            self.bench.history.say(kind, words)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from supervisor.core.policy import ModelPolicy
+from supervisor.demo.engines import Fault
 from supervisor.demo.machine import GPU0
 from supervisor.gateway.admission import RefusalKind
 from tests.scenarios.gate import LOAD, ROOMY, gate, models, story
@@ -180,6 +181,27 @@ async def test_who_is_drained_takes_requests_while_nobody_can_read_the_memory() 
         assert at.ask("a").is_served
         assert (held.is_held, at.unloads) == (True, [])
         del at.machine.lost[GPU0]
+        await at.answered(held)
+        assert held.is_served
+        assert at.unloads == ["a"]
+
+
+@story
+async def test_who_is_drained_takes_requests_while_the_engine_is_down_for_which_he_was() -> None:
+    async with gate(models("a", 20), models("d", 20), drain_after=10.0) as at:
+        await at.has("a")
+        at.ask("a", service=25)
+        held = at.ask("two/d")
+        await at.clock.advance(12)
+        shut = at.ask("a")
+        assert shut.is_held
+        engine = at.engines[at.ref("two/d").engine]
+        engine.fault = Fault.DOWN
+        await at.answered(shut)
+        assert shut.is_served
+        assert shut.waited < 5
+        assert (held.is_held, at.unloads) == (True, [])
+        engine.fault = None
         await at.answered(held)
         assert held.is_served
         assert at.unloads == ["a"]

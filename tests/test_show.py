@@ -186,6 +186,13 @@ def test_the_worst_finding_comes_first():
     assert words == ["critical", "warning", "info", "odd"]
 
 
+def test_a_journal_in_memory_is_said_where_it_was_to_be_in_a_file():
+    lost = {"lag": 0, "failures": 0, "persistent": False}
+    assert "kept in memory only" in show.status(state(journal=lost), Screen())
+    demo = lost | {"meant_to_persist": False}
+    assert "kept in memory only" not in show.status(state(journal=demo), Screen())
+
+
 def test_a_journal_that_cannot_be_written_is_said():
     page = show.status(state(journal={"lag": 0, "failures": 3}), Screen())
     assert "the journal could not be written 3 times" in page

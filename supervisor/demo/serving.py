@@ -45,12 +45,13 @@ def configuration(port: int = PORT) -> Config:
 
 def invitation(address: str) -> str:
     """What can be done with the demo's daemon at `address`, which commands may not look at."""
-    lines = [f"the demo's daemon answers at {address}: its page is there, for a browser"]
-    if address == f"http://{HOST}:{PORT}":
-        lines.append("try in another terminal:")
-    else:
-        lines.append(f"try in another terminal, after `export ULLAGE_URL={address}`:")
-    lines.append("  ullage status · ullage top · ullage why qwen3:8b · ullage settings get")
+    usual = address == f"http://{HOST}:{PORT}"
+    first = "" if usual else f" after `export ULLAGE_URL={address}`"
+    lines = (
+        f"the demo's daemon answers at {address}",
+        f"open that in a browser, or try in another terminal{first}:",
+        "  ullage status · ullage top · ullage why qwen3:8b · ullage settings get",
+    )
     return "\n".join(lines)
 
 

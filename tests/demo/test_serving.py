@@ -67,7 +67,8 @@ def test_its_settings_are_of_what_is_there() -> None:
 def test_whoever_tries_the_commands_is_told_how_they_find_another_port() -> None:
     usual, other = f"http://127.0.0.1:{PORT}", "http://127.0.0.1:18552"
     assert "ULLAGE_URL" not in invitation(usual)
-    assert f"export ULLAGE_URL={other}" in invitation(other)
+    assert f"`export ULLAGE_URL={other}`:" in invitation(other)
+    assert invitation(other).splitlines()[0].endswith(f" {other}"), "programs read it, too"
 
 
 def test_an_address_that_cannot_be_had_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -217,6 +217,8 @@ def test_the_gateway_says_what_passes_and_who_waits():
     )
     assert "  ollama/c\\x1b: 3 requests wait, the first for 1m15s" in lines
     assert "  ollama/d: 1 request waits, the first for 0.5s" in lines
+    alike = show.status(state(gateway=gateway | {"refused": {"no_room": 1}}), Screen(width=120))
+    assert "1 refused (no room)" in alike
 
 
 def test_a_gateway_that_does_not_listen_says_why():

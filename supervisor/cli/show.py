@@ -267,7 +267,8 @@ def gateway(row: Row | None) -> Iterable[RenderableType]:
     text = f"gateway at {', '.join(row['addresses'])}: {passing} in flight, {waiting} waiting"
     if refused := sum(row["refused"].values()):
         often = max(row["refused"], key=lambda why: (row["refused"][why], why))
-        text += f", {refused} refused (mostly {often.replace('_', ' ')})"
+        mostly = "mostly " if row["refused"][often] < refused else ""
+        text += f", {refused} refused ({mostly}{often.replace('_', ' ')})"
     yield Text(printable(text))
     for held in row["held"]:
         count = "1 request waits" if held["count"] == 1 else f"{held['count']} requests wait"

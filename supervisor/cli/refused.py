@@ -28,9 +28,12 @@ def refusal(answer: Answer, failed: str, model: str | None = None) -> Trouble:
 
 
 def only_advised(decision: Row) -> bool:
-    """Whether a daemon that acts would have done something. What it would have refused as well is
-    no matter of its mode."""
-    return decision.get("mode", "enforce") != "enforce" and bool(decision.get("actions"))
+    """Whether a daemon that acts would have done something, or waited for who is busy. What it
+    would have refused as well is no matter of its mode."""
+    if decision.get("mode", "enforce") == "enforce":
+        return False
+    busy = any(n["why"] == "busy" for n in decision.get("notes", ()))
+    return bool(decision.get("actions")) or (busy and not decision.get("short"))
 
 
 def missing(decision: Row) -> list[str]:

@@ -115,7 +115,7 @@ def state(**others: Any) -> dict[str, Any]:
         "foreign": [],
         "pins": [],
         "running": [],
-        "journal": {"lag": 0, "failures": 0, "persistent": True},
+        "journal": {"lag": 0, "failures": 0, "persistent": True, "meant_to_persist": True},
         "notes": [],
         **others,
     }

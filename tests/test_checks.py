@@ -266,3 +266,19 @@ def test_whatever_is_given_is_either_taken_or_explained(flags):
         explained = [len(row) == 3 for row in effective(config)]
     assert explained
     assert all(explained)
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("127.0.0.1:8081", "http://127.0.0.1:8081"),
+        ("gpu.lan:9000/", "http://gpu.lan:9000/"),
+        ("ftp://127.0.0.1", "http://127.0.0.1:8080"),
+        ("foo", "http://127.0.0.1:8080"),
+        ("127.0.0.1:0", "http://127.0.0.1:8080"),
+    ],
+)
+def test_of_an_address_without_a_scheme_the_same_with_one_is_proposed(read, given, right):
+    with pytest.raises(ConfigError) as wrong:
+        read(f'[engines.x]\nkind = "vllm"\nurl = "{given}"')
+    assert f'"{given}" is not a URL of an engine; write it as "{right}"' in str(wrong.value)

@@ -137,6 +137,7 @@ def test_each_trouble_is_one_thing_to_do(facts: dict[str, Any], about: str, stat
         {"host": "::1"},
         {"host": None},
         {"persistent": None},
+        {"persistent": False, "meant_to_persist": False},
         {"daemon": None},
     ],
     ids=repr,

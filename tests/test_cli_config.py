@@ -84,6 +84,20 @@ def test_every_mistake_is_told_with_its_line_in_the_order_of_the_file(tmp_path: 
     assert ullage("config", "show", "bad.toml").exit_code == 3
 
 
+def test_a_daemon_that_would_start_tells_mistakes_as_the_check_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("bad.toml").write_text('mdoe = "advise"\nrankng = "lru"\nprefetch = "yes"\n')
+    checked = ullage("config", "check", "bad.toml")
+    started = ullage("run", "--config", "bad.toml")
+    assert (started.exit_code, started.stderr) == (3, checked.stderr)
+    flagged = ullage("run", "--mode", "advis")  # which no file has
+    assert flagged.exit_code == 3
+    assert flagged.stderr.endswith("try: mend it, then ullage run; --help says what may be given\n")
+    monkeypatch.setenv("ULLAGE_MODE", "advis")
+    assert ullage("run").stderr.endswith("try: mend it, then ullage config check\n")
+
+
 def test_variables_count_as_they_do_for_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ULLAGE_PREFETSH", "1")
     result = ullage("config", "check", str(EXAMPLE))

@@ -82,6 +82,7 @@ def test_the_help_has_every_command_under_its_title() -> None:
         (["evict", "--fore"], "no such option '--fore'", "--force"),
         (["why"], "missing argument 'MODEL'", "it is used as ullage why [OPTIONS] MODEL"),
         (["--ulr", "x", "status"], "no such option '--ulr'", "--url"),
+        (["completion", "fishh"], "error: 'fishh' is not one of 'bash',", "ullage completion"),
         (["decisions", "-n", "many"], "'many' is not a valid integer", "ullage decisions --help"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",

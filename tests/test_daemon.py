@@ -91,7 +91,7 @@ def test_every_mistake_of_the_configuration_is_said_with_its_line_and_exit_code_
         code, said = await daemon.fails()
         assert code == 3
         for line in (1, 2, 4, 6, 7):
-            assert f"ullage.toml:{line})" in said, said
+            assert f"ullage.toml:{line}: " in said, said
         for words in ("did you mean mode", "ULLAGE_LISTEN_PROT", "did you mean ULLAGE_LISTEN_PORT",
                       "watchdog.idel", "log_level", "8 mistakes"):  # fmt: skip
             assert words in said, said

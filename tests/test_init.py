@@ -25,6 +25,7 @@ from supervisor.config.config import load
 from supervisor.engines import ENGINES
 from supervisor.engines.detect import Found
 from tests.canned import running, state, ullage
+from tests.documents import REFERENCE
 from tests.engines.fake import FakeOllama
 from tests.others import SERVICE, acting_as, folder_of_others
 
@@ -146,6 +147,8 @@ def test_it_is_written_where_run_looks_and_says_what_comes_next(tmp_path: Path) 
     config = load(None, dict(os.environ), {}, kinds=frozenset(ENGINES))
     assert config.sources["engines.ollama.url"] == f"file {place}"
     assert os.listdir(place.parent) == ["ullage.toml"]
+    assert "\n## Settings\n" in REFERENCE.read_text()
+    assert "Every other setting is in\n# deploy/reference.md;" in place.read_text()
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import pytest
 from supervisor import door as door_module
 from supervisor.cli import logs as logs_cli
 from supervisor.cli.logs import added
-from supervisor.core.snapshot import ModelId
+from supervisor.core.snapshot import EngineId, ModelId
 from supervisor.engines.base import EngineDown, EngineRefused
+from supervisor.engines.ollama import Ollama
 from tests.canned import running as daemon_with
 from tests.canned import ullage
 from tests.web.fakes import FakeEngine, World, running, site
@@ -80,6 +81,18 @@ def test_an_engine_that_has_no_log_to_show_is_named_with_its_reason(error: Excep
     reply = asked("model=qwen3:8b", does=error)
     assert reply.status_code == 409
     assert reply.json()["detail"] in str(error)
+
+
+def test_of_an_engine_that_others_start_it_is_told_whose_log_that_is() -> None:
+    async def told() -> str:
+        async with httpx.AsyncClient() as client:
+            engine = Ollama(EngineId("ollama"), "http://127.0.0.1:1", client, None)
+            with pytest.raises(EngineRefused) as refused:
+                await engine.logs(ModelId("qwen3:8b"), 5)
+            return refused.value.message
+
+    found = asyncio.run(told())
+    assert found == "Ollama writes that itself; Ullage keeps it of models that it has started"
 
 
 def test_a_log_that_cannot_be_had_is_not_waited_for_for_ever(

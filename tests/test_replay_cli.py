@@ -151,6 +151,18 @@ def test_the_journal_s_own_history_can_be_replayed(
     assert "left out: 1 requests" in found.stderr
 
 
+def test_the_journal_is_looked_for_where_the_configuration_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ullage.toml").write_text(f'state_dir = "{tmp_path}/elsewhere"')
+    found = ullage("replay", "--journal")
+    assert (found.exit_code, f"{tmp_path}/elsewhere/journal.db" in found.stderr) == (2, True)
+    Path("ullage.toml").write_text("state_dri = 1")
+    wrong = ullage("replay", "--journal")
+    assert (wrong.exit_code, "did you mean state_dir?" in wrong.stderr) == (3, True)
+
+
 def test_a_journal_without_requests_is_told(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.db")
     journal.open()

@@ -186,6 +186,13 @@ def test_the_worst_finding_comes_first():
     assert words == ["critical", "warning", "info", "odd"]
 
 
+def test_a_journal_in_memory_is_said_where_it_was_to_be_in_a_file():
+    lost = {"lag": 0, "failures": 0, "persistent": False}
+    assert "kept in memory only" in show.status(state(journal=lost), Screen())
+    demo = lost | {"meant_to_persist": False}
+    assert "kept in memory only" not in show.status(state(journal=demo), Screen())
+
+
 def test_a_journal_that_cannot_be_written_is_said():
     page = show.status(state(journal={"lag": 0, "failures": 3}), Screen())
     assert "the journal could not be written 3 times" in page
@@ -210,6 +217,8 @@ def test_the_gateway_says_what_passes_and_who_waits():
     )
     assert "  ollama/c\\x1b: 3 requests wait, the first for 1m15s" in lines
     assert "  ollama/d: 1 request waits, the first for 0.5s" in lines
+    alike = show.status(state(gateway=gateway | {"refused": {"no_room": 1}}), Screen(width=120))
+    assert "1 refused (no room)" in alike
 
 
 def test_a_gateway_that_does_not_listen_says_why():

@@ -111,6 +111,20 @@ def test_a_daemon_that_only_advises_says_so_for_a_load(daemon: Daemon) -> None:
     assert (result.exit_code, "ullage run --mode enforce" in result.stderr) == (5, True)
 
 
+def test_what_a_daemon_that_acts_would_refuse_too_is_not_blamed_on_the_mode(
+    daemon: Daemon,
+) -> None:
+    row = {**REFUSED, "mode": "advise", "actions": []}
+    for path, *words in (
+        ("load", "load", "a"),
+        ("evict", "evict", "--all"),
+        ("reservations", "reserve", "8GiB"),
+    ):
+        daemon.say(f"/api/v1/{path}", answer(row, "d-1: asked", "it cannot be", ok=False))
+        result = ullage(*words)
+        assert (result.exit_code, "--mode enforce" in result.stderr) == (5, False), words
+
+
 # -- unload, sleep, wake
 
 

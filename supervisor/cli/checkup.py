@@ -105,6 +105,7 @@ class Facts:
     files: int | None = None  # descriptors that the daemon may have
     overcommit: int | None = None
     persistent: bool | None = None
+    meant_to_persist: bool = True
     failures: int = 0
     version: str | None = None
     daemon: str | None = None  # its version
@@ -328,7 +329,10 @@ def _state(f: Facts) -> Iterator[Check]:
         else:
             free = "" if f.disk is None else f", {size(f.disk)} free"
             yield Check(about, Status.OK, f"{path}{free}")
-    if f.persistent is False:
+    if f.persistent is False and not f.meant_to_persist:
+        what = "it is kept in memory, as a demo's is: pins and decisions end with the daemon"
+        yield Check("journal", Status.OK, what)
+    elif f.persistent is False:
         what = "it is kept in memory only: pins, leases and decisions end with the daemon"
         yield Check(
             "journal", Status.FAIL, what, "the daemon's log says why: see its disk and mode"

@@ -151,6 +151,9 @@ def _usage(error: click.UsageError) -> click.ClickException:
         return error
     what = error.format_message().rstrip(".").replace("\n", " ")
     ctx = error.ctx
+    param = getattr(error, "param", None)
+    if isinstance(param, click.Argument) and isinstance(param.type, click.Choice):
+        what = error.message.rstrip(".")  # click calls it by all that it may be
     usage = "" if ctx is None else " ".join(ctx.command.get_usage(ctx).split()[1:])
     why = [f"it is used as {usage}"] if usage else []
     command = "ullage" if ctx is None else ctx.command_path

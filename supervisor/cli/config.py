@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +16,7 @@ from .client import Client, Refused
 from .commands import Named
 
 if TYPE_CHECKING:
-    from supervisor.config.config import Config
+    from supervisor.config.config import Config, ConfigError
 
 API = "/api/v1/config"
 AT = click.Path(path_type=Path)
@@ -43,11 +43,11 @@ def check(file: Path | None, as_json: bool) -> None:
     from supervisor.config.config import ConfigError
 
     try:
-        found = _load(file)
+        found = loaded(file)
         _see_certificates(found)
     except ConfigError as error:
         if not as_json:
-            raise _trouble(file, error) from None
+            raise mistaken(file, error) from None
         rows = [{"key": p.key, "message": p.message, "where": p.where} for p in error.problems]
         click.echo(json.dumps({"ok": False, "mistakes": rows}, indent=1))
         click.get_current_context().exit(INVALID)
@@ -73,9 +73,9 @@ def show(file: Path | None, changed: bool, as_json: bool) -> None:
     from supervisor.config.config import ConfigError, effective
 
     try:
-        found = _load(file)
+        found = loaded(file)
     except ConfigError as error:
-        raise _trouble(file, error) from None
+        raise mistaken(file, error) from None
     rows = [
         {"key": key, "value": value, "source": source}
         for key, value, source in effective(found)
@@ -132,7 +132,8 @@ def schema() -> None:
     click.echo(text(ENGINES), nl=False)
 
 
-def _load(file: Path | None) -> Config:
+def loaded(file: Path | None) -> Config:
+    """What a daemon would be configured by that started here and now. Raises ConfigError."""
     from supervisor.config.config import load
     from supervisor.engines import ENGINES
 
@@ -163,14 +164,14 @@ def _file(found: Config) -> str | None:
     return None if found.stamp is None else str(found.looked[0])
 
 
-def _trouble(file: Path | None, error: Any) -> Trouble:
-    """Every mistake, by where it stands."""
+def mistaken(file: Path | None, error: ConfigError, then: str = "ullage config show") -> Trouble:
+    """Every mistake, by where it stands. `then`: what to try where there is no FILE to check."""
     problems = sorted(error.problems, key=lambda p: _place(p.where))
     count = len(problems)
     name = "the configuration" if file is None else printable(file)
     what = f"{name} has {count} mistake{'' if count == 1 else 's'}"
     lines = [f"{p.where + ': ' if p.where else ''}{p.key}: {p.message}" for p in problems]
-    shown = "ullage config show" if file is None else f"ullage config check {quoted(str(file))}"
+    shown = then if file is None else f"ullage config check {quoted(str(file))}"
     return Trouble(INVALID, what, lines, f"mend {'it' if count == 1 else 'them'}, then {shown}")
 
 

@@ -110,6 +110,7 @@ def _of_daemon(state: Mapping[str, Any]) -> dict[str, Any]:
         "notes": tuple(state["notes"]),
         "faults": {p["id"]: p["blind"] for p in state["pools"] if p["blind"] is not None},
         "persistent": state["journal"].get("persistent"),
+        "meant_to_persist": state["journal"].get("meant_to_persist", True),
         "failures": state["journal"]["failures"],
     }
 

@@ -12,6 +12,7 @@ from .client import Answer
 Row = Mapping[str, Any]
 
 MOST = 4  # commands that are proposed
+ENFORCE = "ullage run --mode enforce; this daemon only says what it would do"
 
 
 def refusal(answer: Answer, failed: str, model: str | None = None) -> Trouble:
@@ -23,9 +24,16 @@ def refusal(answer: Answer, failed: str, model: str | None = None) -> Trouble:
     advice = likely(found, model)
     advice += ["ullage models" if model is None else f"ullage load {quoted(model)} --dry-run"]
     try_ = " · ".join(advice)
-    if found.get("mode", "enforce") != "enforce":
-        try_ = "ullage run --mode enforce; this daemon only says what it would do"
-    return Trouble(REFUSED, failed, why, try_)
+    return Trouble(REFUSED, failed, why, ENFORCE if only_advised(found) else try_)
+
+
+def only_advised(decision: Row) -> bool:
+    """Whether a daemon that acts would have done something, or waited for who is busy. What it
+    would have refused as well is no matter of its mode."""
+    if decision.get("mode", "enforce") == "enforce":
+        return False
+    busy = any(n["why"] == "busy" for n in decision.get("notes", ()))
+    return bool(decision.get("actions")) or (busy and not decision.get("short"))
 
 
 def missing(decision: Row) -> list[str]:

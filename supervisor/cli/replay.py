@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,16 +116,21 @@ def _trace(path: Path, seed: int | None) -> Trace:
 
 
 def _journal(path: Path | None) -> Trace:
-    from supervisor.config.config import default_state_dir
+    from supervisor.config.config import ConfigError
     from supervisor.replay.past import past, recorded
 
+    from .config import loaded, mistaken
+
     if path is None:
-        folder, _ = default_state_dir(os.environ, root=os.geteuid() == 0)
-        path = folder / "journal.db"
+        try:
+            path = loaded(None).state_dir / "journal.db"
+        except ConfigError as error:
+            raise mistaken(None, error, "ullage config check") from None
     try:
         found = past(recorded(path))
     except OSError as error:
-        raise Trouble(WRONG, "the journal cannot be read", [str(error)]) from None
+        try_ = "name the daemon's: ullage replay --journal STATE_DIR/journal.db"
+        raise Trouble(WRONG, "the journal cannot be read", [str(error)], try_) from None
     if not found.trace.requests:
         why = "nothing was asked for yet, or nobody knows what the models hold"
         raise Trouble(WRONG, f"{path} has nothing to replay", [why])

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .asking import FAILED, INVALID, Trouble, examples
+from .asking import FAILED, Trouble, examples
 
 LEAST_ADDRESSES = 2 << 30  # bytes: a thread takes some 70 MiB of them, and hardly any memory
 
@@ -71,10 +71,11 @@ def run(ctx: click.Context, /, config: Path | None, others: tuple[str, ...], **g
     try:
         settings = load(config, os.environ, flags, kinds=frozenset(ENGINES))
     except ConfigError as error:
-        count = len(error.problems)
-        what = f"the configuration has {count} mistake{'s' if count > 1 else ''}"
-        try_ = "mend them, then `ullage config check`"
-        raise Trouble(INVALID, what, [str(p) for p in error.problems], try_) from None
+        from .config import mistaken
+
+        flagged = all(p.where.startswith("flag ") for p in error.problems)  # no file has those
+        then = "ullage run; --help says what may be given" if flagged else "ullage config check"
+        raise mistaken(None if flagged else config, error, then) from None
     from supervisor import app
 
     ctx.exit(app.run(settings))

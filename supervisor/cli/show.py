@@ -217,6 +217,12 @@ def _nothing_loaded(installed: Sequence[Row]) -> Text:
     return text.append("The engines that answer have none installed either.")
 
 
+def journal_lost(journal: Row) -> bool:
+    """Whether decisions are kept in memory alone though they should be in a file. An older daemon
+    does not say that it is a demo's."""
+    return not journal.get("persistent", True) and bool(journal.get("meant_to_persist", True))
+
+
 NO_ENGINE = """\
 No engine was found on this machine's usual ports.
   Start one (`ollama serve`, `llama-server`), or say where it listens:
@@ -261,7 +267,8 @@ def gateway(row: Row | None) -> Iterable[RenderableType]:
     text = f"gateway at {', '.join(row['addresses'])}: {passing} in flight, {waiting} waiting"
     if refused := sum(row["refused"].values()):
         often = max(row["refused"], key=lambda why: (row["refused"][why], why))
-        text += f", {refused} refused (mostly {often.replace('_', ' ')})"
+        mostly = "mostly " if row["refused"][often] < refused else ""
+        text += f", {refused} refused ({mostly}{often.replace('_', ' ')})"
     yield Text(printable(text))
     for held in row["held"]:
         count = "1 request waits" if held["count"] == 1 else f"{held['count']} requests wait"
@@ -328,7 +335,7 @@ def _rest(state: Row) -> Iterable[RenderableType]:
         yield Text(printable(f"{text}, {kept} kept free, {format_seconds(job['left'])} left"))
     if state["running"]:
         yield Text(f"under way: {printable(', '.join(state['running']))} (`ullage decisions`)")
-    if not state["journal"].get("persistent", True):
+    if journal_lost(state["journal"]):
         yield Text("the journal is kept in memory only; the log says why", COLOURS["warning"])
     if state["journal"]["failures"]:
         count = state["journal"]["failures"]
@@ -343,14 +350,15 @@ def _rest(state: Row) -> Iterable[RenderableType]:
 
 
 def table_of(*columns: str) -> Table:
-    """A grid with a head. ">" before a column's name: to the right. The first one may fold."""
+    """A grid with a head. ">" before a column's name: to the right. Where room is short, the last
+    column, if that has words, goes over several lines before the names in the first one do."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     for i, name in enumerate(columns):
         table.add_column(
             name.removeprefix(">"),
             justify="right" if name.startswith(">") else "left",
             overflow="fold",
-            no_wrap=i > 0,
+            no_wrap=i > 0 and (i + 1 < len(columns) or name.startswith(">")),
         )
     return table
 

@@ -28,7 +28,8 @@ SHOWN: tuple[tuple[str, tuple[tuple[str, str | None], ...]], ...] = (
 HEAD = """\
 The configuration of Ullage on this machine, as `ullage init` found it. What is commented out is
 as it is without that line: a file without any line changes nothing. Every other setting is in
-README.md; `ullage settings get` shows what is in force, `ullage config check` checks this file.
+deploy/reference.md; `ullage settings get` shows what is in force, `ullage config check` checks
+this file.
 """
 ENGINES = "Engines that answer here. Others on their usual ports are found without being named."
 NO_ENGINES = "No engine answers here yet. One on its usual port is found; any other is named so:"

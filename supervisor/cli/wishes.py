@@ -210,6 +210,8 @@ def _gone(
     as_json: bool,
     done: str = "unloaded",
 ) -> None:
+    from .refused import ENFORCE, only_advised
+
     named = models[0] if len(models) == 1 else "not everything that was asked for"
     failed = f"{named} was {'not ' if len(models) == 1 else ''}{done}"
     try_ = f"ullage why {word(models[0])}" if models else "ullage status"
@@ -218,8 +220,8 @@ def _gone(
         try_ = f"ullage unpin {word(notes['pinned'])}, or take its pin out of the configuration"
     elif "busy" in notes and models:
         try_ = f"ullage evict --force {word(notes['busy'])}  # its requests fail"
-    if answer.document["decision"]["mode"] != "enforce":
-        try_ = "ullage run --mode enforce; this daemon only says what it would do"
+    if only_advised(answer.document["decision"]):
+        try_ = ENFORCE
     sentences = answer.document["sentences"]  # the first says what was asked for
     _carried(answer, as_json, Trouble(REFUSED, failed, sentences[1:] or sentences, try_))
 

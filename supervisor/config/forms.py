@@ -264,6 +264,9 @@ def _words_from(text: str) -> object:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*:[1-9][0-9]{0,4}/?")  # all but the scheme
+
+
 def _url(value: Any) -> str:
     right = 'write it as "http://127.0.0.1:8080"'
     if not isinstance(value, str):
@@ -277,6 +280,8 @@ def _url(value: Any) -> str:
         # Not shown: it may hold a password.
         raise ValueError("a URL must not carry a user or a password; use key or key_file")
     if parts.scheme not in ("http", "https") or not host or port == 0:
+        if _ADDRESS.fullmatch(value.strip()):
+            right = f'write it as "http://{value.strip()}"'
         raise ValueError(f"{shown(value)} is not a URL of an engine; {right}")
     if parts.query or parts.fragment or re.search(r"[\s\\%]|/\.\.?(/|$)", parts.geturl()):
         raise ValueError(f"{shown(value)} is more than the address of a server; {right}")

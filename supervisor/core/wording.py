@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
+    minutes = int(seconds / 60 + 0.5)  # what was said just now to be 10 min is not 9
     if minutes < 120:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"

@@ -120,16 +120,16 @@ async def _tell(speed: float, seconds: float | None, seen: Seen) -> int:
 async def _serve(speed: float, seconds: float | None, seen: Seen, port: int) -> int:
     """Every event as a line; the page, the API and the commands besides. The story goes on and on
     on one machine: what was pinned or set meanwhile stays."""
-    from .serving import TRY, ListenError, configuration, served
+    from .serving import ListenError, configuration, invitation, served
 
-    config = configuration()
+    config = configuration(port)
     clock = Clock(speed, time.time() - asyncio.get_running_loop().time() * speed)
     ends = math.inf if seconds is None else clock() + seconds
     cast = stage(clock, config.policy)
     cast.feed.hear = tell
     try:
         async with cast.world, served(cast, config, port) as server, beside(cast.feed.follow()):
-            print(f"the demo's daemon answers at {server.addresses[0]}", TRY, sep="\n", flush=True)
+            print(invitation(server.addresses[0]), flush=True)
             with errors_told(cast.feed):
                 while (left := ends - clock()) > 0:
                     await play(cast, length=min(LENGTH, left))

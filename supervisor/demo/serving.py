@@ -21,25 +21,38 @@ from supervisor.web.site import Site
 
 from .story import POLICY, QWEN, Cast
 
-__all__ = ["PORT", "TRY", "ListenError", "configuration", "served"]
+__all__ = ["PORT", "ListenError", "configuration", "invitation", "served"]
 
 HOST = "127.0.0.1"
 PORT = 8552
-TRY = "try in another terminal: ullage status · ullage top · ullage why qwen3:8b · ullage settings"
 # The story's policy as a configuration has it, so that it can be changed at run time.
 FLAGS = {
     "pools.gpu0.reserve": "1GiB",
     "pools.gpu1.reserve": "1GiB",
     f'models."cellar/{QWEN}".watchdog.idle_timeout': "25s",
     "ranking": "lru",
+    "gateway.enabled": False,
     "alerts.actions.make-room.action": "evict",
     "alerts.actions.make-room.match": {"alertname": "UllageHeadroomLow"},
 }
 
 
-def configuration() -> Config:
-    """What the demo's daemon is configured by."""
-    return _hurried(load(None, {}, FLAGS, kinds=frozenset(ENGINES), places=[]))
+def configuration(port: int = PORT) -> Config:
+    """What the demo's daemon is configured by, which answers at `port`."""
+    flags = FLAGS if port == PORT else FLAGS | {"listen.port": port}
+    return _hurried(load(None, {}, flags, kinds=frozenset(ENGINES), places=[]))
+
+
+def invitation(address: str) -> str:
+    """What can be done with the demo's daemon at `address`, which commands may not look at."""
+    usual = address == f"http://{HOST}:{PORT}"
+    first = "" if usual else f" after `export ULLAGE_URL={address}`"
+    lines = (
+        f"the demo's daemon answers at {address}",
+        f"open that in a browser, or try in another terminal{first}:",
+        "  ullage status · ullage top · ullage why qwen3:8b · ullage settings get",
+    )
+    return "\n".join(lines)
 
 
 def _hurried(config: Config) -> Config:

@@ -79,7 +79,8 @@ class Adapter:
         raise self._unable(f"end the requests of {model}")
 
     async def logs(self, model: ModelId, lines: int) -> tuple[str, ...]:
-        raise self._unable(f"show the log of {model}")
+        whose = f"{self.title} writes that itself; Ullage keeps it of models that it has started"
+        raise EngineRefused(self.id, f"show the log of {model}", whose)
 
     async def close(self) -> None:
         return

@@ -145,6 +145,11 @@ class Journal:
         return self._persistent
 
     @property
+    def meant_to_persist(self) -> bool:
+        """Whether it was given a file. A demo's is not: its memory is all that it is to have."""
+        return self._store is not None
+
+    @property
     def lag(self) -> int:
         """Writes that wait for the disk."""
         return self._store.lag if self._store is not None else 0

@@ -22,7 +22,7 @@ from .rules import ranked
 from .sequence import sequence
 from .trace import Model, Trace
 
-DAY = 86400.0
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 # Who is in memory when the time begins that is asked for is told by the time before it.
 BEFORE = DAY
 GHOSTS = ("value", "lru", "landlord")
@@ -149,7 +149,10 @@ def _span(seconds: float) -> str:
     days = seconds / DAY
     if days >= 1.95:
         return f"{days:.1f}".removesuffix(".0") + " days"
-    return f"{seconds / 3600:.1f}".removesuffix(".0") + " hours"
+    if seconds >= 0.95 * HOUR:
+        hours = f"{seconds / HOUR:.1f}".removesuffix(".0")
+        return f"{hours} hour{'' if hours == '1' else 's'}"
+    return _many(max(1, round(seconds / MINUTE)), "minute")
 
 
 def _many(count: int, what: str) -> str:

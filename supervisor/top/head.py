@@ -11,7 +11,7 @@ from rich.text import Text
 from supervisor import alert_words
 from supervisor.cli.asking import said
 from supervisor.cli.client import ClientError
-from supervisor.cli.show import FRESH
+from supervisor.cli.show import FRESH, journal_lost
 from supervisor.printable import printable
 from supervisor.units import format_seconds
 
@@ -153,7 +153,7 @@ def all_findings(state: Row, pools: Mapping[str, str]) -> list[Text]:
     for hold in (state.get("alerts") or {}).get("holds", ()):
         lines.append(Text(said(alert_words.hold(hold, state["now"])), STRONG))
     journal = state["journal"]
-    if not journal.get("persistent", True):
+    if journal_lost(journal):
         lines.append(Text("the journal is kept in memory only; the log says why", WARNING))
     if journal["failures"]:
         often = f"the journal could not be written {journal['failures']} times"

@@ -70,6 +70,7 @@ class Journal(Row):
     lag: Annotated[int, Field(description="writes that wait for the disk")]
     failures: Count
     persistent: Annotated[bool, Field(description="is there a file behind it?")]
+    meant_to_persist: Annotated[bool, Field(description="is there to be one? A demo has none")]
 
 
 class Flights(Row):

@@ -243,11 +243,13 @@ def shares(resident: Resident) -> list[Json]:
 
 
 def journal(journal: Journal) -> Json:
-    """How writing goes. Not `persistent`: there is no file that could be used."""
+    """How writing goes. Not `persistent`: there is no file that could be used, or, where it is not
+    `meant_to_persist`, none was asked for."""
     return {
         "lag": journal.lag,
         "failures": journal.failures,
         "persistent": journal.persistent,
+        "meant_to_persist": journal.meant_to_persist,
     }
 
 

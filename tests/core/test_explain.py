@@ -100,9 +100,11 @@ def test_sizes_and_times_are_for_people() -> None:
         "2000.0 GiB",
     ]
     assert size(Bytes(-(1 << 20))) == "-1.0 MiB"
-    assert [duration(s) for s in (0.84, 41, 720, 12000)] == [
+    assert [duration(s) for s in (0.84, 41, 599.9, 720, 12000)] == [
         "0.8 s",
         "41 s",
+        "10 min",
         "12 min",
         "3 h 20 min",
     ]
+    assert [duration(s) for s in (7169, 7199.9)] == ["119 min", "2 h 0 min"]

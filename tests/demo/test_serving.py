@@ -11,7 +11,7 @@ import pytest
 
 from supervisor.demo import main
 from supervisor.demo.clock import Clock
-from supervisor.demo.serving import configuration, served
+from supervisor.demo.serving import PORT, configuration, invitation, served
 from supervisor.demo.story import POLICY, stage
 
 
@@ -55,6 +55,20 @@ def test_the_page_the_api_and_changes_are_there() -> None:
                 await _ask(http)
 
     asyncio.run(play())
+
+
+def test_its_settings_are_of_what_is_there() -> None:
+    """It has no gateway, and answers where it was told to."""
+    config = configuration(18552)
+    assert (config.gateway.enabled, config.listen_port) == (False, 18552)
+    assert configuration().listen_port == PORT
+
+
+def test_whoever_tries_the_commands_is_told_how_they_find_another_port() -> None:
+    usual, other = f"http://127.0.0.1:{PORT}", "http://127.0.0.1:18552"
+    assert "ULLAGE_URL" not in invitation(usual)
+    assert f"`export ULLAGE_URL={other}`:" in invitation(other)
+    assert invitation(other).splitlines()[0].endswith(f" {other}"), "programs read it, too"
 
 
 def test_an_address_that_cannot_be_had_is_told(capsys: pytest.CaptureFixture[str]) -> None:

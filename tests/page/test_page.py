@@ -122,6 +122,17 @@ def test_a_setting_is_refused_tried_set_and_taken_back(stage: Stage, visits: Any
     assert stage.site.overrides.texts == {}
 
 
+def test_why_has_a_title_for_each_decision_with_its_time_and_its_lines_below(
+    stage: Stage, visits: Any
+) -> None:
+    stage.ask(lambda door: door.load("gemma3:4b"))
+    page = visits(stage).open()
+    page.click(f"{row('ollama/gemma3:4b')} button:has-text('Why')")
+    page.wait_for_selector("dialog h3:has-text('asked to load ollama/gemma3:4b') .quiet")
+    assert "ago" not in page.inner_text("dialog h3")
+    page.wait_for_selector("dialog h3 + ul :text('is wanted')")
+
+
 def test_it_fits_a_phone_and_everything_can_be_opened_there(stage: Stage, visits: Any) -> None:
     stage.world.installed.append(Installed(ref("a-name-that-never-ends" * 6), gib(1)))
     stage.tick()
@@ -130,6 +141,10 @@ def test_it_fits_a_phone_and_everything_can_be_opened_there(stage: Stage, visits
     page.wait_for_selector("[aria-label='Change max_active_backends']")
     page.click("[aria-label='Change max_active_backends']")
     page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+    page.evaluate(
+        "(whence) => (document.querySelectorAll('#settings .badge')[3].textContent = whence)",
+        'flag --set models."cellar/qwen3:8b-instruct".watchdog.idle_timeout',
+    )
     page.wait_for_selector(".editor")
     wide = page.evaluate(
         "[...document.querySelectorAll('body *')].filter((e) => !e.closest('.wide, .unseen, thead, "

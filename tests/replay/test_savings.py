@@ -93,6 +93,9 @@ def test_it_is_told_in_sentences() -> None:
 
 def test_of_a_journal_that_is_younger_only_its_own_time_is_told() -> None:
     assert " in 2 hours:" in tell(told(asked("abcab", NOW - 7200), days=7))[0]
+    assert " in 1 hour:" in tell(told(asked("abcab", NOW - 3600), days=7))[0]
+    assert " in 10 minutes:" in tell(told(asked("abcab", NOW - 600), days=7))[0]
+    assert " in 1 minute:" in tell(told(asked("a", NOW - 10), days=7))[0]
 
 
 def ghosts(own: Sequence[float], other: Sequence[float], requests: int = 300) -> Savings:

@@ -109,7 +109,12 @@ def test_the_state_has_everything():
         {"pool": GPU, "pid": 99, "name": "blender", "size": gib(2), "engine": None}
     ]
     assert (state["pins"], state["running"]) == ([], [])
-    assert state["journal"] == {"lag": 0, "failures": 0, "persistent": False}
+    assert state["journal"] == {
+        "lag": 0,
+        "failures": 0,
+        "persistent": False,
+        "meant_to_persist": False,
+    }
     assert state["notes"] == ["no AMD driver on this machine"]
 
 

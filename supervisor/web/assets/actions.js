@@ -140,7 +140,7 @@ async function reasons(name) {
   const times = new Map(found.decisions.map((d) => [d.id, d.at]));
   const groups = [[null, []]];
   for (const sentence of found.sentences) {
-    const decision = /^(d-\d+): (.*)$/s.exec(sentence);
+    const decision = /^(d-\d+)(?:, [^:]+ ago)?: (.*)$/s.exec(sentence);
     if (decision === null) groups.at(-1)[1].push(sentence);
     else groups.push([decision, []]);
   }

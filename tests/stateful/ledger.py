@@ -234,7 +234,8 @@ class Ledger:
     def _promised(self, pool: PoolId, at: float) -> int:
         """What loads under way had not taken at that time."""
         total = 0
-        for call, takes in self.loads:
+        latest = {call.ref: (call, takes) for call, takes in self.loads}  # others were before it
+        for call, takes in latest.values():
             ended = call.ended is not None and (not call.worked or self._is_there(call.ref, at))
             if call.began >= self.town.began and not ended:
                 tenant = self.town.engines[call.ref.engine].models[call.ref.model].tenant

@@ -164,3 +164,21 @@ def test_one_that_is_in_ram_alone_goes_after_a_load_that_takes_some_of_it(story:
     story.passes(8.0)
     story.check()
     assert not story.town.engines["two"].there("h")  # type: ignore[index]
+
+
+def test_a_model_that_is_loaded_again_is_promised_its_memory_once(story: Steps) -> None:
+    for name in ("two/g", "one/d", "two/f"):  # 9, 6 and 7 of 24 GiB, each learned
+        story.loads(name)
+        story.passes(7.0)
+    for name in ("one/d", "two/f"):
+        story.evicts(name, force=False, wait=False)
+        story.passes(4.0)
+    story.loads("one/d")
+    story.passes(0.1)
+    story.loads("two/f")  # beside it
+    story.passes(1.0)
+    calls = story.town.engines["two"].calls  # type: ignore[index]
+    assert [(c.kind, c.ref.model) for c in calls][-1] == ("load", "f")
+    assert story.town.world.loop.runs[0].loads[0].ref.model == "d"
+    story.passes(7.0)
+    story.check()

@@ -249,7 +249,7 @@ async def serve(app: App) -> int:
     for task in beside:
         task.cancel()
     notifier.stopping()
-    log.info("stopping: finishing the action under way", extra={"event": "stopping"})
+    log.info("stopping: finishing what is under way", extra={"event": "stopping"})
     await app.stop()
     log.info("stopped", extra={"event": "stopped"})
     return 0

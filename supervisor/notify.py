@@ -75,7 +75,7 @@ class Notifier:
         self._enter("READY=1")
 
     def stopping(self) -> None:
-        self._enter("STOPPING=1", "STATUS=finishing the action under way")
+        self._enter("STOPPING=1", "STATUS=finishing what is under way")
 
     def failed(self, why: object) -> None:
         """Before it was ready: the reason stands in `systemctl status`."""

@@ -224,7 +224,7 @@ def test_an_unload_that_is_settling_is_finished_and_written_down_before_the_end(
                 while not server.calls("POST /models/unload"):
                     await asyncio.sleep(POLL)
                 daemon.process.send_signal(signal.SIGTERM)
-                await daemon.until(lambda: "stopping: finishing the action" in daemon.log)
+                await daemon.until(lambda: "stopping: finishing what" in daemon.log)
                 card.add(-GIB)  # now it comes back
                 reply = (await asked).json()
                 assert not reply["ok"]

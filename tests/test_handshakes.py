@@ -19,6 +19,8 @@ from supervisor.tls.handshakes import Handshakes
 from tests.certificates import Authority, authority
 from tests.gateway.loopback import loops
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Authority:

@@ -57,7 +57,7 @@ def test_each_phase_is_told_as_the_protocol_has_it(manager):
     told.stopping()
     assert manager.listen()[2:] == [
         {"READY": "1"},
-        {"STOPPING": "1", "STATUS": "finishing the action under way"},
+        {"STOPPING": "1", "STATUS": "finishing what is under way"},
     ]
 
 

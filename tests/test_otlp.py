@@ -16,6 +16,8 @@ from supervisor.telemetry.otlp import BATCH, Exporter, Sender, exporter
 from supervisor.telemetry.tracing import Finished, Span
 from tests.collector import Collector, attributes, collector
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 BEGAN = 1_800_000_000_000_000_000
 TRACE = Finished(
@@ -275,7 +277,6 @@ def wait(true: Callable[[], bool]) -> None:
 # -- what it costs who does not want it
 
 
-@pytest.mark.slow
 def test_where_no_traces_are_wanted_nothing_of_it_is_loaded() -> None:
     code = (
         "import supervisor.app, supervisor.telemetry.otlp, sys;"

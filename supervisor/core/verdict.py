@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -9,10 +10,11 @@ from collectors.reading import Bytes, PoolId, PoolKind
 
 from .ladder import ASLEEP, SIGNALS, Rung
 from .plan import Evict
-from .snapshot import ModelRef, Snapshot, Source, State
+from .snapshot import ModelRef, Resident, Snapshot, Source, State
 
 # Drivers return memory late and rarely to the byte; three quarters is a yes.
 ENOUGH = 0.75
+COMING = (State.LOADING, State.SLEEPING)
 
 
 class Verdict(Enum):
@@ -33,20 +35,22 @@ class Judgement:
 
     verdict: Verdict
     promised: Bytes
-    returned: Bytes  # may be negative: a neighbour took more than came back
+    returned: Bytes  # may be negative: somebody whom nobody knows took more than came back
     gone: bool
     late: bool = False
 
 
 def judge(action: Evict, before: Snapshot, after: Snapshot, rung: Rung = Rung.UNLOAD) -> Judgement:
-    """Compare what came back in the pools of the promise with what was promised."""
+    """Compare what came back in the pools of the promise with what was promised. What a model that
+    came meanwhile holds there had come back before."""
     pools = {share.pool for share in action.frees}
     promised = Bytes(sum(share.size for share in action.frees))
     gone = _is_gone(action.ref, before, after, rung)
     unseen = pools - ({p.id for p in before.pools} & {p.id for p in after.pools})
     if unseen or not pools:
         return Judgement(Verdict.BLIND, promised, Bytes(0), gone)
-    freed = {p: after.free(p) - before.free(p) for p in pools}
+    came = [r for r in after.residents if _came(r, action.ref, before)]
+    freed = {p: after.free(p) - before.free(p) + _taken(p, came, before) for p in pools}
     ended = _ended(action, before, after) if gone else {}
     returned = Bytes(sum(max(freed[p], ended.get(p, freed[p])) for p in pools))
     late = sum(freed.values()) < promised * ENOUGH <= returned
@@ -54,6 +58,28 @@ def judge(action: Evict, before: Snapshot, after: Snapshot, rung: Rung = Rung.UN
         return Judgement(Verdict.RECOVERED, promised, returned, gone, late)
     verdict = Verdict.PARTLY if returned > 0 else Verdict.NOTHING
     return Judgement(verdict, promised, returned, gone)
+
+
+def _came(resident: Resident, gone: ModelRef, before: Snapshot) -> bool:
+    """Was it not there yet, or not whole? And is it held by processes of its own: what the victim's
+    still hold has not come back, whoever it is said to be now."""
+    was, victim = before.resident(resident.ref), before.resident(gone)
+    if resident.ref == gone or (was is not None and was.state not in COMING):
+        return False
+    pids = set(resident.pids)
+    return bool(pids) and (victim is None or pids.isdisjoint(victim.pids))
+
+
+def _taken(pool: PoolId, came: Iterable[Resident], before: Snapshot) -> int:
+    """Bytes that they hold more there, as far as it was measured."""
+    total = 0
+    for resident in came:
+        was = before.resident(resident.ref)
+        measured = sum(
+            s.size for s in resident.shares if s.pool == pool and s.source is Source.MEASURED
+        )
+        total += max(0, measured - (0 if was is None else was.holds(pool)))
+    return total
 
 
 def _is_gone(ref: ModelRef, before: Snapshot, after: Snapshot, rung: Rung) -> bool:

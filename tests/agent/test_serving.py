@@ -16,6 +16,8 @@ from supervisor.listen import ListenError
 
 from .fakes import MODEL, Daemon, Fleet
 
+pytestmark = pytest.mark.slow
+
 Story = Callable[[httpx.AsyncClient, Fleet], Awaitable[None]]
 
 

@@ -32,6 +32,8 @@ from tests.children.programs import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def groups():
@@ -83,7 +85,6 @@ def test_one_that_does_not_hear_is_killed_after_its_grace(tmp_path):
     run(story())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "leave",
     [

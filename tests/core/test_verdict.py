@@ -4,7 +4,7 @@ import pytest
 
 from collectors.reading import RAM, MemoryPool, PoolKind, Seconds, gib
 from supervisor.core.plan import Evict, Why
-from supervisor.core.snapshot import Share, Snapshot
+from supervisor.core.snapshot import Resident, Share, Snapshot, Source, State
 from supervisor.core.verdict import Verdict, judge
 from tests.builders import GPU, OTHER, machine, ref, resident, share
 
@@ -30,6 +30,42 @@ def test_what_came_back_is_said_in_bytes_also_when_a_neighbour_took_more() -> No
     got = judge(EIGHT, machine(resident("m", 8), free=2), machine(free=1))
     assert (got.promised, got.returned) == (8 << 30, -1 << 30)
     assert got.gone
+
+
+def neighbour(size: float, *pids: int, state: State = State.LOADED) -> Resident:
+    return replace(resident("n", size, state=state), pids=pids)
+
+
+def test_what_a_model_holds_that_came_meanwhile_had_come_back() -> None:
+    """Else the victim's engine would be restarted, or its process ended, for nothing."""
+    victim = replace(resident("m", 8), pids=(7,))
+    for there, was in (
+        ((), 0),
+        ((neighbour(2, 9, state=State.LOADING),), 2),
+        ((neighbour(1, 9, state=State.SLEEPING),), 1),
+    ):
+        before = machine(victim, *there, free=6)
+        got = judge(EIGHT, before, machine(neighbour(5, 9), free=6 + 8 - (5 - was)))
+        assert (got.verdict, got.returned) == (Verdict.RECOVERED, gib(8))
+        got = judge(EIGHT, before, machine(neighbour(5, 9), free=6 - (5 - was)))
+        assert got.verdict is Verdict.NOTHING  # it took of what was free
+
+
+@pytest.mark.parametrize(
+    ("there", "came"),
+    [
+        ((), neighbour(8, 7)),  # under another name
+        ((), neighbour(8)),  # nobody knows where
+        ((), replace(neighbour(8, 9), shares=(Share(GPU, gib(8), Source.REPORTED),))),
+        ((neighbour(1, 9),), neighbour(9, 9)),  # it was there already
+    ],
+)
+def test_what_may_be_the_victim_s_own_or_was_there_before_has_not(
+    there: tuple[Resident, ...], came: Resident
+) -> None:
+    victim = replace(resident("m", 8), pids=(7,))
+    got = judge(EIGHT, machine(victim, *there, free=2), machine(came, free=2))
+    assert got.verdict is Verdict.NOTHING
 
 
 def test_a_pool_that_went_blind_meanwhile_gives_no_verdict() -> None:

@@ -15,6 +15,8 @@ from tests.engines.contract import ASKED
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 from tests.engines.replay import CAPTURES, Replay, capture
 
+pytestmark = pytest.mark.slow
+
 IMITATORS = sorted(p.stem for p in (CAPTURES / "imitators").glob("*.json"))
 TRUE_OLLAMA = {
     "replies": [

@@ -83,9 +83,13 @@ def i4(history: History) -> Iterator[str]:
 
 
 def i5(history: History) -> Iterator[str]:
-    """A load has room by what the driver says, less what other loads are promised."""
+    """A load has room by what the driver says, less what other loads are promised. Of one whose
+    size nobody can know (0) that is not asked; nor of who leaves, when others have taken too
+    much."""
     for call in history.calls:
-        if call.kind != "load" or call.was != "gone" or _meddled(history, call.began):
+        if call.kind != "load" or call.was != "gone" or not call.size:
+            continue
+        if _meddled(history, call.began):
             continue
         others = [
             c
@@ -97,8 +101,10 @@ def i5(history: History) -> Iterator[str]:
         left = call.free - history.reserve - sum(c.size for c in others) - call.size
         if left < 0:
             yield f"{_named(call)} is loaded where {-left} bytes are lacking"
+    before = 0
     for memory in history.memory:
-        if memory.used > history.total and not _meddled(history, memory.at):
+        more, before = memory.used > before, memory.used
+        if more and memory.used > history.total and not _meddled(history, memory.at):
             yield f"the GPU holds {memory.used - history.total} bytes too much: {memory.why}"
 
 

@@ -17,6 +17,8 @@ from tests.fleet.model.host import VALID
 from tests.fleet.model.schedule import run
 from tests.fleet.model.world import HOSTS, World
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES = 120
 
 
@@ -25,7 +27,6 @@ def test_a_few_random_fault_schedules_leave_every_rule_true() -> None:
         assert run(1000 + seed).wrong == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", range(6))
 def test_random_fault_schedules_leave_every_rule_true(part: int) -> None:
     how: Counter[str] = Counter()
@@ -40,7 +41,6 @@ def test_random_fault_schedules_leave_every_rule_true(part: int) -> None:
     assert how["served by its own host"] > 100, "hosts go on without a fleet"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "told"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from supervisor.fleet.hosts import Directory, HostId, Presence
 from supervisor.fleet.index import Index
 from supervisor.fleet.place import choose_hosts, place
 from tests.fleet.builders import NOW, directory, housed, offer, promise, word
+
+pytestmark = pytest.mark.slow
 
 HOSTS = ["a", "b", "c", "d", "e"]
 

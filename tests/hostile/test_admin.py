@@ -20,6 +20,8 @@ from tests.lines import FORGED, written
 from tests.web.fakes import API, World, running, site
 from tests.web.test_server import say, serving
 
+pytestmark = pytest.mark.slow
+
 LINES = "HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
 DEEP = b'{"models":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 BODIES = {
@@ -106,7 +108,6 @@ def forget() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells the most of late on Linux")
 def test_whatever_is_sent_is_answered_with_what_is_wrong_and_costs_no_memory(
     caplog: pytest.LogCaptureFixture,
@@ -154,7 +155,6 @@ def test_no_path_and_no_query_is_an_error_of_ours_or_leads_out_of_the_pages_fold
     assert not [r for r in caplog.records if r.exc_info]
 
 
-@pytest.mark.slow
 def test_no_operation_is_for_a_rebound_name_or_for_another_sites_page() -> None:
     async def story() -> None:
         of = site(World())

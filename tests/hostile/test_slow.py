@@ -18,6 +18,8 @@ from tests.gateway.wires import asked, streamed, whole
 from tests.web.fakes import API, World, running, site
 from tests.web.test_server import serving
 
+pytestmark = pytest.mark.slow
+
 POLL = 0.02  # seconds between two looks
 MANY = 60  # of each kind
 PATIENT = Limits(head_within=1.0, body_within=1.0, idle=1.0, stalled=1.0, leave_within=0.2)
@@ -52,7 +54,6 @@ async def crowd(connect: Connect, ask: Callable[[], Awaitable[bytes]]) -> tuple[
     return time.monotonic() - began, median(answers)
 
 
-@pytest.mark.slow
 def test_slow_clients_of_the_gateway_are_let_go_and_others_are_served_meanwhile() -> None:
     async def engine(call: Call) -> None:
         await call.say(whole())
@@ -68,7 +69,6 @@ def test_slow_clients_of_the_gateway_are_let_go_and_others_are_served_meanwhile(
     asyncio.run(story())
 
 
-@pytest.mark.slow
 def test_slow_clients_of_the_api_are_let_go_and_others_are_served_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -148,7 +148,6 @@ def test_a_client_that_never_reads_its_stream_stops_the_engine_and_is_cut_off() 
     asyncio.run(story())
 
 
-@pytest.mark.slow
 def test_a_client_that_never_reads_its_answers_holds_no_place_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -13,6 +13,8 @@ from tests.gateway.wires import whole
 from tests.hostile.smuggling import HELLO, HIDDEN, REFUSED, REFUSED_BY_THE_GATEWAY
 from tests.web.test_server import play, say
 
+pytestmark = pytest.mark.slow
+
 QUICK = Limits(leave_within=0.05)
 CLEAN = re.compile(rb"[A-Z]+ /[!-~]* HTTP/1\.1\r\n(?:[!-9;-~]+: [^\r\n\0]*\r\n)+\r\n")
 

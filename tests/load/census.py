@@ -8,11 +8,13 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 OURS = ("supervisor", "collectors")
 SIZED = (dict, list, set, deque)
+CACHE = type(lru_cache(len))
 PLAIN = (str, bytes, int, float, bool, complex, type(None), type, ModuleType)
 
 
@@ -43,6 +45,10 @@ def census(*roots: Any) -> Census:
         if isinstance(thing, PLAIN) or id(thing) in seen or _looks_on(kind.__module__):
             continue  # those who look on are in its loop, too
         seen.add(id(thing))
+        if isinstance(thing, CACHE):
+            if thing.cache_parameters()["maxsize"] is None:  # others have a bound of their own
+                found.entries[path] = thing.cache_info().currsize
+            continue
         if isinstance(thing, SIZED):
             found.entries[path] = max(found.entries[path], len(thing))
         if _ours(kind.__module__):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, deque
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ def test_a_census_finds_what_is_kept_wherever_it_is() -> None:
     more = grown(before, census({"deep": [deque([feed])]}).entries, 20)
     assert more == {"Feed._events": (0, 30)}
     assert grown(Counter(a=5), Counter(a=9), 5) == {}
+
+
+def test_of_caches_those_are_counted_that_have_no_bound() -> None:
+    bounded, endless = lru_cache(maxsize=3)(str), lru_cache(maxsize=None)(str)
+    for number in range(30):
+        bounded(number)
+        endless(number)
+    assert census(bounded, endless).entries["root"] == 30
+    assert census(bounded).entries["root"] == 0
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -120,6 +121,33 @@ def test_a_load_has_room_unless_a_stranger_took_it(tmp_path: Path) -> None:
     second.mkdir()
     assert "bytes are lacking" in scene(first, tale).wrong("I5")[0]
     assert scene(second, excused).wrong("I5") == []
+
+
+def test_of_what_nobody_can_know_and_of_who_leaves_no_room_is_asked(tmp_path: Path) -> None:
+    """A model that came for the first time has filled the GPU; the next one leaves it so."""
+
+    def tale(at: Scene, size: int) -> None:
+        cards = at.machine.cards
+        cards.unknown(0)
+        cards.add(0, 30 << 30, None, "+m00-1.1")
+        cards.known(0)
+        history = at.orders.histories[0]  # all that was a while ago
+        history.memory = [replace(m, at=m.at - 9.0) for m in history.memory]
+        times = ("began", "lifted", "normal")
+        history.troubles = [
+            replace(t, **{k: getattr(t, k) - 9.0 for k in times}) for t in history.troubles
+        ]
+        at.machine.engines[0].sizes["m00-2"] = size
+        at.tell(LOAD, "m00-2")
+        cards.add(0, -(1 << 30), None, "-m00-0")
+
+    def found(size: int) -> list[str]:
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        return scene(folder, lambda at: tale(at, size)).wrong("I5")
+
+    assert found(0) == []
+    assert len(found(1)) == 1
 
 
 def test_the_next_model_goes_when_the_memory_of_the_last_is_back(tmp_path: Path) -> None:

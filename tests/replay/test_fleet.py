@@ -16,6 +16,8 @@ from supervisor.replay.rules import RULES
 from supervisor.replay.trace import Trace
 from tests.replay.traces import trace
 
+pytestmark = pytest.mark.slow
+
 POOLS = (Bytes(8), Bytes(4))
 
 
@@ -115,7 +117,6 @@ def test_a_number_of_hosts_that_makes_no_sense_is_refused(
     assert "a number of hosts is from 1 to 1000" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_the_benchmark_prints_a_row_for_each_size(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["--hosts", "1,3", "--requests", "200"]) == 0
     printed = capsys.readouterr().out

@@ -17,6 +17,8 @@ from supervisor.gateway.admission import RefusalKind
 from tests.alerting.post import CHIEF, Post, action, config
 from tests.scenarios.gate import NO_RESERVE, ROOMY, Gate, Watched, gate, models, story
 
+pytestmark = pytest.mark.slow
+
 HOLD = Seconds(60)
 
 

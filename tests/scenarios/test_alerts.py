@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from collectors.reading import RAM, Seconds, gib
 from supervisor.alerting import Alerting
 from supervisor.config.alerted import Kind
@@ -13,6 +15,8 @@ from supervisor.demo.machine import GPU0, GPU1
 from supervisor.events import ClaimsChanged
 from tests.alerting.post import CHIEF, HOST, Post, action, alert, config
 from tests.scenarios.gate import NO_RESERVE, Gate, gate, models, story
+
+pytestmark = pytest.mark.slow
 
 # Two models of 8 GiB on a card of 24: a third of it is free.
 SHORT = Amount(fraction=0.5)

@@ -21,6 +21,8 @@ from tests.scenarios.shelf import run
 from tests.scenarios.test_sleep import CARD, Card, play
 from tests.scenarios.test_stuck import Service, stuck
 
+pytestmark = pytest.mark.slow
+
 ENGINE = EngineId("engine")
 RESTART = action(Kind.RESTART, "again", engine="engine")
 

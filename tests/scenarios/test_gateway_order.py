@@ -12,6 +12,8 @@ from supervisor.demo.machine import GPU0
 from supervisor.gateway.admission import RefusalKind
 from tests.scenarios.gate import LOAD, ROOMY, gate, models, story
 
+pytestmark = pytest.mark.slow
+
 
 @story
 async def test_the_model_for_which_most_wait_is_loaded_first() -> None:
@@ -59,7 +61,6 @@ async def test_a_higher_priority_goes_first_and_a_lower_one_grows_with_the_time(
         assert at.loads == ["b", "c"]
 
 
-@pytest.mark.slow
 @story
 async def test_nobody_starves_behind_a_higher_priority() -> None:
     """Requests of a higher priority never end; the lower one is served within its bound."""

@@ -24,6 +24,8 @@ from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import House, Ram, house
 
+pytestmark = pytest.mark.slow
+
 A = ref("a", "llama")
 
 

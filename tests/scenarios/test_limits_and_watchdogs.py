@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from collectors.reading import RAM, Seconds, gib
 from supervisor.core.policy import Amount, ModelPolicy, Policy, PoolPolicy, Watchdog
 from supervisor.core.rank import RANKINGS
@@ -14,6 +16,8 @@ from supervisor.core.record import Mode
 from supervisor.core.snapshot import Reservation, Share, Source, State
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 from tests.scenarios.house import House, house
+
+pytestmark = pytest.mark.slow
 
 # Nothing is short of memory here, but where a test says so.
 ROOMY = Policy(

@@ -23,6 +23,8 @@ from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import House, Ram, house
 
+pytestmark = pytest.mark.slow
+
 A, B = ref("a", "llama"), ref("b", "llama")
 LLAMA = EngineId("llama")
 IDLE = Policy(watchdog=Watchdog(True, Seconds(60), False, Seconds(300)))

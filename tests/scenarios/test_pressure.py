@@ -12,6 +12,8 @@ from supervisor.core.policy import Amount, PoolPolicy
 from tests.scenarios.house import House
 from tests.scenarios.shelf import POLICY, Shelf, later, other, run, shelf
 
+pytestmark = pytest.mark.slow
+
 # -- lines
 
 
@@ -26,7 +28,6 @@ def test_one_sample_below_the_line_makes_nobody_leave() -> None:
     run(story())
 
 
-@pytest.mark.slow
 def test_after_relief_the_soft_line_is_left_alone_for_a_while_and_the_hard_one_never() -> None:
     async def story(pause: float, left: list[list[str]]) -> None:
         policy = replace(POLICY, relief_pause=Seconds(pause))

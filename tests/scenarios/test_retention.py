@@ -28,6 +28,8 @@ from tests.builders import ref
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
 from tests.scenarios.house import House, Ram, house
 
+pytestmark = pytest.mark.slow
+
 A, B = ref("a", "llama"), ref("b", "llama")
 ON_DEMAND = Policy(retention=Retention.ON_DEMAND)
 

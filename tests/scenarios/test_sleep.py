@@ -19,6 +19,8 @@ from tests.nvml.fake_nvml import GIB
 from tests.nvml.fake_nvml import State as Driver
 from tests.scenarios.house import House, Ram, house
 
+pytestmark = pytest.mark.slow
+
 CARD = PoolId("GPU-aaaa")
 BIG, SMALL = ref("big", "vllm"), ref("small", "llama")
 

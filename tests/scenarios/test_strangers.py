@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from collectors.reading import (
     RAM,
     Bytes,
@@ -27,6 +29,8 @@ from supervisor.core.record import Mode
 from supervisor.core.snapshot import EngineId, ModelId, ModelRef, Share
 from tests.engines.fake import FakeLlamaRouter
 from tests.scenarios.house import House, Ram, house
+
+pytestmark = pytest.mark.slow
 
 # Who goes first is not what these stories are about: the longest idle.
 POLICY = Policy(pools={RAM: PoolPolicy(reserve=Amount(size=gib(4)))}, ranking=RANKINGS["lru"])

@@ -20,6 +20,8 @@ from tests.engines.fakes.sglang import FakeSgLang
 from tests.scenarios.house import House, house
 from tests.scenarios.shelf import POLICY, later, run, shelf
 
+pytestmark = pytest.mark.slow
+
 # -- stuck
 
 
@@ -153,7 +155,6 @@ def test_report_alone_is_a_finding_and_no_more() -> None:
     run(story())
 
 
-@pytest.mark.slow
 def test_the_engine_is_restarted_at_last_though_another_of_its_models_is_stuck_too() -> None:
     async def story(working: bool) -> None:
         server = FakeLlamaRouter(["a", "b"])

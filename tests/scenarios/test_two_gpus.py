@@ -17,6 +17,8 @@ from tests.nvml.fake_nvml import GIB
 from tests.nvml.fake_nvml import State as Driver
 from tests.scenarios.house import House, Ram, house
 
+pytestmark = pytest.mark.slow
+
 A, B = PoolId("GPU-aaaa"), PoolId("GPU-bbbb")
 LOST = 15
 BY_AGE = Policy(ranking=RANKINGS["lru"])  # that one and no other goes is what is told here

@@ -20,6 +20,8 @@ from tests.stateful.machine import Steps
 from tests.stateful.test_told import PLAIN
 from tests.stateful.town import ONE, THREE, TWO
 
+pytestmark = pytest.mark.slow
+
 
 def with_pools(reserve: float = 1, budget: float | None = None, **others: Any) -> Policy:
     most = None if budget is None else Amount(size=gib(budget))

@@ -15,6 +15,8 @@ from supervisor.demo.engines import Fault, Unload
 from supervisor.demo.machine import GPU0, GPU1
 from tests.stateful.machine import Steps
 
+pytestmark = pytest.mark.slow
+
 PLAIN = Policy(
     pools={pool: PoolPolicy(reserve=Amount(size=gib(1))) for pool in (GPU0, GPU1, RAM)},
     busy_while_fresh=Seconds(2),

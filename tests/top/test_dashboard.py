@@ -18,6 +18,8 @@ from tests.top.fakes import (
 )
 from tests.top.playing import hears, play, press, settle, toasts
 
+pytestmark = pytest.mark.slow
+
 ESSENTIAL = (
     *("Ullage 0.1.0", "enforce", "measured 0s ago"),
     *("gpu0", "gpu1", "ram", "cannot be read"),

@@ -17,6 +17,8 @@ from tests.top.fakes import (
 )
 from tests.top.playing import hears, play, press, settle, toasts
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_pin_is_set_and_taken_back() -> None:
     async def story(top: Dashboard, pilot: Pilot[None]) -> None:

@@ -20,6 +20,8 @@ from tests.web.test_callers import asked, caller
 from tests.web.test_guard import STRANGER, US
 from tests.web.test_server import say, serving
 
+pytestmark = pytest.mark.slow
+
 OLD, NEXT = "ullage-desk-0123456789", "ullage-desk-9876543210"
 NOW = 1_000.0
 

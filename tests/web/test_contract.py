@@ -21,6 +21,8 @@ from supervisor.web.table import operations
 from .driven import Driven, driven
 from .fakes import API, GPU, World, site
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT = 10.0  # seconds for one answer
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
@@ -148,7 +150,6 @@ def test_some_operations_keep_their_word(daemon: Driven, method: str, path: str)
     assert drive(daemon, method, path, NEGATIVE, 4) >= 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), EACH, ids=lambda word: word)
 def test_every_operation_keeps_its_word(daemon: Driven, method: str, path: str) -> None:
     assert drive(daemon, method, path, POSITIVE, 10) >= 1

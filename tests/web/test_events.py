@@ -22,6 +22,8 @@ from tests.test_timeline import room
 from tests.web.fakes import API, EPOCH, World, client, site
 from tests.web.test_server import serving
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 TOKEN = "a-token-of-some-length"
 

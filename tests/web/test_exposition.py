@@ -29,6 +29,8 @@ from tests.builders import ref, resident, share
 from .fakes import GPU, World, client, site
 from .measured import crowd, samples, seen, text
 
+pytestmark = pytest.mark.slow
+
 PROMTOOL = shutil.which("promtool")
 
 
@@ -81,7 +83,6 @@ def test_each_model_and_each_engine_brings_so_many_series_and_no_more() -> None:
     assert sum(series(crowd(200, 20)).values()) <= 6400
 
 
-@pytest.mark.slow
 def test_two_hundred_models_with_hostile_names_make_no_more_series_than_any() -> None:
     plain = crowd(200, 20)
     hostile = crowd(200, 20, '"}} 1\n# EOF\nullage_paused 1 {}\\ \ud800' + "\u2028" * 300)

@@ -24,6 +24,8 @@ from tests.others import acting_as, folder_of_all
 
 from .fakes import World, site
 
+pytestmark = pytest.mark.slow
+
 OTHER, THEIRS, GROUP = 54321, 54322, 54323  # an account, its group, and one of ours
 TOKEN = "a-token-of-some-length"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="another account takes root")

@@ -20,6 +20,8 @@ from supervisor.web.server import Server
 
 from .fakes import World, running, site
 
+pytestmark = pytest.mark.slow
+
 HEAD = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 BODY = '{"models": ["llama3:70b"]}'
 WAITS = '{"free": "15GiB"}'.ljust(len(BODY))  # for somebody who is busy
@@ -259,7 +261,6 @@ def test_a_failed_start_leaves_nothing_open(tmp_path):
         free.connect(("127.0.0.1", port))
 
 
-@pytest.mark.slow
 def test_the_end_waits_for_nobody():
     """Idle, half a head, half a body, and an answer that takes for ever."""
 

@@ -21,6 +21,8 @@ from tests.gateway.loopback import loops
 
 from .fakes import World, site
 
+pytestmark = pytest.mark.slow
+
 ASKS = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import sys
+import time
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,7 @@ SWITCH = 0.001  # seconds that the loop waits for its turn while a thread works,
 # Objects more than there were, and how often, until a look for cycles. One at all objects holds the
 # loop for a tenth of a second where there is much to do, and finds next to nothing.
 GARBAGE = (5_000, 10, 40)
+AGAIN = 0.01  # seconds after which a loop goes on that memory was refused to
 OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
 STRICT = "2"  # no more is promised than there is
 
@@ -34,6 +36,26 @@ def more_files() -> None:
             setrlimit(RLIMIT_NOFILE, (most, hard))
 
 
+class Enduring(asyncio.SelectorEventLoop):
+    """Goes on where memory was refused to the loop itself, between two callbacks: what was ready
+    is ready still, and whoever was to be told by then is told a moment later."""
+
+    _ends = False
+
+    def run_forever(self) -> None:
+        self._ends = False
+        while not self._ends:
+            try:
+                super().run_forever()
+                return
+            except MemoryError:
+                time.sleep(AGAIN)
+
+    def stop(self) -> None:
+        self._ends = True
+        super().stop()
+
+
 def event_loop() -> asyncio.AbstractEventLoop:
     """The fast one where there is one: what the gateway relays costs half as much with it.
 
@@ -42,10 +64,8 @@ def event_loop() -> asyncio.AbstractEventLoop:
     refuses nobody anything: what is meant are limits of address space and of data.
     """
     if (why := refuses_memory()) is not None:
-        log.info(
-            "%s: asyncio's own loop runs, which outlives that; it relays at twice the cost", why
-        )
-        return asyncio.new_event_loop()
+        log.info("%s: asyncio's own loop runs, which outlives that, and costs twice as much", why)
+        return Enduring()
     try:
         from uvloop import new_event_loop
     except ImportError:  # on Windows

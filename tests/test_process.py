@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from supervisor.process import (
     FILES,
     GARBAGE,
     SWITCH,
+    Enduring,
     event_loop,
     more_files,
     refuses_memory,
@@ -56,11 +58,43 @@ def test_a_limit_of_memory_is_a_reason_for_the_loop_that_outlives_it(what, words
     code = (
         "import resource, logging; logging.basicConfig(level=logging.INFO)\n"
         f"resource.setrlimit(resource.{what}, (64 << 30, 64 << 30))\n"
-        "from supervisor.process import event_loop; print(type(event_loop()).__module__)"
+        "from supervisor.process import event_loop; print(type(event_loop()).__name__)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.stdout.startswith("asyncio."), found.stderr
+    assert found.stdout == "Enduring\n", found.stderr
     assert f"this process may have 65536 MiB and no more ({words})" in found.stderr
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_loop_that_memory_is_refused_to_goes_on_and_ends_when_it_is_to(stops):
+    """Between two callbacks, as where the list of what is ready cannot be made any longer."""
+    loop, refused = Enduring(), []
+    select = loop._selector.select
+
+    def poor(timeout=None):
+        if len(refused) < 3:
+            refused.append(timeout)
+            if stops:
+                loop.stop()
+            raise MemoryError
+        return select(timeout)
+
+    async def work():
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return "done"
+
+    loop._selector.select = poor
+    try:
+        if stops:
+            loop.run_forever()
+            assert len(refused) == 1
+        else:
+            assert loop.run_until_complete(work()) == "done"
+            assert len(refused) == 3
+    finally:
+        loop._selector.select = select
+        loop.close()
 
 
 def test_a_system_that_promises_no_more_than_it_has_is_one_as_well(tmp_path: Path) -> None:

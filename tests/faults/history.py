@@ -144,6 +144,7 @@ class Trouble:
     """Somebody broke something. Whom it may reach: `engines`; a pool that is `dark`; the `daemon`
     itself; what the `disk` keeps, or keeps only seconds later: who has waited for it for
     `unwritten` seconds goes on without. `meddles`: models come and go, and nobody was asked.
+    `repeats`: an order may be sent once more, for its answer is lost.
     `normal`: when all was well again."""
 
     what: str
@@ -154,6 +155,7 @@ class Trouble:
     disk: bool = False
     unwritten: float = NEVER
     meddles: bool = False
+    repeats: bool = False
     lifted: float | None = None
     normal: float | None = None
 

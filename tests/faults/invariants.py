@@ -63,7 +63,10 @@ def i3(history: History) -> Iterator[str]:
             if other.model == call.model or other.kind == call.kind:
                 yield f"{call.kind} of {_named(call)} during {other.kind} of {_named(other)}"
     for call in history.calls:
-        if call.kind == "load" and call.was != "gone" and not _meddled(history, call.began):
+        again = any(t.repeats and t.covers(call.began, call.began, SOON) for t in history.troubles)
+        if again or _meddled(history, call.began):
+            continue
+        if call.kind == "load" and call.was != "gone":
             yield f"{_named(call)} is told to load, and is {call.was}"
 
 

@@ -76,7 +76,7 @@ async def no_memory(bench: Bench) -> None:
     knows from its start; what is left until it is met is little."""
     pid, told = bench.daemon.pid, said(bench, NO_MEMORY)
     size = psutil.Process(pid).memory_info().vms
-    async with bench.trouble("memory", told, daemon=True, disk=True):
+    async with bench.trouble("memory", told, daemon=True, disk=True, repeats=True):
         limit(bench, resource.RLIMIT_AS, size + SPARE)
         await _met(told, partial(_send_much, bench))
         await past(WHILE)

@@ -31,7 +31,9 @@ async def promise(bench: Bench) -> None:
         await people.lease()
 
 
-@fault("SIGKILL of the daemon", runs=200, limit=6.0, together=20, starts=READY)
+# Once in a while everybody is pinned or leased but one of an engine that does not say whom it
+# serves, and that one counts as in use for five seconds after it was seen.
+@fault("SIGKILL of the daemon", runs=200, limit=8.0, together=20, starts=READY)
 async def killed(bench: Bench) -> None:
     dice, history = bench.people.dice, bench.history
     wishes = asyncio.create_task(_wishes(bench))

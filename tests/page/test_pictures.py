@@ -24,9 +24,12 @@ def test_pictures_are_taken_of_what_runs(tmp_path: Path) -> None:
         assert len(found) > 50_000, "an empty page has less to it"
 
 
-def test_the_readme_shows_those_that_there_are() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_documents_show_those_that_there_are() -> None:
+    root = Path(__file__).parents[2]
+    readme, reliability = root / "README.md", root / "deploy/reliability.md"
     there = {path.name for path in pictures.FOLDER.iterdir()}
-    assert there == {"page-dark.png", "page-light.png", "top.svg"}
-    for name in there:
-        assert f"deploy/pictures/{name}" in readme
+    soak = {name for name in there if name.startswith("soak-")}
+    assert there - soak == {"page-dark.png", "page-light.png", "top.svg"}
+    assert soak == {"soak-memory.png", "soak-descriptors.png", "soak-lag.png"}
+    assert all(f"deploy/pictures/{name}" in readme.read_text() for name in there - soak)
+    assert all(f"(pictures/{name})" in reliability.read_text() for name in soak)

@@ -42,15 +42,14 @@ run: .venv/.run
 	.venv/bin/ullage run $(ARGS)
 
 # What is installed into environments of their own is fetched side by side. The slow ones mostly wait,
-# for processes of their own: they run side by side, and the gateway's clients beside them, who share
-# one server. Beside the real ones nothing runs: what memory came back is measured there, and
+# for processes of their own: they run side by side. Beside the gateway's clients, who share one real
+# server, and beside the other real ones nothing runs: what memory came back is measured there, and
 # against the clock. Nor beside three nodes of Ray, of which the shorter stories are played here.
 test:
 	@$(MAKE) --no-print-directory -j3 lint .venv/.real .venv/.other .venv/.clients
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -n auto --dist worksteal -m "not slow and not real" $(ARGS)
-	$(PYTEST) -m clients $(ARGS) >.venv/clients.out 2>&1 & clients=$$!; \
-	$(PYTEST) -n 3 --dist worksteal -m "slow and not (real or gpu or clients or fleet)" $(ARGS); slow=$$?; \
-	wait $$clients; clients=$$?; cat .venv/clients.out; exit $$((slow + clients))
+	$(PYTEST) -n 3 --dist worksteal -m "slow and not (real or gpu or clients or fleet)" $(ARGS)
+	$(PYTEST) -m clients $(ARGS)
 	$(PYTEST) -m "real or gpu" $(ARGS)
 	$(PYTEST) -m fleet -k shown tests/agent/test_fleet.py $(ARGS)
 

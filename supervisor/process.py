@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ullage")
 
 FILES = 65536
 SWITCH = 0.001  # seconds that the loop waits for its turn while a thread works, not five times that
@@ -60,11 +60,12 @@ def event_loop() -> asyncio.AbstractEventLoop:
     """The fast one where there is one: what the gateway relays costs half as much with it.
 
     But uvloop (0.23) ends the process by a segmentation fault where a few bytes are refused that
-    it needs between two callbacks; asyncio's own loop outlives that. The kernel's OOM killer
-    refuses nobody anything: what is meant are limits of address space and of data.
+    it needs between two callbacks; asyncio's own loop goes on, as long as Python itself does. The
+    kernel's OOM killer refuses nobody anything: what is meant are limits of address space and of
+    data.
     """
     if (why := refuses_memory()) is not None:
-        log.info("%s: asyncio's own loop runs, which outlives that, and costs twice as much", why)
+        log.info("%s: asyncio's own loop runs, which goes on then, and costs twice as much", why)
         return Enduring()
     try:
         from uvloop import new_event_loop

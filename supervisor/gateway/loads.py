@@ -179,9 +179,9 @@ class Loads:
         if (halted := self.halts.refusal(ref, snapshot)) is not None:
             self.desk.give_up(hold, halted)
             return
-        if not _is_up(ref, snapshot):
+        if not (up := _is_up(ref, snapshot)):
             self.drains.suspend(hold)
-        if now < hold.rests_until or not _is_up(ref, snapshot):
+        if now < hold.rests_until or not up:
             return
         demand = self.demand(ref, snapshot, policy)
         if demand is None:

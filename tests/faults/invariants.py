@@ -63,10 +63,9 @@ def i3(history: History) -> Iterator[str]:
             if other.model == call.model or other.kind == call.kind:
                 yield f"{call.kind} of {_named(call)} during {other.kind} of {_named(other)}"
     for call in history.calls:
-        again = any(t.repeats and t.covers(call.began, call.began, SOON) for t in history.troubles)
-        if again or _meddled(history, call.began):
+        if call.kind != "load" or call.was == "gone":
             continue
-        if call.kind == "load" and call.was != "gone":
+        if not any(t.meddles or t.repeats for t in _during(history, call.began)):
             yield f"{_named(call)} is told to load, and is {call.was}"
 
 
@@ -198,7 +197,7 @@ def _leaves(history: History) -> Iterator[tuple[Process, Leave]]:
 
 
 def _killed(history: History, at: float) -> bool:
-    return any(t.daemon and t.covers(at, at, SOON) for t in history.troubles)
+    return any(t.daemon for t in _during(history, at))
 
 
 def _keeps_nothing(trouble: Trouble, at: float) -> bool:
@@ -218,7 +217,11 @@ def i8(history: History) -> Iterator[str]:
 
 
 def _meddled(history: History, at: float) -> bool:
-    return any(t.meddles and t.covers(at, at, SOON) for t in history.troubles)
+    return any(t.meddles for t in _during(history, at))
+
+
+def _during(history: History, at: float) -> Iterator[Trouble]:
+    return (t for t in history.troubles if t.covers(at, at, SOON))
 
 
 def _unloads(history: History) -> Iterator[Call]:

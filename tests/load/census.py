@@ -47,7 +47,7 @@ def census(*roots: Any) -> Census:
         seen.add(id(thing))
         if isinstance(thing, CACHE):
             if thing.cache_parameters()["maxsize"] is None:  # others have a bound of their own
-                found.entries[path] = thing.cache_info().currsize
+                found.entries[path] = max(found.entries[path], thing.cache_info().currsize)
             continue
         if isinstance(thing, SIZED):
             found.entries[path] = max(found.entries[path], len(thing))

@@ -10,7 +10,7 @@ from supervisor.core.policy import ModelPolicy
 from supervisor.demo.engines import Fault
 from supervisor.demo.machine import GPU0
 from supervisor.gateway.admission import RefusalKind
-from tests.scenarios.gate import LOAD, ROOMY, gate, models, story
+from tests.scenarios.gate import LOAD, ROOMY, Gate, Guest, gate, models, story
 
 pytestmark = pytest.mark.slow
 
@@ -148,15 +148,21 @@ async def test_a_drained_model_comes_back_for_those_who_waited_for_it() -> None:
         assert at.loads == ["b", "a"]
 
 
+async def drained(at: Gate, wanted: str) -> tuple[Guest, Guest]:
+    """Who waits for `wanted`, for whom "a" is drained; and who would have been served by "a"."""
+    await at.has("a")
+    at.ask("a", service=25)
+    held = at.ask(wanted)
+    await at.clock.advance(12)
+    shut = at.ask("a")
+    assert shut.is_held
+    return held, shut
+
+
 @story
 async def test_who_is_drained_for_and_leaves_sets_the_others_free() -> None:
     async with gate(models("ab", 20), drain_after=10.0) as at:
-        await at.has("a")
-        at.ask("a", service=25)
-        held = at.ask("b")
-        await at.clock.advance(12)
-        shut = at.ask("a")
-        assert shut.is_held
+        held, shut = await drained(at, "b")
         held.leave()
         await at.answered(shut)
         assert shut.is_served
@@ -168,12 +174,7 @@ async def test_who_is_drained_for_and_leaves_sets_the_others_free() -> None:
 async def test_who_is_drained_takes_requests_while_nobody_can_read_the_memory() -> None:
     """For nobody goes then, however long that lasts. The drain is taken up again after."""
     async with gate(models("ab", 20), drain_after=10.0) as at:
-        await at.has("a")
-        at.ask("a", service=25)
-        held = at.ask("b")
-        await at.clock.advance(12)
-        shut = at.ask("a")
-        assert shut.is_held
+        held, shut = await drained(at, "b")
         at.machine.lost[GPU0] = "the driver hangs"
         await at.answered(shut)
         assert shut.is_served
@@ -190,12 +191,7 @@ async def test_who_is_drained_takes_requests_while_nobody_can_read_the_memory() 
 @story
 async def test_who_is_drained_takes_requests_while_the_engine_is_down_for_which_he_was() -> None:
     async with gate(models("a", 20), models("d", 20), drain_after=10.0) as at:
-        await at.has("a")
-        at.ask("a", service=25)
-        held = at.ask("two/d")
-        await at.clock.advance(12)
-        shut = at.ask("a")
-        assert shut.is_held
+        held, shut = await drained(at, "two/d")
         engine = at.engines[at.ref("two/d").engine]
         engine.fault = Fault.DOWN
         await at.answered(shut)

@@ -23,6 +23,7 @@ from collectors.reading import Seconds
 from . import __version__
 from .accounts import group_id
 from .alerting import Alerting
+from .allowance import Allowance
 from .attribution import Attribution, Processes
 from .config.config import Config, EngineConfig, effective
 from .config.served import Launching
@@ -270,8 +271,10 @@ def run(config: Config) -> int:
         told = "" if source == "default" else f"  ({source})"
         log.info("  %s = %s%s", key, value, told, extra=more)
     more_files()
-    runner = asyncio.Runner(loop_factory=event_loop)
+    allowance = Allowance()
+    runner = asyncio.Runner(loop_factory=lambda: event_loop(allowance))
     app = build(config)
+    app.bounded(allowance)
     # Keys of engines that come later are secrets as well, and tokens that are others.
     app.journal.audit.redact = lines.redact
 

@@ -14,6 +14,8 @@ from collectors.reading import Seconds
 
 from . import __version__
 from .alerting import Alerting
+from .allowance import EVERY as ALLOWANCE_EVERY
+from .allowance import Allowance
 from .children.keep import Keep
 from .children.records import folders
 from .config.config import Config
@@ -61,6 +63,12 @@ class App:
     gateway: Gateway | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _former: list[Keep] = field(default_factory=list)  # engines that are configured no more
+
+    def bounded(self, allowance: Allowance) -> None:
+        """Memory may be refused to this process: large bodies then wait until there is some."""
+        self.jobs.every["memory"] = (ALLOWANCE_EVERY, allowance.watch)
+        if self.gateway is not None:
+            self.gateway.clients.room = allowance.admits
 
     async def start(self) -> None:
         """Raises Taken or ListenError when the state directory or the address cannot be had; then

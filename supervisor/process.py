@@ -8,7 +8,8 @@ import gc
 import logging
 import sys
 import time
-from pathlib import Path
+
+from .allowance import Allowance, share
 
 log = logging.getLogger("ullage")
 
@@ -18,8 +19,6 @@ SWITCH = 0.001  # seconds that the loop waits for its turn while a thread works,
 # loop for a tenth of a second where there is much to do, and finds next to nothing.
 GARBAGE = (5_000, 10, 40)
 AGAIN = 0.01  # seconds after which a loop goes on that memory was refused to
-OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
-STRICT = "2"  # no more is promised than there is
 
 
 def more_files() -> None:
@@ -40,7 +39,9 @@ class Enduring(asyncio.SelectorEventLoop):
     """Goes on where memory was refused to the loop itself, between two callbacks: what was ready
     is ready still, and whoever was to be told by then is told a moment later."""
 
-    _ends = False
+    def __init__(self, allowance: Allowance) -> None:
+        super().__init__()
+        self._allowance, self._ends = allowance, False
 
     def run_forever(self) -> None:
         self._ends = False
@@ -49,6 +50,7 @@ class Enduring(asyncio.SelectorEventLoop):
                 super().run_forever()
                 return
             except MemoryError:
+                self._allowance.spend()
                 time.sleep(AGAIN)
 
     def stop(self) -> None:
@@ -56,7 +58,7 @@ class Enduring(asyncio.SelectorEventLoop):
         super().stop()
 
 
-def event_loop() -> asyncio.AbstractEventLoop:
+def event_loop(allowance: Allowance) -> asyncio.AbstractEventLoop:
     """The fast one where there is one: what the gateway relays costs half as much with it.
 
     But uvloop (0.23) ends the process by a segmentation fault where a few bytes are refused that
@@ -64,30 +66,15 @@ def event_loop() -> asyncio.AbstractEventLoop:
     kernel's OOM killer refuses nobody anything: what is meant are limits of address space and of
     data.
     """
-    if (why := refuses_memory()) is not None:
+    if (why := allowance.why()) is not None:
         log.info("%s: asyncio's own loop runs, which goes on then, and costs twice as much", why)
-        return Enduring()
+        share()
+        return Enduring(allowance)
     try:
         from uvloop import new_event_loop
     except ImportError:  # on Windows
         return asyncio.new_event_loop()
     return new_event_loop()
-
-
-def refuses_memory(overcommit: Path = OVERCOMMIT) -> str | None:
-    """Why the system may refuse this process memory, in words; None: it does not, as is usual."""
-    try:
-        from resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_DATA, getrlimit
-    except ImportError:  # on Windows
-        return None
-    for what, name in ((RLIMIT_AS, "LimitAS, ulimit -v"), (RLIMIT_DATA, "LimitDATA, ulimit -d")):
-        most, _ = getrlimit(what)
-        if most != RLIM_INFINITY:
-            return f"this process may have {most >> 20} MiB and no more ({name})"
-    with contextlib.suppress(OSError):
-        if overcommit.read_text().strip() == STRICT:
-            return f"the system promises no more memory than it has ({overcommit} is {STRICT})"
-    return None
 
 
 def settle_in() -> None:

@@ -90,6 +90,7 @@ LAYERS = [
         "supervisor.watcher",
     ),
     (
+        "supervisor.allowance",
         "supervisor.process",
         "supervisor.listen",
         "supervisor.alert_words",

@@ -6,10 +6,10 @@ import asyncio
 import gc
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from supervisor.allowance import Allowance
 from supervisor.process import (
     FILES,
     GARBAGE,
@@ -17,7 +17,6 @@ from supervisor.process import (
     Enduring,
     event_loop,
     more_files,
-    refuses_memory,
     settle_in,
 )
 
@@ -58,7 +57,8 @@ def test_a_limit_of_memory_is_a_reason_for_the_loop_that_outlives_it(what, words
     code = (
         "import resource, logging; logging.basicConfig(level=logging.INFO)\n"
         f"resource.setrlimit(resource.{what}, (64 << 30, 64 << 30))\n"
-        "from supervisor.process import event_loop; print(type(event_loop()).__name__)"
+        "from supervisor.allowance import Allowance\n"
+        "from supervisor.process import event_loop; print(type(event_loop(Allowance())).__name__)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout == "Enduring\n", found.stderr
@@ -68,7 +68,9 @@ def test_a_limit_of_memory_is_a_reason_for_the_loop_that_outlives_it(what, words
 @pytest.mark.parametrize("stops", [False, True])
 def test_a_loop_that_memory_is_refused_to_goes_on_and_ends_when_it_is_to(stops):
     """Between two callbacks, as where the list of what is ready cannot be made any longer."""
-    loop, refused = Enduring(), []
+    (allowance := Allowance()).spend = lambda: spent.append(True)
+    spent: list[bool] = []
+    loop, refused = Enduring(allowance), []
     select = loop._selector.select
 
     def poor(timeout=None):
@@ -92,22 +94,15 @@ def test_a_loop_that_memory_is_refused_to_goes_on_and_ends_when_it_is_to(stops):
         else:
             assert loop.run_until_complete(work()) == "done"
             assert len(refused) == 3
+        assert len(spent) == len(refused)
     finally:
         loop._selector.select = select
         loop.close()
 
 
-def test_a_system_that_promises_no_more_than_it_has_is_one_as_well(tmp_path: Path) -> None:
-    (strict := tmp_path / "strict").write_text("2\n")
-    (usual := tmp_path / "usual").write_text("0\n")
-    assert "promises no more memory than it has" in str(refuses_memory(strict))
-    assert refuses_memory(usual) is None
-    assert refuses_memory(tmp_path / "nowhere") is None
-
-
-def test_else_the_fast_one_runs(monkeypatch):
+def test_else_the_fast_one_runs():
     uvloop = pytest.importorskip("uvloop")
-    monkeypatch.setattr("supervisor.process.refuses_memory", lambda: None)
-    loop = event_loop()
+    (allowance := Allowance()).why = lambda: None
+    loop = event_loop(allowance)
     assert isinstance(loop, uvloop.Loop)
     loop.close()

@@ -198,8 +198,8 @@ class Client(asyncio.Protocol):
         self._got += len(piece)
         if self._got > self.limits.body:
             return self._refuse(413, f"the body has more than {self.limits.body} bytes")
-        if not self._hold(len(piece)):
-            return self._refuse(503, "too many bytes of requests are held")
+        if (why := self._hold(len(piece))) is not None:
+            return self._refuse(503, why)
         self._body += piece
         if passage.over:
             if passage.more and isinstance(passage, Counted):
@@ -211,15 +211,14 @@ class Client(asyncio.Protocol):
             self._begin(self._head, body)
         return None
 
-    def _hold(self, size: int) -> bool:
+    def _hold(self, size: int) -> str | None:
         self._holds += size
-        self.connections.held += size
-        return self.connections.held <= self.limits.bodies
+        return self.connections.take(size, self._holds)
 
     def _begin(self, head: Head, body: bytes) -> None:
         self.stage, self.since = _SERVED, self._clock.now
-        if not self._holds and body and not self._hold(len(body)):
-            return self._refuse(503, "too many bytes of requests are held")
+        if not self._holds and body and (why := self._hold(len(body))) is not None:
+            return self._refuse(503, why)
         self._served += 1
         self.serve(self, Request(head, body))
         return None

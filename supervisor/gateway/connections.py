@@ -14,6 +14,11 @@ from .sweep import Sweep
 
 # Who may go on, before the body is read: an answer refuses.
 Admit = Callable[[Client, Head], Reply | None]
+# Whether there is memory for so many bytes more.
+Room = Callable[[int], bool]
+
+SMALL = 256 * 1024  # bytes of a body for which nobody asks how much memory there is
+COPIES = 3  # of a body that is read, besides itself: while it is understood and passed on
 
 
 class Connections:
@@ -30,6 +35,7 @@ class Connections:
         self.heads = Heads(limits.headers)
         self.open: set[Client] = set()
         self.held = 0  # bytes of requests' bodies
+        self.room: Room | None = None
         self.closing = False  # answers close their connections
         self._empty = asyncio.Event()
         self.clock = Sweep(self.watch)
@@ -67,6 +73,15 @@ class Connections:
         while self.open:
             self._empty.clear()
             await self._empty.wait()
+
+    def take(self, more: int, size: int) -> str | None:
+        """`more` bytes are held of a body that has `size` so far. Why not, in words."""
+        self.held += more
+        if self.held > self.limits.bodies:
+            return "too many bytes of requests are held"
+        if size > SMALL and self.room is not None and not self.room(COPIES * self.held):
+            return "there is too little memory for so large a body; ask again later"
+        return None
 
     def close(self) -> None:
         """From now on each answer is its connection's last; those without a request end now."""

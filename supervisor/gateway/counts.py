@@ -28,9 +28,9 @@ HOLD = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 # Why a request is refused, as a metric and the state tell it; whatever else comes is "other".
 WHYS = (
     "full", "waited", "no_room", "load_failed", "cooling_down", "stopping", "engine_down", "limit",
-    "unknown_model", "wrong_api", "wrong_type", "bad_request", "too_large", "too_slow",
-    "loop", "host", "origin", "token", "expired", "not_allowed", "unknown_engine", "which_engine",
-    "paused", "drained", "host_lost", "other",
+    "unknown_model", "wrong_api", "wrong_type", "bad_request", "too_large", "too_slow", "loop",
+    "host", "origin", "token", "expired", "not_allowed", "unknown_engine", "which_engine", "paused",
+    "drained", "host_lost", "overloaded", "other",
 )  # fmt: skip
 RESULTS = ("done", "failed")
 DRAINS = ("done", "late")

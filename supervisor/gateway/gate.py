@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .exchange import Exchange
 
 TO_ENGINES = frozenset({Does.INFER, Does.SHOW, Does.STORED, Does.MANAGE, Does.PASS})
+AGAIN = 1.0  # seconds after which who was refused for want of room may ask again
 MODELS = 1024  # of which it is remembered how they are told of
 
 
@@ -161,10 +162,12 @@ class Gate:
 
     def fault(self, head: Head | None, status: int, message: str) -> Reply:
         """What is wrong with the connection itself, in the form of the client's API."""
-        self.counts.refused({413: "too_large", 408: "too_slow"}.get(status, "bad_request"))
+        why = {413: "too_large", 408: "too_slow", 503: "overloaded"}.get(status, "bad_request")
+        self.counts.refused(why)
         api = Api.OPENAI if head is None else api_of(head.path, head)
         self.counts.answered(None, named(api), status, None, 0.0, 0)
-        return fault(api, status, message, "bad_request" if status < 500 else "overloaded")
+        code, again = ("overloaded", after(AGAIN)) if status == 503 else ("bad_request", ())
+        return fault(api, status, message, code, headers=again)
 
     def own(self, entry: Entry, snapshot: Snapshot, fleet: placing.Fleet | None = None) -> Reply:
         """What we answer ourselves; lists tell of the `fleet`, too. Raises WrongModel."""

@@ -17,7 +17,7 @@ class Limits:
     bodies: int = 512 * MIB  # of all that are held
     connections: int = 2048
     ahead: int = 64 * KIB  # sent before the answer to the last request
-    leaving: int = 1 * MIB  # read off after an early answer
+    leaving: int = 64 * MIB  # read off after an early answer: who is cut off cannot read it
     head_within: float = 10.0
     body_within: float = 30.0  # without a byte of it
     slowest: int = 1 * KIB  # bytes of a body a second, after that time

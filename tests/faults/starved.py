@@ -21,12 +21,15 @@ from tests.faults.registry import fault
 WHILE = 2.0
 MOST = 8  # requests at a time
 BODY = 24 << 20  # bytes of one
-SPARE = 1 << 20  # bytes that are left to it
+SPARES = (
+    1 << 20,
+    100 << 20,
+)  # bytes that are left to it: less than a body takes, and enough for one
 AT_START = 64 << 30  # bytes that it may have, by a limit that is there when it starts
 TOO_LITTLE = 120 << 20  # for its start
 MEETS = 15.0  # seconds in which it meets a limit; what it has at hand lasts for a while
 # What the log says then, by the runbook.
-NO_FILE, NO_MEMORY = "Too many open files", "MemoryError"
+NO_FILE, NO_MEMORY = "Too many open files", "large bodies are refused"
 
 
 def said(bench: Bench, words: str) -> Callable[[], bool]:
@@ -35,14 +38,16 @@ def said(bench: Bench, words: str) -> Callable[[], bool]:
     return lambda: any(words in line for line in bench.daemon.lines[since:])
 
 
-async def _met(told: Callable[[], bool], ask: Callable[[], Awaitable[object]]) -> None:
+async def _met(
+    told: Callable[[], bool], ask: Callable[[], Awaitable[object]], within: float = MEETS
+) -> None:
     """Until the daemon has met its limit, with more and more that is asked of it at once."""
 
     async def one() -> None:
         with contextlib.suppress(httpx.HTTPError):
             await ask()
 
-    deadline, most = time.monotonic() + MEETS, 1
+    deadline, most = time.monotonic() + within, 1
     while not told() and time.monotonic() < deadline:
         await asyncio.gather(*(one() for _ in range(most)))
         most = min(MOST, most + 1)
@@ -58,11 +63,12 @@ async def no_descriptors(bench: Bench) -> None:
         limit(bench, resource.RLIMIT_NOFILE, 4096)
 
 
-async def _send_much(bench: Bench) -> None:
+async def _send_much(bench: Bench, answers: list[int]) -> None:
     """A request with far more in it than there is memory for."""
     words = [{"role": "user", "content": "x" * BODY}]
     body = {"model": bench.engines["o"].models[0], "messages": words}
-    await bench.people.http.post(f"{bench.people.gateway}/v1/chat/completions", json=body)
+    answer = await bench.people.http.post(f"{bench.people.gateway}/v1/chat/completions", json=body)
+    answers.append(answer.status_code)
 
 
 def limited(bench: Bench) -> None:
@@ -72,17 +78,21 @@ def limited(bench: Bench) -> None:
 
 @fault("the daemon gets no more memory", runs=6, limit=35.0, together=3, adapt=limited)
 async def no_memory(bench: Bench) -> None:
-    """It may fail whoever asks; it does not end, and forgets nothing. That there is a limit it
-    knows from its start; what is left until it is met is little."""
+    """It refuses large bodies, may fail whoever asks, does not end, and forgets nothing. That there
+    is a limit it knows from its start; what is left until it is met is little."""
     pid, told = bench.daemon.pid, said(bench, NO_MEMORY)
     size = psutil.Process(pid).memory_info().vms
+    answers: list[int] = []
+    send = partial(_send_much, bench, answers)
     async with bench.trouble("memory", told, daemon=True, disk=True, repeats=True):
-        limit(bench, resource.RLIMIT_AS, size + SPARE)
-        await _met(told, partial(_send_much, bench))
-        await past(WHILE)
+        limit(bench, resource.RLIMIT_AS, size + bench.people.dice.choice(SPARES))
+        await _met(told, send)
+        await _met(lambda: False, send, within=WHILE)
         limit(bench, resource.RLIMIT_AS, AT_START)
         if bench.daemon.process.returncode is not None or bench.daemon.pid != pid:
             bench.history.say("end", f"the daemon has ended: {bench.daemon.log[-500:]}")
+        if 503 not in answers:
+            bench.history.say("memory", f"no large body was refused: {answers}")
         await all_is_written(bench)
 
 

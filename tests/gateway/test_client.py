@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from supervisor.gateway.connections import COPIES, SMALL
 from supervisor.gateway.limits import Limits
 from supervisor.gateway.reply import Reply
 from tests.gateway.wires import HEAD, House, asked, run, status, turns
@@ -160,6 +161,37 @@ def test_bytes_of_all_requests_together_have_a_limit() -> None:
         assert house.connections.held == 800
         house.client.answer(YES)
         assert house.connections.held == 0
+
+    run(story)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_body_is_refused_where_memory_is_little_and_a_small_one_never(
+    chunked: bool,
+) -> None:
+    """It is asked for what reading it takes besides, as the body grows."""
+    asked_for: list[int] = []
+
+    def room(size: int) -> bool:
+        asked_for.append(size)
+        return size <= COPIES * 3 * SMALL
+
+    async def story() -> None:
+        house = House(relays=False)
+        house.connections.room = room
+        house.asks(asked(b"x" * SMALL))
+        assert len(house.requests) == 1
+        assert not asked_for
+        other, transport = house.connect()
+        piece = b"y" * SMALL
+        size = b"Content-Length: %d\r\n\r\n" % (4 * SMALL)
+        other.data_received(HEAD + (b"Transfer-Encoding: chunked\r\n\r\n" if chunked else size))
+        for _ in range(3):
+            other.data_received(b"%x\r\n%b\r\n" % (SMALL, piece) if chunked else piece)
+        assert asked_for == [COPIES * 3 * SMALL, COPIES * 4 * SMALL]
+        assert status(transport) == 503
+        assert house.connections.held == SMALL
+        assert len(house.requests) == 1
 
     run(story)
 

@@ -6,6 +6,8 @@ import pytest
 
 from supervisor.engines.serves import Api
 from supervisor.gateway.faults import LONGEST, event, fault
+from tests.gateway.desk import desk
+from tests.scenarios.gate import story
 
 TOLD = {"state": "loading", "eta_seconds": 34}
 
@@ -94,3 +96,16 @@ def test_what_is_no_text_or_has_no_end_costs_nobody_the_answer(api):
     json.loads(reply.body)
     assert len(reply.body) < LONGEST + 500
     assert b"\n" not in reply.body
+
+
+@story
+async def test_what_the_connection_itself_refuses_is_counted_and_may_come_again_or_not() -> None:
+    async with desk() as at:
+        late = at.gate.fault(None, 503, "there is too little memory for so large a body")
+        assert (late.status, dict(late.headers)) == (503, {b"retry-after": b"1"})
+        assert b'"overloaded"' in late.body
+        wrong = at.gate.fault(None, 505, "this is HTTP/1.1")
+        assert (wrong.status, wrong.headers) == (505, ())
+        assert b'"bad_request"' in wrong.body
+        refusals = at.gate.counts.refusals
+        assert (refusals["overloaded"], refusals["bad_request"]) == (1, 1)

@@ -117,8 +117,8 @@ def begin() -> None:
     made, built = app.event_loop, app.build
     apps: list[app.App] = []
 
-    def with_probe() -> asyncio.AbstractEventLoop:
-        loop = made()
+    def with_probe(allowance: Any) -> asyncio.AbstractEventLoop:
+        loop = made(allowance)
         Probe(loop, file, stacks, apps)
         return loop
 

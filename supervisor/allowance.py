@@ -51,7 +51,7 @@ class Allowance:
             self._strict = overcommit.read_text().strip() == STRICT
         self._page = mmap.PAGESIZE
         self._spare: mmap.mmap | None = None
-        self._short = False
+        self._lacks = 0  # bytes that were to be left; 0: nothing was refused
 
     def why(self) -> str | None:
         """Why memory may be refused to this process, in words; None: it is not, as is usual."""
@@ -83,7 +83,7 @@ class Allowance:
         left = self.look()
         if left is None or left >= KEPT + size:
             return True
-        self._tell(left)
+        self._tell(left, KEPT + size)
         return False
 
     def look(self) -> int | None:
@@ -91,8 +91,8 @@ class Allowance:
         away when it comes to the last, and taken again when there is enough."""
         left = self.left()
         if left is None or left >= AGAIN:
-            if self._short:
-                self._short = False
+            if self._lacks and (left is None or left >= self._lacks):
+                self._lacks = 0
                 log.info("there is memory enough again: large bodies are taken")
             if left is not None and self._spare is None and hasattr(mmap, "MAP_PRIVATE"):
                 with contextlib.suppress(OSError, MemoryError):
@@ -102,12 +102,13 @@ class Allowance:
         if left < LAST:
             self.spend()
         if left < KEPT:
-            self._tell(left)
+            self._tell(left, KEPT)
         return left
 
-    def _tell(self, left: int) -> None:
-        if not self._short:
-            self._short = True
+    def _tell(self, left: int, wanted: int) -> None:
+        """Once, until there is as much as was wanted the last time."""
+        first, self._lacks = not self._lacks, wanted
+        if first:
             words = "%d MiB of memory are left (%s): large bodies are refused until there is more"
             log.warning(words, left // MIB, self.why())
 

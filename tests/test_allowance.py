@@ -121,6 +121,21 @@ def test_the_log_says_once_that_little_is_left_and_once_that_it_is_over(
     assert "again" in over
 
 
+def test_for_a_very_large_body_it_is_not_over_before_there_is_room_for_that_one(
+    process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ullage")
+    one = process.allowance()
+    process.leaves(AGAIN + 10 * MIB)
+    for _ in range(3):
+        assert not one.admits(AGAIN)
+        one.look()
+    assert len(caplog.messages) == 1
+    process.leaves(AGAIN + KEPT)
+    one.look()
+    assert "again" in caplog.messages[1]
+
+
 def test_a_piece_is_kept_for_the_last_and_taken_again_when_there_is_enough(
     process: Process,
 ) -> None:

@@ -166,8 +166,9 @@ class Gate:
         self.counts.refused(why)
         api = Api.OPENAI if head is None else api_of(head.path, head)
         self.counts.answered(None, named(api), status, None, 0.0, 0)
-        code, again = ("overloaded", after(AGAIN)) if status == 503 else ("bad_request", ())
-        return fault(api, status, message, code, headers=again)
+        full = status == 503
+        later = after(AGAIN if full else None)
+        return fault(api, status, message, "overloaded" if full else "bad_request", headers=later)
 
     def own(self, entry: Entry, snapshot: Snapshot, fleet: placing.Fleet | None = None) -> Reply:
         """What we answer ourselves; lists tell of the `fleet`, too. Raises WrongModel."""

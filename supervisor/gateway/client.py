@@ -374,7 +374,7 @@ class Client(asyncio.Protocol):
     def _drips(self, now: float) -> bool:
         """After its first half minute a body is to come at some pace, on the whole: with a byte
         now and then somebody could keep all connections for ever."""
-        lasted = now - self._asked - self.limits.body_within
+        lasted = now - self._asked - self.limits.paced_after
         return lasted > 0 and self._got < lasted * self.limits.slowest
 
     def rest(self) -> None:

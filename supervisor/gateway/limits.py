@@ -19,7 +19,8 @@ class Limits:
     ahead: int = 64 * KIB  # sent before the answer to the last request
     leaving: int = 64 * MIB  # read off after an early answer: who is cut off cannot read it
     head_within: float = 10.0
-    body_within: float = 30.0  # without a byte of it
+    body_within: float = 9.0  # without a byte of it: gone within ten, by looks that are one apart
+    paced_after: float = 30.0
     slowest: int = 1 * KIB  # bytes of a body a second, after that time
     idle: float = 75.0  # between requests
     stalled: float = 120.0  # a client that does not read

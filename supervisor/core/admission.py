@@ -171,12 +171,17 @@ def _cleared(pool: MemoryPool, ours: Bytes) -> MemoryPool:
 
 
 class Tight(NamedTuple):
-    """The pool in which most is missing for a wish, in bytes; who holds it, the most first."""
+    """The pool in which most is missing for a wish, in bytes; who holds it, the most first. Nothing
+    is needed by a model of which nobody knows what it takes: the reserve is what is missing."""
 
     pool: PoolId
     needed: Bytes
     free: Bytes
     holders: tuple[tuple[str, Bytes], ...]
+
+    @property
+    def is_short(self) -> bool:
+        return self.free < self.needed or not (self.free or self.needed)
 
 
 def tight(snapshot: Snapshot, policy: Policy, demand: Demand) -> Tight | None:

@@ -149,7 +149,8 @@ def of_rung(rung: Rung, ref: ModelRef, why: str) -> str:
 
 
 def _amounts(shares: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{size(s['size'])} of {s['pool']}" for s in shares) or "an unknown amount"
+    known = (s for s in shares if s["size"])
+    return ", ".join(f"{size(s['size'])} of {s['pool']}" for s in known) or "an unknown amount"
 
 
 def why(

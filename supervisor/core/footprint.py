@@ -77,6 +77,12 @@ def expect(
     return Demand(_where_it_may(snapshot, policy, ref, shares), ref) if shares else None
 
 
+def unsized(snapshot: Snapshot, policy: Policy, ref: ModelRef) -> Demand:
+    """The demand for one of which nothing is known: it takes no byte that could be counted, of the
+    pool in which it will be. So it comes once that has its reserve, for which others may go."""
+    return Demand((Share(_likely(snapshot, policy, ref.engine), NONE, Source.ESTIMATED),), ref)
+
+
 def better(
     snapshot: Snapshot, policy: Policy, resident: Resident, learned: tuple[Share, ...] | None
 ) -> Resident:

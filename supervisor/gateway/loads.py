@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from collectors.reading import PoolId, Seconds
-from supervisor.core import admission
+from supervisor.core import admission, footprint
 from supervisor.core.admission import Held, Hope, hope, order, patient, taken_back, tight
 from supervisor.core.experience import Experience
 from supervisor.core.history import Tier
@@ -81,11 +81,11 @@ class Loads:
         return Sight(snapshot, patient(loop.policy), loop.experience, loop.clock())
 
     def demand(self, ref: ModelRef, snapshot: Snapshot, policy: Policy) -> Demand | None:
-        """What `ref` will take: no bytes, where nobody knows. None: it is refused."""
+        """What `ref` will take: none of a pool, where nobody knows. None: it is refused."""
         together = self.loop.witnesses.rules.together
         found = together.expect(snapshot, policy, ref)
         if found is None and self.refusal(ref, snapshot, policy) is None:
-            found = Demand((), ref)
+            found = footprint.unsized(snapshot, policy, ref)
         if found is not None and self.comes_by_itself(ref, snapshot):
             found = Demand(found.shares)  # room is made, and nothing loaded
         return found

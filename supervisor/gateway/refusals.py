@@ -38,7 +38,7 @@ def waited(
         message += f": {_limits(full_)}"
     elif state == "loading":
         message += ", and is still being loaded"
-    if full_ or (tight is not None and tight.free >= tight.needed):
+    if full_ or (tight is not None and not tight.is_short):
         tight = None  # bytes are not what is missing
     else:
         message += _told(tight)
@@ -136,16 +136,18 @@ def _of_memory(
 ) -> Refusal:
     if tight is None:
         return Refusal(why, message, retry_after, ref, state=state, eta=eta)
-    return Refusal(
-        why, message, retry_after, ref, tight.needed, tight.free, tight.holders, state, eta
-    )
+    needed = tight.needed or None
+    return Refusal(why, message, retry_after, ref, needed, tight.free, tight.holders, state, eta)
 
 
 def _told(tight: Tight | None) -> str:
     if tight is None:
         return ""
-    needs, free = format_bytes(tight.needed), format_bytes(tight.free)
-    text = f": it needs {needs} of {tight.pool}, of which {free} is free"
+    if tight.needed:
+        needs, free = format_bytes(tight.needed), format_bytes(tight.free)
+        text = f": it needs {needs} of {tight.pool}, of which {free} is free"
+    else:
+        text = f": nobody knows what it takes, and of {tight.pool} not even the reserve is free"
     if tight.holders:
         text += f"; held by {_and([_held(name, size) for name, size in tight.holders[:3]])}"
     return text

@@ -114,10 +114,15 @@ async function sentences(decision) {
   }
 }
 
+function amount(shares) {
+  const size = shares.reduce((sum, s) => sum + s.size, 0);
+  return size ? bytes(size) : "an unknown amount";
+}
+
 function told(decision) {
   const { actions, notes, unmet, full, outcomes } = decision;
   return [
-    ...actions.map((a) => `${VERBS[a.action] ?? a.action} ${shown(a.model)}: ${a.why ?? "asked for"}, ${bytes(a.shares.reduce((sum, s) => sum + s.size, 0))}`),
+    ...actions.map((a) => `${VERBS[a.action] ?? a.action} ${shown(a.model)}: ${a.why ?? "asked for"}, ${amount(a.shares)}`),
     ...notes.map((n) => `${shown(n.model)} stays as it is: ${n.why}`),
     ...unmet.map((u) => `${bytes(u.size)} of ${shown(u.pool)} could not be found`),
     ...full.map((f) => `the limit of ${shown(f)} is reached`),

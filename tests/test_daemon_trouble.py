@@ -382,8 +382,9 @@ async def serve(_):
     asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
     return 3
 
-trail = SimpleNamespace(audit=SimpleNamespace())
-app.build = lambda _: SimpleNamespace(reloading=SimpleNamespace(take=[]), journal=trail)
+trail, rereads = SimpleNamespace(audit=SimpleNamespace()), SimpleNamespace(take=[])
+bounded = lambda allowance: None
+app.build = lambda _: SimpleNamespace(reloading=rereads, journal=trail, bounded=bounded)
 app.serve = serve
 raise SystemExit(app.run(config.load(None, {}, {}, kinds=frozenset(), places=[])))
 """

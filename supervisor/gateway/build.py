@@ -73,7 +73,7 @@ def assemble(
         guard=Guard(own),
         tokens=Tokens(own.admits, own.aliases, clock=clock, wall=wall),
         sessions=Sessions(clock),
-        names=Names(loop.sampler.engines, own.aliases, said),
+        names=Names(loop.sampler.engines, own.aliases, said, lambda: loop.beginning.searching),
         admission=Admission(loop, own, counts),
         counts=counts,
         links=Links(limits, None if fleet.ca is None else trusting(fleet.ca)),

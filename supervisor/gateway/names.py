@@ -52,19 +52,20 @@ def said_by_nobody(_: ModelRef) -> ModelType | None:
 class Names:
     """`engines` by id, in the order of the configuration; looked at, never changed. `aliases` stand
     for one name or for several, the first that is there first. `said` is what the configuration
-    says a model is for."""
+    says a model is for. `searching`: engines that nobody named are still being looked for."""
 
     def __init__(
         self,
         engines: Mapping[EngineId, Engine],
         aliases: Mapping[str, str | Sequence[str]] | None = None,
         said: Callable[[ModelRef], ModelType | None] = said_by_nobody,
+        searching: Callable[[], bool] = lambda: False,
     ) -> None:
         self.aliases = {
             alias: (names,) if isinstance(names, str) else tuple(names)
             for alias, names in (aliases or {}).items()
         }
-        self._engines, self._said = engines, said
+        self._engines, self._said, self._searching = engines, said, searching
         self._seen: Snapshot | None = None
         self._print: object = None
         self.forget()
@@ -209,10 +210,10 @@ class Names:
         if self._likeness is None:
             self._likeness = Likeness((self.id_of(ref), ref) for ref in self.known)
         loaded = [r.ref for r in snapshot.residents if r.state in _THERE and shown(r.ref)]
-        told = {ref.engine for ref in self.known}
-        asked = (e for e in snapshot.engines if surface.engine in (None, e.id))
-        silent = any(not e.up and e.id in self._engines and e.id not in told for e in asked)
-        return (NotYetKnown if silent else UnknownModel)(
+        # A snapshot for an alarm has no word of engines that were not asked yet.
+        heard = {ref.engine for ref in self.known} | {e.id for e in snapshot.engines if e.up}
+        silent = any(surface.engine in (None, id) and id not in heard for id in self._engines)
+        return (NotYetKnown if silent or self._searching() else UnknownModel)(
             name,
             self._likeness.closest(name, shown),
             tuple(self.id_of(ref) for ref in loaded),

@@ -81,7 +81,7 @@ def test_an_unknown_name_is_refused_with_the_closest_and_with_what_is_loaded():
         residents=(resident("gemma3:4b", 4), resident("asleep", 4, state=State.LEAVING)),
     )  # fmt: skip
     with pytest.raises(UnknownModel) as no:
-        found("qwen3:8", there)
+        found("qwen3:8", there, kinds=("ollama", "vllm"))
     assert (no.value.status, no.value.code) == (404, "model_not_found")
     assert no.value.closest == ("qwen3:8b", "qwen3:14b", "Qwen/Qwen3-8B")
     assert no.value.loaded == ("gemma3:4b",)
@@ -94,21 +94,26 @@ def test_before_an_engine_has_said_which_models_it_has_nobody_is_told_that_there
     down = EngineState(EngineId("vllm"), "vllm", "http://x", fault="no answer within 2 s")
     there = host("ollama/a")
     silent = replace(there, engines=(*there.engines, down))
+    both = ("ollama", "vllm")
     with pytest.raises(NotYetKnown) as no:
-        found("Qwen", silent)
+        found("Qwen", silent, kinds=both)
     assert (no.value.status, no.value.code, no.value.wait) == (503, "engine_down", 2.0)
     assert no.value.message.startswith("no model is called 'Qwen'")
     assert no.value.message.endswith("an engine that may have it has not answered yet")
-    for other in (
-        replace(silent, engines=(replace(down, fault=None),)),  # it has answered
-        replace(silent, installed=(*silent.installed, Installed(ref("B", "vllm")))),  # earlier
-        replace(silent, engines=(replace(down, id=EngineId("former")),)),  # asked no more
+    with pytest.raises(NotYetKnown):
+        found("Qwen", there, kinds=both)  # a look for an alarm has no word of it
+    with pytest.raises(NotYetKnown):
+        found("Qwen", there, kinds=("ollama",), searching=lambda: True)
+    for other, kinds in (
+        (replace(silent, engines=(replace(down, fault=None),)), both),  # it has answered
+        (replace(silent, installed=(*silent.installed, Installed(ref("B", "vllm")))), both),
+        (silent, ("ollama",)),  # asked no more
     ):
         with pytest.raises(UnknownModel) as no:
-            found("Qwen", other)
+            found("Qwen", other, kinds=kinds)
         assert no.value.status == 404
     with pytest.raises(UnknownModel) as no:
-        found("Qwen", silent, at("/engines/ollama/v1/chat/completions"))
+        found("Qwen", silent, at("/engines/ollama/v1/chat/completions"), kinds=both)
     assert no.value.status == 404
 
 

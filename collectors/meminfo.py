@@ -17,7 +17,8 @@ from .reading import Bytes, NumaNode
 _KEYS = (
     rb"MemTotal|MemFree|MemAvailable|Active\(file\)|Inactive\(file\)|Mlocked|SwapTotal|SwapFree|"
     rb"Zswap|AnonPages|Shmem|SReclaimable|SUnreclaim|KernelStack|PageTables|SecPageTables|Bounce|Percpu|"
-    rb"VmallocUsed|HugePages_Total|HugePages_Free|Hugepagesize|Hugetlb"
+    rb"VmallocUsed|HugePages_Total|HugePages_Free|Hugepagesize|Hugetlb|"
+    rb"CommitLimit|Committed_AS"
 )
 _MEMINFO = re.compile(rb"\n(" + _KEYS + rb"): +([0-9]{1,18})(?![0-9])")
 _NODE = re.compile(rb"^Node [0-9]+ +", re.MULTILINE)
@@ -86,6 +87,13 @@ def parse(data: bytes) -> Meminfo | None:
         huge_free=_known(huge_free),
         all_usual=huge is None or huge == (usual or 0) * (page or 0),
     )
+
+
+def unpromised(data: bytes) -> Bytes:
+    """/proc/meminfo → what the system has not promised to anybody yet: it counts where that
+    promises no more than it has. Raises KeyError where it does not say."""
+    found = _fields(data)
+    return Bytes((found[b"CommitLimit"] - found[b"Committed_AS"]) * 1024)
 
 
 def parse_vmstat(data: bytes) -> Vmstat:

@@ -14,6 +14,7 @@ import mmap
 import threading
 from pathlib import Path
 
+from collectors.meminfo import unpromised
 from collectors.reading import Seconds
 
 try:
@@ -49,7 +50,6 @@ class Allowance:
         self._strict = False
         with contextlib.suppress(OSError):
             self._strict = overcommit.read_text().strip() == STRICT
-        self._page = mmap.PAGESIZE
         self._spare: mmap.mmap | None = None
         self._lacks = 0  # bytes that were to be left; 0: nothing was refused
 
@@ -71,9 +71,9 @@ class Allowance:
             left = []
             if limits:
                 taken = self._statm.read_bytes().split()
-                left = [most - int(taken[at]) * self._page for most, _, at in limits]
+                left = [most - int(taken[at]) * mmap.PAGESIZE for most, _, at in limits]
             if self._strict:
-                left.append(_promised(self._meminfo.read_text()))
+                left.append(unpromised(self._meminfo.read_bytes()))
         except (OSError, ValueError, LookupError):
             return None
         return min(left)
@@ -142,9 +142,3 @@ def _limits() -> list[tuple[int, str, int]]:
         if most != resource.RLIM_INFINITY:
             found.append((most, name, at))
     return found
-
-
-def _promised(meminfo: str) -> int:
-    """Bytes that the system has not promised to anybody yet."""
-    kib = {line.partition(":")[0]: line.split()[1] for line in meminfo.splitlines() if line}
-    return (int(kib["CommitLimit"]) - int(kib["Committed_AS"])) * 1024

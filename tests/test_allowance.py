@@ -20,7 +20,7 @@ MOST = 1024 * MIB
 
 
 class Process:
-    """One that may have MOST bytes of addresses, unless it is said to be `unbounded`."""
+    """One that may have MOST bytes of addresses, unless its `limits` are others."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

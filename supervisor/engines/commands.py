@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 from supervisor.core.header import UNTOLD, Setup
 
@@ -24,6 +25,8 @@ VLLM = {
     "keys": ("--kv-cache-dtype",),
     "fraction": ("--gpu-memory-utilization",),
     "devices": ("--tensor-parallel-size", "-tp"),
+    "stages": ("--pipeline-parallel-size", "-pp"),
+    "copies": ("--data-parallel-size", "-dp"),
 }
 SGLANG = {
     "path": ("--model-path", "--model"),
@@ -31,6 +34,8 @@ SGLANG = {
     "keys": ("--kv-cache-dtype",),
     "fraction": ("--mem-fraction-static",),
     "devices": ("--tensor-parallel-size", "--tp-size", "--tp"),
+    "stages": ("--pipeline-parallel-size", "--pp-size", "--pp"),
+    "copies": ("--data-parallel-size", "--dp-size", "--dp"),
 }
 # What the engines take of an accelerator unless told otherwise: vLLM's documented default, and
 # what SGLang has settled on for most devices (it works it out, and does not say how beforehand).
@@ -73,6 +78,8 @@ def _python(words: Sequence[str], names: Mapping[str, Sequence[str]], fraction: 
         word = words[words.index("serve") + 1]
         path = None if word.startswith("-") else word
     kind = said.get("keys")
+    if "--enable-dp-attention" in words:  # SGLang's copies share the accelerators of one
+        said.pop("copies", None)
     kind = "fp8" if kind is not None and kind.startswith("fp8") else None
     return Setup(
         path=path,
@@ -80,8 +87,14 @@ def _python(words: Sequence[str], names: Mapping[str, Sequence[str]], fraction: 
         keys=kind,
         values=kind,
         fraction=_fraction(said.get("fraction")) or fraction,
-        devices=_number(said.get("devices")),
+        devices=_devices(said),
     )
+
+
+def _devices(said: Mapping[str, str]) -> int | None:
+    """Each stage of a pipeline is cut into so many parts, and each copy has stages of its own."""
+    found = [_number(said.get(part)) for part in ("devices", "stages", "copies")]
+    return prod(n or 1 for n in found) if any(found) else None
 
 
 def _said(

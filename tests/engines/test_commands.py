@@ -49,6 +49,11 @@ def test_words_come_before_the_environment():
             ("python", "-m", "vllm.entrypoints.openai.api_server", "--model", "/m", "-tp", "2"),
             Setup("/m", fraction=0.9, devices=2),
         ),
+        (
+            ("vllm", "serve", "m", "-tp", "2", "--pipeline-parallel-size=2", "-dp", "3"),
+            Setup("m", fraction=0.9, devices=12),
+        ),
+        (("vllm", "serve", "m", "-pp", "2"), Setup("m", fraction=0.9, devices=2)),
         (("vllm", "serve", "--gpu-memory-utilization", "7"), Setup(fraction=0.9)),
         (
             ("vllm", "serve", "m", "--kv-cache-dtype", "fp8_e5m2"),
@@ -63,5 +68,9 @@ def test_vllms_words_are_understood(words, found):
 def test_sglang_has_names_of_its_own_and_other_engines_tell_nothing():
     words = ("python", "-m", "sglang.launch_server", "--model-path", "/m", "--context-length", "99")
     assert setup("sglang", words) == Setup("/m", 99, fraction=0.88)
+    spread = (*words, "--tp", "4", "--dp-size", "2")
+    assert setup("sglang", spread) == Setup("/m", 99, fraction=0.88, devices=8)
+    shared = (*spread, "--enable-dp-attention")
+    assert setup("sglang", shared) == Setup("/m", 99, fraction=0.88, devices=4)
     assert setup("llamacpp", (SERVER, "-m", "/m/a.gguf")) == Setup("/m/a.gguf")
     assert setup("tei", ("-m", "x")) == setup(None, ("-m", "x")) == UNTOLD

@@ -57,6 +57,9 @@ STAT_TIMEOUT = Seconds(0.5)  # for all files that are new
 PIECE = re.compile(r"(.*-)00001-of-(\d{5})(\.gguf)")  # the first file of a model in pieces
 
 
+_Key = tuple[ModelId, str | None]  # a model, and the file that it is of
+
+
 class LlamaCpp(Adapter):
     """A router, or a server with one model; `identify` and `list` find out which."""
 
@@ -71,6 +74,7 @@ class LlamaCpp(Adapter):
 
     def _begin(self, key: str | None, options: Any) -> None:
         self._sizes: dict[str, Bytes | None] = {}
+        self._told: dict[_Key, Bytes] = {}
         self._aside = Aside(f"{self.id}: the size of a file")
         self._sleepers: frozenset[ModelId] = frozenset()
         self._single = SINGLE
@@ -116,7 +120,15 @@ class LlamaCpp(Adapter):
         self._sleepers = frozenset(self._naps)
         idle = [path for e, args in known if _state(e) is None and (path := _weights(args))]
         sizes = await self._file_sizes(idle)
-        return tuple(_model(entry, args, sizes) for entry, args in known)
+        self._told = self._retold(known)
+        return tuple(_model(entry, args, sizes, self._told) for entry, args in known)
+
+    def _retold(self, known: Iterable[tuple[Json, tuple[str, ...]]]) -> dict[_Key, Bytes]:
+        """What a router says of a model while that runs is true of it afterwards, too: its file
+        may be on another machine, or in a container."""
+        told = ((_key(entry, args), _tensors(entry)) for entry, args in known)
+        sizes = ((key, self._told.get(key) if now is None else now) for key, now in told)
+        return {key: size for key, size in sizes if size is not None}
 
     async def activity(self, model: EngineModel) -> Activity:
         if model.state is State.SLEEPING:
@@ -209,12 +221,23 @@ def _still_loading(no: EngineRefused) -> bool:
     return no.status == 503 and "Loading model" in no.message
 
 
-def _model(entry: Json, args: tuple[str, ...], sizes: Mapping[str, Bytes | None]) -> EngineModel:
+def _key(entry: Json, args: tuple[str, ...]) -> _Key:
+    return _id(entry), _weights(args)
+
+
+def _model(
+    entry: Json,
+    args: tuple[str, ...],
+    sizes: Mapping[str, Bytes | None],
+    told: Mapping[_Key, Bytes],
+) -> EngineModel:
     state = _state(entry)
     path = _weights(args)
     size = _tensors(entry)
     if size is None and path is not None:
         size = sizes.get(path)
+    if size is None:
+        size = told.get(_key(entry, args))
     return EngineModel(
         id=_id(entry),
         state=state,

@@ -229,7 +229,7 @@ class FakeLlamaRouter(FakeEngine):
 
     def argv(self, model):
         """The command line of the child that holds `model`."""
-        port = str(self.port + 1 + self.models.index(model)) if self._runs(model) else "0"
+        port = str(self.port + 1 + self.models.index(model))
         start = ["/opt/llama/llama-server", "--host", "127.0.0.1", "--port", port]
         return [*start, "--alias", model, "--model", f"/models/{model}.gguf"]
 
@@ -254,7 +254,10 @@ class FakeLlamaRouter(FakeEngine):
 
     def _entry(self, model):
         state = "loaded" if model in self.loaded else "loading" if self._runs(model) else "unloaded"
-        entry = {"id": model, "status": {"value": state, "args": self.argv(model)}}
+        args = self.argv(model)
+        if state == "unloaded" and "--port" in args:
+            args[args.index("--port") + 1] = "0"
+        entry = {"id": model, "status": {"value": state, "args": args}}
         if state == "loaded":
             entry["meta"] = {"size": self.sizes[model]}
         return entry

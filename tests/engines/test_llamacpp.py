@@ -107,6 +107,23 @@ def test_the_size_of_an_unloaded_model_is_that_of_its_file(tmp_path, monkeypatch
     }
 
 
+def test_what_a_router_says_of_one_that_runs_is_true_afterwards_of_the_same_file():
+    """The files of a router in a container are not on this machine."""
+    here = ["llama-server", "-m", "/in/a/container/m.gguf", "--alias", "m"]
+    replay = Replay(router_with(("m", "unloaded", here)))
+    (entry,) = replay.replies[0]["body"]["data"]
+    router = server(replay.client())
+
+    def size(value, args=here, **meta):
+        entry.update({"status": {"value": value, "args": args}, "meta": meta or None})
+        (model,) = asyncio.run(router.list())
+        return model.file_size
+
+    assert [size("unloaded"), size("loaded", size=300), size("unloaded")] == [None, 300, 300]
+    assert size("unloaded", [*here[:2], "/in/a/container/other.gguf"]) is None
+    assert size("unloaded") is None
+
+
 def test_a_file_is_asked_for_its_size_once(tmp_path):
     file = tmp_path / "m.gguf"
     file.write_bytes(b"x" * 300)

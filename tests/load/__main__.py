@@ -39,6 +39,9 @@ def show(figures: Figures, console: Console) -> None:
         console.print(line, markup=False)
 
 
+SHORTEST = 10.0  # seconds of rest: one look every three
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0, help="under load")
@@ -49,6 +52,8 @@ def main() -> int:
     parser.add_argument("--stacks", action="store_true", help="what held the loop, too")
     parser.add_argument("--nice", type=int, default=0, help="of the daemon, where others work here")
     asked = parser.parse_args()
+    if asked.rest < SHORTEST:
+        parser.error(f"--rest {asked.rest:g}: two looks at it take {SHORTEST:g} seconds or more")
     if sys.platform != "linux" or compiler() is None:
         print("the stand-in driver needs Linux and a C compiler", file=sys.stderr)
         return 2

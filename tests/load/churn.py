@@ -249,7 +249,7 @@ class Churn:
             old = self.dice.choice(here)
             self._renamed += 1
             new = f"{old.partition('.')[0]}.{self._renamed}"
-            engine.rename(old, new)
+            self.machine.rename(engine, old, new)
             if old in self.models:  # which is the list of who is asked for, too
                 self.models[self.models.index(old)] = new
 

@@ -29,7 +29,7 @@ from supervisor.feed import Feed
 from supervisor.gateway import counts, sessions, told
 from supervisor.gateway.counts import Counts
 from supervisor.gateway.told import Told
-from supervisor.journal import audit, journal, trail
+from supervisor.journal import audit, findings, journal, trail
 from supervisor.timeline import Timeline
 from supervisor.watcher import Watcher
 from tests.alerting.post import Post, action, config
@@ -50,11 +50,11 @@ BOUNDS = {
     "Company._visits": history.MOST,
     "Counts._models": counts.MOST_MODELS,
     "Feed._events": feed.KEPT,
+    "Findings._rows": findings.KEPT,
     "History._pasts": history.MOST,
     "Holdings._known": 10**6,  # for ninety days, by the clock
     "Journal._decisions": journal.IN_MEMORY,
     "Journal._departures": journal.IN_MEMORY,
-    "Journal._findings": journal.IN_MEMORY,
     "Journal._outcomes": journal.IN_MEMORY,
     "Ledger._firing": ledger.KEPT,
     "Ledger._latest": ledger.KEPT,

@@ -156,7 +156,8 @@ class Paced(bench.Told):
         at = self.models.index(old)
         self.models[at] = new
         self.untold.add(new)
-        self.sizes[new], self.pids[new] = self.sizes.pop(old), self.pids.pop(old)
+        self.sizes[new] = self.sizes.pop(old)
+        self.pids.pop(old)
         for counted in (self.busy, self.worked):
             counted.pop(old, None)
 
@@ -248,16 +249,28 @@ class Machine:
             )
             for i in range(engines)
         ]
-        self._processes = ExitStack()
+        self._processes: dict[str, ExitStack] = {}  # by the model's name
 
     async def __aenter__(self) -> Machine:
         for engine in self.engines:
             await engine.start()
-            engine.pids.update(self._processes.enter_context(standing_for(engine, *engine.models)))
+            for model in engine.models:
+                self._stand(engine, model)
         return self
 
+    def _stand(self, engine: Engine, model: str) -> None:
+        stack = self._processes[model] = ExitStack()
+        engine.pids.update(stack.enter_context(standing_for(engine, model)))
+
+    def rename(self, engine: Engine, old: str, new: str) -> None:
+        """It is another one from now on, and loaded by another command."""
+        engine.rename(old, new)
+        self._processes.pop(old).close()
+        self._stand(engine, new)
+
     async def __aexit__(self, *_: object) -> None:
-        self._processes.close()
+        for stack in self._processes.values():
+            stack.close()
         for engine in self.engines:
             if not engine.away:
                 await engine.stop()

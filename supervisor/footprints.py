@@ -5,9 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from collectors.reading import Seconds
 
+from .core.emptied import emptied
+from .core.experience import Experience
+from .core.footprint import unsized
+from .core.plan import Plan
 from .core.policy import Policy
 from .core.record import Outcome
 from .core.snapshot import Demand, ModelRef, Share, Snapshot
@@ -46,7 +51,11 @@ class Footprints:
         self.learned.see(snapshot)
 
     def _count(self, snapshot: Snapshot, policy: Policy) -> None:
-        promised = {r.ref: r.shares for r in snapshot.reservations if r.ref is not None}
+        promised = {
+            r.ref: r.shares if any(s.size for s in r.shares) else ()
+            for r in snapshot.reservations
+            if r.ref is not None
+        }
         there = [r.ref for r in snapshot.residents]
         known = {ref: self.counted[ref] for ref in there if ref in self.counted} | promised
         for ref in there:
@@ -65,6 +74,17 @@ class Footprints:
             return None
         demand = self.learned.expect(snapshot, policy, ref)
         return demand and self.out_of_memory.expect(demand, self._now)
+
+    def unsized(
+        self, snapshot: Snapshot, policy: Policy, ref: ModelRef, experience: Experience
+    ) -> Demand | None:
+        """The demand for one of which nobody knows what it takes: once the reserve was not enough
+        for it, all that can be had. None: it is refused for now."""
+        demand = unsized(snapshot, policy, ref)
+        if not self.out_of_memory.has(ref):
+            return demand
+        demand = emptied(snapshot, policy, demand, experience)
+        return self.out_of_memory.expect(demand, self._now, sized=False)
 
     def refusal(self, ref: ModelRef) -> str | None:
         """Why `ref` is not to be loaded now. None: it may be tried."""
@@ -86,7 +106,16 @@ class Footprints:
         answer.add_done_callback(lambda a: a.cancelled() or a.exception())  # nobody need listen
         run.next = answer
         cause = f"{ref} did not fit: once more, with more room"
-        return Wanted(cause, loading(ref, self.expect), answer)
+        return Wanted(cause, partial(self._again, ref), answer)
+
+    def _again(
+        self, ref: ModelRef, snapshot: Snapshot, policy: Policy, experience: Experience
+    ) -> Plan:
+        def expect(snapshot: Snapshot, policy: Policy, ref: ModelRef) -> Demand | None:
+            found = self.expect(snapshot, policy, ref)
+            return found or self.unsized(snapshot, policy, ref, experience)
+
+        return loading(ref, expect)(snapshot, policy, experience)
 
     @property
     def _now(self) -> Seconds:

@@ -52,7 +52,8 @@ class Goings:
 
     def in_the_way(self, plan: Plan) -> bool:
         """Is something under way where `plan` is to be done, or with one of its models? As many
-        loads as may be side by side are in nobody's way, once nobody leaves for them any more."""
+        loads as may be side by side are in nobody's way, once nobody leaves for them any more. One
+        of which nobody knows what it takes comes alone."""
         mine = {a.ref for a in plan.actions}
         if any(a.ref in mine for run in self.runs for a in run.lacks()):
             return True  # or two who ask for a model would both have it loaded
@@ -118,7 +119,8 @@ class Goings:
 
 
 def _only_load(actions: Iterable[Action]) -> bool:
-    return all(isinstance(a, Load) and a.takes for a in actions)
+    """Nobody leaves, and of each that comes it is known what it takes."""
+    return all(isinstance(a, Load) and any(s.size for s in a.takes) for a in actions)
 
 
 async def first(runs: Collection[Run], changed: asyncio.Event) -> None:

@@ -132,7 +132,8 @@ class Learned:
         how = (setup.context, setup.slots)
         kept = self.journal.footprint(ref, Moment.LOADED, *how)
         pools = {s.pool for s in kept or ()}
-        peak = self.journal.footprint(ref, Moment.PEAK, *how, within=pools)
+        within = None if kept is None else pools
+        peak = self.journal.footprint(ref, Moment.PEAK, *how, within=within)
         otherwise = self.journal.footprint(ref) if kept is None else None
         return expect(snapshot, policy, ref, kept, peak, otherwise)
 
@@ -196,7 +197,7 @@ class Learned:
         """How far off was what it was counted with? What is in the wrong pool counts twice: it is
         missing in one, and too much in the other."""
         promised, taken = dict(ascent.promised), dict(ascent.taken)
-        if not promised or (guessed and not ascent.shared.isdisjoint(promised)):
+        if not any(promised.values()) or (guessed and not ascent.shared.isdisjoint(promised)):
             return  # nothing was said, or nobody can tell whose is whose
         for pool in ascent.shared:
             taken.pop(pool, None)

@@ -1,8 +1,9 @@
 """Loads that failed for want of memory: once more with more room, and then not for a while.
 
 A model that did not fit is loaded again at once, with a quarter more made room for; never at the
-price of a pinned model, for that is a plan like any other. If that fails too it is refused, for
-10 seconds and then for twice as long each time, up to 5 minutes, until it has loaded once.
+price of a pinned model, for that is a plan like any other. One of which nobody knows what it takes
+is given all the room that can be had. If that fails too it is refused, for 10 seconds and then for
+twice as long each time, up to 5 minutes, until it has loaded once.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ FORGET = Seconds(3600.0)
 
 @dataclass(slots=True)
 class _Misfit:
-    """`takes` is what the next attempt makes room for; `waits`: it is still to be made."""
+    """`takes` is what the next attempt makes room for, at least; `waits`: it is still to be made.
+    `sized`: somebody knew what it takes."""
 
     text: str
     takes: tuple[Share, ...]
+    sized: bool
     since: Seconds
     until: Seconds
     failures: int = 0  # of attempts with more room
@@ -54,9 +57,11 @@ class OutOfMemory:
                 self._fail(known, f"{known.text}; then {outcome.detail}", now)
         elif (where := shortage(outcome.detail)) is not None:
             if known is None:
-                takes = more(action.takes, where)
-                self._misfits[action.ref] = _Misfit(outcome.detail, takes, now, now)
+                takes, sized = more(action.takes, where), any(s.size for s in action.takes)
+                self._misfits[action.ref] = _Misfit(outcome.detail, takes, sized, now, now)
             else:
+                if not known.sized:  # nor was all that could be had
+                    known.takes = more(action.takes, where)
                 self._fail(known, outcome.detail, now)
         else:  # it is something else by now
             self._misfits.pop(action.ref, None)
@@ -68,7 +73,8 @@ class OutOfMemory:
         if wanted is None or known is None or not known.waits:
             return None
         if not plan.works:
-            self._fail(known, f"{known.text}; and there is no room for a quarter more", now)
+            lacks = "for a quarter more" if known.sized else "to be had"
+            self._fail(known, f"{known.text}; and there is no room {lacks}", now)
             return None
         return wanted
 
@@ -85,12 +91,19 @@ class OutOfMemory:
         known = self._misfits.get(ref)
         return None if known is None or now >= known.until else Seconds(known.until - now)
 
-    def expect(self, demand: Demand, now: Seconds) -> Demand | None:
-        """`demand`, with more room where less was not enough. None: it is refused for now."""
+    def has(self, ref: ModelRef) -> bool:
+        """Has `ref` not fitted, and not been loaded since?"""
+        return ref in self._misfits
+
+    def expect(self, demand: Demand, now: Seconds, *, sized: bool = True) -> Demand | None:
+        """`demand`, with more room where less was not enough. None: it is refused for now. `sized`:
+        somebody knows what it takes, which he may not have when it did not fit."""
         known = None if demand.ref is None else self._misfits.get(demand.ref)
         if known is None:
             return demand
-        return None if now < known.until else at_least(demand, known.takes)
+        if now < known.until:
+            return None
+        return at_least(demand, known.takes) if known.sized is sized else demand
 
     def findings(self, now: Seconds) -> Iterator[Finding]:
         """Those that are refused now; what is over for long is forgotten."""

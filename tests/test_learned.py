@@ -274,6 +274,20 @@ def test_in_ram_the_models_own_process_tells_for_others_come_and_go_there() -> N
     assert peak(notes) == [share(6, RAM)]
 
 
+def test_one_that_nobody_can_measure_is_expected_to_take_what_was_missing_then() -> None:
+    """Nobody knew what it takes when it came, and nobody says what it holds."""
+    memory, notes = learned()
+    promise = (Reservation(A, (share(0),)),)
+    for free in (10, 4):
+        memory.see(replace(machine(free=free), reservations=promise))
+    memory.see(machine(replace(resident("a", 0), shares=()), free=4))
+    assert sizes(notes) == []
+    assert errors(memory) == []
+    found = memory.expect(machine(free=4), Policy(), A)
+    assert found is not None
+    assert found.shares == (Share(GPU, gib(6), Source.LEARNED),)
+
+
 def errors(memory: Learned) -> list[float]:
     """What is known of how wrong loads were counted: how many, and by how much together."""
     found = memory.errors.get(A.engine)
@@ -337,6 +351,13 @@ def test_what_a_model_was_counted_with_stays_told_while_it_is_there() -> None:
     assert footprints.counted[ref("b")] == ()  # nobody knew anything
     footprints.see(seen(resident("a", 8), resident("b", 1)), Policy())
     assert footprints.counted[A] == (learned_,)
+
+
+def test_what_nobody_knew_the_size_of_was_counted_with_nothing() -> None:
+    footprints = Footprints(Notes(), lambda: 0.0, lambda: 0.0)
+    unsized = (Reservation(A, (share(0),)),)
+    footprints.see(replace(seen(resident("a", 7)), reservations=unsized), Policy())
+    assert footprints.counted == {A: ()}
 
 
 def test_beside_another_load_only_what_the_model_itself_holds_is_compared() -> None:

@@ -45,6 +45,31 @@ class Story:
 MORE = (share(10), share(1, RAM))
 
 
+def test_of_what_nobody_knew_no_less_is_asked_than_what_was_not_enough() -> None:
+    memory, now = OutOfMemory(), Seconds(0)
+
+    def fails(size: float) -> None:
+        load = Load(A, (share(size),))
+        memory.judge(Outcome("d-1", 0.0, load, Result.FAILED, OOM), now)
+
+    def asks(size: float, *, sized: bool = False) -> float:
+        found = memory.expect(Demand((share(size),), A), now, sized=sized)
+        assert found is not None
+        return found.shares[0].size / gib(1)
+
+    assert not memory.has(A)
+    fails(0)
+    assert memory.has(A)
+    assert asks(0) == 0
+    fails(12)
+    now = Seconds(60)
+    assert (asks(13), asks(20)) == (15, 20)
+    assert asks(3, sized=True) == 3  # the operator says so by now
+    fails(20)
+    now = Seconds(120)
+    assert asks(21) == 25
+
+
 def test_the_first_failure_is_tried_again_with_a_quarter_more_of_what_was_missing() -> None:
     story = Story()
     assert story.asks() == TAKES

@@ -66,21 +66,33 @@ def expect(
 ) -> Demand | None:
     """The demand for `ref`: what it held the last time, and took at the height of its load where
     that was more; else the operator's word, or a guess. `otherwise` is what it held in another
-    setup.
+    setup. Where nobody ever measured that, nor tells the size of its file, it is `peak` alone.
 
     None where nothing at all is known of its size.
     """
     shares = _known(snapshot, learned, peak) or _declared(snapshot, policy, ref)
-    installed = next((i for i in snapshot.installed if i.ref == ref), Installed(ref))
+    installed = _installed(snapshot, ref)
     shares = shares or _estimated(snapshot, policy, installed)
     shares = shares or _known(snapshot, otherwise) or _by_file(snapshot, policy, installed)
+    if not shares and not learned:
+        shares = _taken(snapshot, policy, ref, peak)
     return Demand(_where_it_may(snapshot, policy, ref, shares), ref) if shares else None
 
 
 def unsized(snapshot: Snapshot, policy: Policy, ref: ModelRef) -> Demand:
     """The demand for one of which nothing is known: it takes no byte that could be counted, of the
-    pool in which it will be. So it comes once that has its reserve, for which others may go."""
-    return Demand((Share(_likely(snapshot, policy, ref.engine), NONE, Source.ESTIMATED),), ref)
+    pools in which it will be. So it comes once those have their reserve, for which others may
+    go."""
+    setup = _installed(snapshot, ref).setup
+    best = _by_headroom(snapshot, policy, ref.engine) if setup.offloaded != 0 else ()
+    pools = [p.id for p in best[: setup.devices or 1]]
+    if not pools:
+        pools = [RAM if setup.offloaded == 0 else _likely(snapshot, policy, ref.engine)]
+    return Demand(tuple(Share(pool, NONE, Source.ESTIMATED) for pool in pools), ref)
+
+
+def _installed(snapshot: Snapshot, ref: ModelRef) -> Installed:
+    return next((i for i in snapshot.installed if i.ref == ref), Installed(ref))
 
 
 def better(
@@ -155,6 +167,16 @@ def _declared(snapshot: Snapshot, policy: Policy, ref: ModelRef) -> tuple[Share,
     return (Share(pool, size, Source.DECLARED),) if size else ()
 
 
+def _taken(
+    snapshot: Snapshot, policy: Policy, ref: ModelRef, peak: tuple[Share, ...] | None
+) -> tuple[Share, ...]:
+    """What its pools had less when it had come, though nobody knows which process it is. RAM alone
+    is not all of one that goes to an accelerator."""
+    shares = _known(snapshot, peak)
+    ends = any(s.pool != RAM for s in shares) or _likely(snapshot, policy, ref.engine) == RAM
+    return shares if ends else ()
+
+
 def _said(policy: Policy, ref: ModelRef) -> Amount | None:
     """The operator's word for what `ref` takes."""
     said = (policy.models[k].memory for k in (str(ref), ref.model) if k in policy.models)
@@ -220,8 +242,16 @@ def _estimated(snapshot: Snapshot, policy: Policy, installed: Installed) -> tupl
     engine = installed.ref.engine
     pools = _by_headroom(snapshot, policy, engine)
     blind = within(snapshot, policy, engine, snapshot.blind.keys() - {RAM})
-    if header is None or (not pools and blind):
-        return ()  # nothing is known, or an accelerator that nobody knows the size of
+    if not pools and blind:
+        return ()  # an accelerator that nobody knows the size of
+    if pools and setup.fraction is not None:
+        # It takes that and no more, whatever the model is, and works out the rest from there.
+        return tuple(
+            Share(p.id, Bytes(int(p.total * setup.fraction)), Source.ESTIMATED)
+            for p in pools[: setup.devices or 1]
+        )
+    if header is None:
+        return ()
     memory = Bytes(sum(p.total for p in pools))
     if not pools and (ram := snapshot.pool(RAM)) is not None and ram.kind is PoolKind.UNIFIED:
         memory = ram.device_limit or ram.total
@@ -229,11 +259,6 @@ def _estimated(snapshot: Snapshot, policy: Policy, installed: Installed) -> tupl
     if not pools or setup.offloaded == 0:
         size = Bytes(found.total + PROCESS)
         return _with_margin((Share(RAM, size, Source.ESTIMATED),))
-    if setup.fraction is not None:  # it takes that and no more, and works out the rest from there
-        taken = pools[: setup.devices or 1]
-        return tuple(
-            Share(p.id, Bytes(int(p.total * setup.fraction)), Source.ESTIMATED) for p in taken
-        )
     part = _part(setup.offloaded, header.depth)
     there = int(part * (found.weights + found.cache)) + found.compute
     shares = _spread(there, pools, setup.devices or 1)

@@ -36,14 +36,16 @@ def places(snapshot: Snapshot, policy: Policy, demand: Demand) -> list[Demand]:
 
 def best(made: list[tuple[Demand, Plan]], rooms: Mapping[PoolId, Room]) -> Plan:
     """Of plans for the same demand at different places: free room first, and of that the tightest
-    fit; then whose victims cost least; if none works, whose least is missing."""
+    fit, or the widest for what nobody knows the size of; then whose victims cost least; if none
+    works, whose least is missing."""
 
     def cost(one: tuple[Demand, Plan]) -> tuple[bool, float, float, float]:
         demand, plan = one
         missing = sum(s.size for s in plan.unmet)
         loss = sum(e.loss.expected for e in plan.evictions if e.loss is not None)
         over = sum(rooms[s.pool].headroom - s.size for s in demand.shares if s.pool in rooms)
-        return (not plan.works, missing, loss, over)
+        known = any(s.size for s in demand.shares)
+        return (not plan.works, missing, loss, over if known else -over)
 
     return min(made, key=cost)[1]  # the first of equals
 

@@ -94,15 +94,16 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
     asked = [d.ref for d in (demand, *demand.beside) if d.ref is not None]
     room = _make_room(snapshot, policy, wanted, slots, experience, asked)
     notes = (*room.notes, *(Note(ref, Why.WANTED) for ref in newcomers))
-    if room.unmet or room.full:
+    unmet = room.unmet or _unread(snapshot, [s for d in all_of_them for s in d.shares])
+    if unmet or room.full:
         notes = tuple(Note(n.ref, _in_vain(n.why)) for n in notes)
-        unread = ((s.pool, snapshot.blind.get(s.pool)) for s in room.unmet)
+        unread = ((s.pool, snapshot.blind.get(s.pool)) for s in unmet)
         blind = tuple(Blind(pool, why) for pool, why in unread if why is not None)
-        short = shorts(snapshot, policy, wanted, room.unmet, notes)
+        short = shorts(snapshot, policy, wanted, unmet, notes)
         return Plan(
             Trigger.DEMAND,
             notes=notes,
-            unmet=room.unmet,
+            unmet=unmet,
             full=room.full,
             blind=blind,
             short=short,
@@ -119,6 +120,13 @@ def _is_silent(snapshot: Snapshot, ref: ModelRef) -> bool:
     """Its engine is down, and nobody knows how it could be started."""
     engine = snapshot.engine(ref.engine)
     return engine is not None and not engine.serves
+
+
+def _unread(snapshot: Snapshot, shares: Collection[Share]) -> tuple[Share, ...]:
+    """Where one would come of which nobody knows what it takes, and nobody can look."""
+    if any(s.size for s in shares):
+        return ()
+    return tuple(s for s in shares if s.pool in snapshot.blind)
 
 
 def _own(reservation: Reservation, demand: Demand) -> bool:

@@ -153,7 +153,7 @@ class Admission:
     def _hold(self, ticket: Ticket, sight: Sight | None = None) -> Ticket:
         hold = self.holds.join(ticket)
         if sight is not None and not hold.under_way:
-            demand = self.loads.demand(hold.ref, sight.snapshot, sight.policy)
+            demand = self.loads.demand(hold.ref, sight)
             if demand is not None:
                 hold.pools = frozenset(s.pool for s in demand.shares)
                 hold.load = self.loads.seconds(hold.ref, demand, sight.snapshot)
@@ -275,7 +275,7 @@ class Admission:
             sight = sight or self.loads.sight()
             found = None
             if sight is not None:
-                demand = self.loads.demand(hold.ref, sight.snapshot, sight.policy)
+                demand = self.loads.demand(hold.ref, sight)
                 if demand is not None:
                     found = tight(sight.snapshot, sight.policy, demand)
             outlook = self.loads.outlook(hold.ref)

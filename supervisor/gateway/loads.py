@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from collectors.reading import PoolId, Seconds
-from supervisor.core import admission, footprint
+from supervisor.core import admission
 from supervisor.core.admission import Held, Hope, hope, order, patient, taken_back, tight
 from supervisor.core.experience import Experience
 from supervisor.core.history import Tier
@@ -80,12 +80,12 @@ class Loads:
         snapshot = loop.traffic.mark(loop.goings.promise(loop.snapshot))
         return Sight(snapshot, patient(loop.policy), loop.experience, loop.clock())
 
-    def demand(self, ref: ModelRef, snapshot: Snapshot, policy: Policy) -> Demand | None:
+    def demand(self, ref: ModelRef, sight: Sight) -> Demand | None:
         """What `ref` will take: none of a pool, where nobody knows. None: it is refused."""
-        together = self.loop.witnesses.rules.together
-        found = together.expect(snapshot, policy, ref)
+        witnesses, (snapshot, policy, experience, _) = self.loop.witnesses, sight
+        found = witnesses.rules.together.expect(snapshot, policy, ref)
         if found is None and self.refusal(ref, snapshot, policy) is None:
-            found = footprint.unsized(snapshot, policy, ref)
+            found = witnesses.footprints.unsized(snapshot, policy, ref, experience)
         if found is not None and self.comes_by_itself(ref, snapshot):
             found = Demand(found.shares)  # room is made, and nothing loaded
         return found
@@ -121,7 +121,7 @@ class Loads:
                     return ref
 
         def cost(ref: ModelRef) -> tuple[bool, bool, float, int, float]:
-            demand = self.demand(ref, sight.snapshot, sight.policy)
+            demand = self.demand(ref, sight)
             going = sight.snapshot.resident(ref) is not None  # it is there, and not to be had
             if demand is None:
                 return True, going, 0.0, 0, 0.0
@@ -183,7 +183,7 @@ class Loads:
             self.drains.suspend(hold)
         if now < hold.rests_until or not up:
             return
-        demand = self.demand(ref, snapshot, policy)
+        demand = self.demand(ref, sight)
         if demand is None:
             why = self.refusal(ref, snapshot, policy)
             assert why is not None
@@ -277,7 +277,7 @@ class Loads:
         if not _is_up(hold.ref, snapshot):
             return taken_back(snapshot, hold.ref, Why.SILENT)
         policy = patient(policy)
-        demand = self.demand(hold.ref, snapshot, policy)
+        demand = self.demand(hold.ref, Sight(snapshot, policy, experience, self.loop.clock()))
         if demand is None:
             return taken_back(snapshot, hold.ref)
         return self._made(hold, demand, snapshot, policy, experience)

@@ -51,6 +51,20 @@ def test_what_it_held_in_another_setup_counts_when_its_header_says_nothing() -> 
     assert by_file == {GPU: Share(GPU, Bytes(int(gib(4) * 1.2)), Source.ESTIMATED)}
 
 
+def test_what_its_pools_had_less_when_it_had_come_counts_where_nobody_measured_it() -> None:
+    peak = (Share(GPU, gib(6), Source.LEARNED), Share(RAM, gib(1), Source.LEARNED))
+    unread = replace(known(), installed=(Installed(NEW),))
+    assert got(unread, peak=peak) == {s.pool: s for s in peak}
+    assert got(unread, peak=peak, otherwise=LEARNED) == got(unread, otherwise=LEARNED)
+    assert got(unread, declaring(Amount(gib(5))), peak=peak)[GPU].size == gib(5)
+    assert got(known(), peak=peak) == got(known())
+    assert got(known(header=None), peak=peak) == got(known(header=None))  # of its file
+    # RAM alone is not all of it, but where there is nothing else.
+    assert got(unread, peak=peak[1:]) == got(unread)
+    bare = replace(unread, pools=(HOST,))
+    assert got(bare, peak=peak[1:]) == {RAM: peak[1]}
+
+
 def test_a_word_may_be_of_one_engine_and_a_share_of_the_pool() -> None:
     policy = declaring(Amount(fraction=0.5), "ollama/new")
     assert got(known(), policy)[GPU].size == gib(12)
@@ -107,6 +121,13 @@ def test_an_engine_that_takes_a_part_of_the_device_takes_that() -> None:
 
 
 TWO = (pool(20), pool(22, id=OTHER))
+
+
+def test_what_an_engine_takes_of_the_device_is_known_without_a_header() -> None:
+    unread = known(header=None, setup=replace(SETUP, fraction=0.9))
+    assert got(unread) == {GPU: Share(GPU, Bytes(int(gib(24) * 0.9)), Source.ESTIMATED)}
+    (found,) = got(replace(unread, pools=(HOST,))).values()  # of the file
+    assert found.pool == RAM
 
 
 def test_what_fits_one_accelerator_goes_to_the_one_with_the_most_headroom() -> None:

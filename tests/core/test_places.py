@@ -66,6 +66,13 @@ def test_free_room_comes_first_and_of_that_the_tightest_fit() -> None:
     assert [s.pool for s in made.actions[-1].takes] == [THIRD, RAM]  # type: ignore[union-attr]
 
 
+def test_what_nobody_knows_the_size_of_goes_where_most_is_free() -> None:
+    world = host(free={GPU: 4, OTHER: 23, THIRD: 12})
+    for first in (GPU, OTHER, THIRD):
+        unsized = Demand((Share(first, gib(0), Source.ESTIMATED),), NEW)
+        assert place(plan(world, POLICY, unsized)) == OTHER
+
+
 def test_else_it_goes_where_the_best_set_of_victims_costs_least() -> None:
     history = History()
     for name, seconds in (("here", 60), ("there", 4), ("small", 9)):

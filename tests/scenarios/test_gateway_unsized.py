@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from collectors.reading import gib
-from supervisor.core.policy import Amount, PoolPolicy
+from supervisor.core.policy import Amount, ModelPolicy, PoolPolicy
 from supervisor.demo.engines import DemoModel
 from supervisor.demo.machine import GPU0, GPU1
 from supervisor.engines.base import EngineModel
@@ -89,6 +89,61 @@ async def test_who_cannot_have_it_is_told_that_the_reserve_is_missing() -> None:
         )
         assert (told.needed, told.free) == (None, 0)
         assert at.loads == []
+
+
+@story
+async def test_two_come_one_after_the_other_whatever_is_allowed_side_by_side() -> None:
+    """Nobody could say whether the second one still has the reserve."""
+    for known, both in ((False, False), (True, True)):
+        slow = models({"a": 4, "b": 5}, load=10)
+        async with unsized(slow, totals=ONE, known=known, loads_per_pool=2) as at:
+            guests = [at.ask(n) for n in "ab"]
+            await at.answered(*guests)
+            assert at.loads == ["a", "b"]
+            assert (max(g.waited for g in guests) < 12) == both
+
+
+@story
+async def test_one_that_did_not_fit_is_given_all_that_can_be_had() -> None:
+    """The reserve is free beside "a" and "b", and "c" is larger."""
+    async with unsized(models({"a": 10, "b": 9, "c": 12, "d": 3}), totals=ONE) as at:
+        await at.has("a", "b")
+        guest = at.ask("c")
+        await at.answered(guest)
+        assert guest.is_served
+        assert at.loads == ["c", "c"]
+        assert sorted(at.unloads) == ["a", "b"]
+        told = at.decisions()[-1]
+        assert told["cause"] == "one/c did not fit: once more, with more room"
+        await at.clock.advance(5)
+        await at.has("b")  # by now it is known what "c" takes
+        other = at.ask("d")
+        await at.answered(other)
+        assert at.loads == ["c", "c", "d"]
+
+
+@story
+async def test_where_all_that_can_be_had_was_not_enough_nobody_goes_in_vain_again() -> None:
+    pinned = replace(KEPT, models={"a": ModelPolicy(pinned=True)})
+    sizes = {"a": 10, "b": 9, "c": 16}
+    async with unsized(models(sizes), totals=ONE, policy=pinned) as at:
+        await at.has("a", "b")
+        first = at.ask("c")
+        await at.answered(first)
+        assert first.why is RefusalKind.COOLING_DOWN
+        assert (at.loads, at.unloads) == (["c", "c"], ["b"])
+        await at.has("b")
+        await at.clock.advance(30)
+        second = at.ask("c")
+        await at.answered(second)
+        assert second.why is RefusalKind.NO_ROOM
+        assert (at.loads, at.unloads) == (["c", "c"], ["b"])
+        at.world.loop.policy = KEPT  # "a" is pinned no longer: more can be had
+        await at.clock.advance(1)
+        third = at.ask("c")
+        await at.answered(third)
+        assert third.is_served
+        assert at.loads == ["c", "c", "c"]
 
 
 @story

@@ -15,7 +15,7 @@ from .core.footprint import unsized
 from .core.plan import Plan
 from .core.policy import Policy
 from .core.record import Outcome
-from .core.snapshot import Demand, ModelRef, Share, Snapshot
+from .core.snapshot import Demand, ModelRef, Share, Snapshot, is_sized
 from .core.watch import Finding
 from .drift import Drift
 from .events import Run, Wanted
@@ -52,7 +52,7 @@ class Footprints:
 
     def _count(self, snapshot: Snapshot, policy: Policy) -> None:
         promised = {
-            r.ref: r.shares if any(s.size for s in r.shares) else ()
+            r.ref: r.shares if is_sized(r.shares) else ()
             for r in snapshot.reservations
             if r.ref is not None
         }

@@ -12,7 +12,7 @@ from collectors.reading import PoolId, Seconds
 
 from .core.actions import Action, Evict, Load, Plan
 from .core.record import Decision, Outcome, Result
-from .core.snapshot import ModelRef, Reservation, Snapshot, State
+from .core.snapshot import ModelRef, Reservation, Snapshot, State, is_sized
 from .events import Run
 
 # A look that began before an unload was over has come to its end by then.
@@ -120,7 +120,7 @@ class Goings:
 
 def _only_load(actions: Iterable[Action]) -> bool:
     """Nobody leaves, and of each that comes it is known what it takes."""
-    return all(isinstance(a, Load) and any(s.size for s in a.takes) for a in actions)
+    return all(isinstance(a, Load) and is_sized(a.takes) for a in actions)
 
 
 async def first(runs: Collection[Run], changed: asyncio.Event) -> None:

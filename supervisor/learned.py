@@ -131,8 +131,7 @@ class Learned:
         setup = next((i.setup for i in snapshot.installed if i.ref == ref), UNTOLD)
         how = (setup.context, setup.slots)
         kept = self.journal.footprint(ref, Moment.LOADED, *how)
-        pools = {s.pool for s in kept or ()}
-        within = None if kept is None else pools
+        within = None if kept is None else {s.pool for s in kept}
         peak = self.journal.footprint(ref, Moment.PEAK, *how, within=within)
         otherwise = self.journal.footprint(ref) if kept is None else None
         return expect(snapshot, policy, ref, kept, peak, otherwise)

@@ -16,7 +16,7 @@ from collectors.reading import Seconds
 from .core.plan import Load, Plan, Why
 from .core.record import Outcome, Result
 from .core.retry import at_least, more, pause, shortage
-from .core.snapshot import Demand, ModelRef, Share
+from .core.snapshot import Demand, ModelRef, Share, is_sized
 from .core.watch import Finding, Kind, Severity
 from .units import format_seconds
 
@@ -57,7 +57,7 @@ class OutOfMemory:
                 self._fail(known, f"{known.text}; then {outcome.detail}", now)
         elif (where := shortage(outcome.detail)) is not None:
             if known is None:
-                takes, sized = more(action.takes, where), any(s.size for s in action.takes)
+                takes, sized = more(action.takes, where), is_sized(action.takes)
                 self._misfits[action.ref] = _Misfit(outcome.detail, takes, sized, now, now)
             else:
                 if not known.sized:  # nor was all that could be had

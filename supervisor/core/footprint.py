@@ -84,10 +84,11 @@ def unsized(snapshot: Snapshot, policy: Policy, ref: ModelRef) -> Demand:
     pools in which it will be. So it comes once those have their reserve, for which others may
     go."""
     setup = _installed(snapshot, ref).setup
-    best = _by_headroom(snapshot, policy, ref.engine) if setup.offloaded != 0 else ()
-    pools = [p.id for p in best[: setup.devices or 1]]
-    if not pools:
-        pools = [RAM if setup.offloaded == 0 else _likely(snapshot, policy, ref.engine)]
+    if setup.offloaded == 0:
+        pools = [RAM]
+    else:
+        best = _by_headroom(snapshot, policy, ref.engine)[: setup.devices or 1]
+        pools = [p.id for p in best] or [_likely(snapshot, policy, ref.engine)]
     return Demand(tuple(Share(pool, NONE, Source.ESTIMATED) for pool in pools), ref)
 
 

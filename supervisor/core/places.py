@@ -11,7 +11,7 @@ from .actions import Plan
 from .footprint import within
 from .headroom import Room
 from .policy import Policy
-from .snapshot import Demand, Snapshot, Source
+from .snapshot import Demand, Snapshot, Source, is_sized
 
 
 def places(snapshot: Snapshot, policy: Policy, demand: Demand) -> list[Demand]:
@@ -44,8 +44,7 @@ def best(made: list[tuple[Demand, Plan]], rooms: Mapping[PoolId, Room]) -> Plan:
         missing = sum(s.size for s in plan.unmet)
         loss = sum(e.loss.expected for e in plan.evictions if e.loss is not None)
         over = sum(rooms[s.pool].headroom - s.size for s in demand.shares if s.pool in rooms)
-        known = any(s.size for s in demand.shares)
-        return (not plan.works, missing, loss, over if known else -over)
+        return (not plan.works, missing, loss, over if is_sized(demand.shares) else -over)
 
     return min(made, key=cost)[1]  # the first of equals
 

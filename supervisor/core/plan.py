@@ -19,7 +19,7 @@ from .places import best, places
 from .policy import Policy
 from .rank import Weighing
 from .short import shorts
-from .snapshot import Demand, ModelRef, Reservation, Resident, Share, Snapshot
+from .snapshot import Demand, ModelRef, Reservation, Resident, Share, Snapshot, is_sized
 from .ways import Ways
 
 __all__ = [
@@ -124,7 +124,7 @@ def _is_silent(snapshot: Snapshot, ref: ModelRef) -> bool:
 
 def _unread(snapshot: Snapshot, shares: Collection[Share]) -> tuple[Share, ...]:
     """Where one would come of which nobody knows what it takes, and nobody can look."""
-    if any(s.size for s in shares):
+    if is_sized(shares):
         return ()
     return tuple(s for s in shares if s.pool in snapshot.blind)
 

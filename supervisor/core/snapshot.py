@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, NewType
@@ -135,6 +135,11 @@ class Resident:
     @property
     def size(self) -> Bytes:
         return Bytes(sum(s.size for s in self.shares) + sum(m.size for m in self.mapped))
+
+
+def is_sized(shares: Iterable[Share]) -> bool:
+    """Does anybody know what a model of these shares takes? Else they say only where it will be."""
+    return any(s.size for s in shares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def build(
     )
     services = {e.id: _service(e, *e.service, client, config) for e in config.engines if e.service}
     sampler.mains.services = services
-    sampler.services = {e.id: e.service[1] for e in config.engines if e.service}
+    sampler.roster.services = {e.id: e.service[1] for e in config.engines if e.service}
     executor = Executor(
         sample=sampler.sample,
         engines=engines,
@@ -115,7 +115,7 @@ def build(
     )
     patience = Patience(config.lru_eviction_max_retries, config.lru_eviction_retry_interval)
     loop = Loop(sampler, executor, journal, config.policy, config.mode, patience)
-    executor.sample = loop.look
+    executor.sample, executor.glance = loop.look, loop.glance
     loop.keeping.processes = sampler.processes
     door = Door(loop)
     overrides = Overrides(config, loop, journal.shelves["overrides"])
@@ -162,7 +162,7 @@ def build(
     sampler.sources.incident = lambda incident: loop.post(Reported(incident))
     jobs = Jobs(loop.post, config.sample_interval, period=lambda: loop.period)
     scout = Scout(client, config.engines, config.detect, sampler.engines, loop.post, notes=notes)
-    scout.replaceable = lambda: sampler.replaceable
+    scout.replaceable = lambda: sampler.roster.replaceable
     if gateway is not None:
         reloading.take.append(gateway.gate.keys.add)
         reloading.take.append(lambda _: gateway.admits(overrides.current.gateway.admits))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import urlsplit
@@ -121,15 +121,17 @@ class Attribution:
         table: tuple[Process, ...] = (),
         *,
         thorough: bool,
+        only: Collection[EngineId] | None = None,
         mains: Mapping[EngineId, int] | None = None,
     ) -> dict[int, ProcessMemory]:
         """What the loaded models' processes hold, by pid; a few seconds old unless `thorough`.
 
         `up` are the engines that answer, and their URLs; `table` is every process. `mains` are
         engines' processes by the word of whoever started them, for where nobody is seen to listen.
+        Where `only` some engines are meant, the processes of others count as they were last seen.
         Raises TimeoutError when the kernel does not answer in time, OSError when it refuses.
         """
-        call = partial(self._read, listed, up, table, thorough, mains or {})
+        call = partial(self._read, listed, up, table, thorough, only, mains or {})
         return await self.aside.call(call, DEADLINE)
 
     def _read(
@@ -138,6 +140,7 @@ class Attribution:
         up: Mapping[EngineId, str],
         table: tuple[Process, ...],
         thorough: bool,
+        only: Collection[EngineId] | None,
         mains: Mapping[EngineId, int],
     ) -> dict[int, ProcessMemory]:
         """Runs in a thread of its own, one call at a time. What is read on the loop meanwhile is
@@ -156,7 +159,7 @@ class Attribution:
         nameless = [r for r in loaded if r not in hints]
         self._descended = {r: self._descended.get(r, ()) for r in nameless}
         self._quit -= up.keys()  # before it is looked at: an answer may be older than its end
-        moved = self._look_after()
+        moved = self._look_after(only)
         self._lingering = {r: p for r, p in self._lingering.items() if r not in self._pids}
         ended = (self._ended | held) & hints.keys()
         self._ended = frozenset(ended - self._pids.keys())
@@ -164,11 +167,14 @@ class Attribution:
         self._search_roots(up, _servers(mains, table), now)
         self._quit -= self._roots.keys()
         roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
-        missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in up}
+        meant = up.keys() if only is None else up.keys() & set(only)
+        missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in meant}
         found = _find(missing, self.processes.commands, roots, table) if missing else {}
-        if thorough or self._read_at is None or now - self._read_at >= MEMORY_INTERVAL:
+        due = self._read_at is None or now - self._read_at >= MEMORY_INTERVAL
+        if only is None and (thorough or due):
             self._read_at = now
-            moved = {pid for pid, _ in self._known()} | self._members
+        if thorough or (due and only is None):
+            moved = {pid for pid, _ in self._known(only)} | self._members_of(only)
         pids = {r: pid for r, (pid, _) in self._pids.items()} | found
         kin = self._kinship(table, up, pids, loaded)
         members = frozenset(p for pids in kin.models.values() for p in pids)
@@ -236,45 +242,67 @@ class Attribution:
         """The processes that hold a model, as (pid, started)."""
         return tuple((p, self._memory[p].started) for p in self.pids_of(ref) if p in self._memory)
 
-    def _known(self) -> list[tuple[int, float]]:
-        """Those that hold a model by themselves, or did; as (pid, started)."""
-        return [*self._pids.values(), *(p for found in self._lingering.values() for p in found)]
+    def _known(self, only: Collection[EngineId] | None = None) -> list[tuple[int, float]]:
+        """Those that hold a model by themselves, or did, as (pid, started); of `only` these
+        engines."""
+        alone = (p for ref, p in self._pids.items() if only is None or ref.engine in only)
+        return [*alone, *_of(self._lingering, only)]
+
+    def _members_of(self, only: Collection[EngineId] | None) -> frozenset[int]:
+        """Further processes that hold models; of `only` these engines."""
+        if only is None:
+            return self._members
+        held = (pids for ref, pids in self.kin.models.items() if ref.engine in only)
+        return self._members.intersection(pid for pids in held for pid in pids)
 
     def _due(self, engine: EngineId, now: float) -> bool:
         """Is it time to search for the engine's process?"""
         at = self._roots_at.get(engine)
         return at is None or now - at >= ROOTS_INTERVAL
 
-    def _look_after(self) -> set[int]:
-        """Drop processes that have ended, or whose pid is somebody else's now. Returns the pids
-        that have worked since their memory was read."""
-        asked = (*self._known(), *self._roots.values())
-        asked = (*asked, *(p for found in self._descended.values() for p in found))
-        times = self.processes.times({*(pid for pid, _ in asked), *self._members})
+    def _look_after(self, only: Collection[EngineId] | None) -> set[int]:
+        """Drop processes that have ended, or whose pid is somebody else's now; of `only` these
+        engines. Returns the pids that have worked since their memory was read."""
+        roots = (p for e, p in self._roots.items() if only is None or e in only)
+        asked = {pid for pid, _ in (*self._known(only), *roots, *_of(self._descended, only))}
+        asked |= self._members_of(only)
+        times = self.processes.times(asked)
         alive = {(pid, t.started) for pid, t in times.items()}
-        ended = {e for e, p in self._roots.items() if p not in alive}
+        is_there = partial(_is_there, asked, alive)
+        ended = {e for e, p in self._roots.items() if not is_there(p)}
         for engine in ended:  # whoever answers in its place is searched for at once
             del self._roots[engine], self._roots_at[engine]
         self._quit |= ended
-        self._pids = {r: p for r, p in self._pids.items() if p in alive}
-        still = {r: tuple(p for p in ps if p in alive) for r, ps in self._lingering.items()}
+        self._pids = {r: p for r, p in self._pids.items() if is_there(p)}
+        still = {r: tuple(filter(is_there, ps)) for r, ps in self._lingering.items()}
         self._lingering = {r: found for r, found in still.items() if found}
-        self._descended = {
-            r: tuple(p for p in ps if p in alive) for r, ps in self._descended.items()
-        }
+        self._descended = {r: tuple(filter(is_there, ps)) for r, ps in self._descended.items()}
         kept = {pid for pid, _ in self._known()}
-        kept |= {
-            p
-            for p in self._members
-            if p in times and p in self._memory and times[p].started == self._memory[p].started
-        }
+        read = self._memory
+        kept |= {p for p in self._members if p in read and is_there((p, read[p].started))}
         self._lost |= self._members - kept
         self._members &= kept
         self._cpu = {p: cpu for p, cpu in self._cpu.items() if p in kept}
         self._memory = {
-            p: replace(m, cpu=times[p].cpu) for p, m in self._memory.items() if p in kept
+            p: replace(m, cpu=times[p].cpu) if p in times else m
+            for p, m in self._memory.items()
+            if p in kept
         }
-        return {p for p in kept if p not in self._cpu or times[p].cpu - self._cpu[p] >= WORKED}
+        seen = times.keys() & self._cpu.keys()
+        worked = {p for p in seen if times[p].cpu - self._cpu[p] >= WORKED}
+        return (worked & kept) | (kept - self._cpu.keys())
+
+
+def _is_there(asked: Set[int], alive: Set[tuple[int, float]], process: tuple[int, float]) -> bool:
+    """Does it run yet, as (pid, started)? One that was not asked about is not missed."""
+    return process[0] not in asked or process in alive
+
+
+def _of(
+    found: Mapping[ModelRef, tuple[tuple[int, float], ...]], only: Collection[EngineId] | None
+) -> Iterator[tuple[int, float]]:
+    """Their processes, of `only` these engines."""
+    return (p for ref, ps in found.items() if only is None or ref.engine in only for p in ps)
 
 
 def _find(

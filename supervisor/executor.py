@@ -28,6 +28,8 @@ from .force import Force
 from .last_words import because
 
 Sample = Callable[[], Awaitable[Snapshot]]
+# With what this engine says now, and the others said a moment ago.
+Glance = Callable[[EngineId], Awaitable[Snapshot]]
 # The plan again, from a newer snapshot, not counting on the models whose unload failed.
 Replan = Callable[[Snapshot, Set[ModelRef]], Plan]
 # Why a model stays now, however it could be made to go. None: it may go.
@@ -58,6 +60,7 @@ class Executor:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    glance: Glance | None = None  # while one engine is waited for; None: as any other time
     force: Force | None = None  # how rungs are carried out; None: by the engines alone
     stopping: bool = False  # set at shutdown: the action under way is finished, no other begun
 
@@ -181,7 +184,7 @@ class Executor:
             async with asyncio.timeout(self.load_timeout):
                 await self._ask_to_load(action, before)
                 while True:
-                    now = await self.sample()
+                    now = await self._glance(action.ref.engine)
                     resident = now.resident(action.ref)
                     if resident is not None and resident.state is State.LOADED:
                         return self._outcome(decision, action, Result.DONE, "loaded", started)
@@ -211,7 +214,9 @@ class Executor:
         assert self.force is not None
         if state is not None and not state.up and await self.force.start(ref.engine):
             started = self.clock()
-            while (now := (await self.sample()).engine(ref.engine)) is None or not now.up:
+            while (
+                now := (await self._glance(ref.engine)).engine(ref.engine)
+            ) is None or not now.up:
                 await self._pause(started)
         engine = self.force.engine(ref.engine)
         if there is not None and there.state is State.SLEEPING and WAKES & engine.abilities:
@@ -283,13 +288,20 @@ class Executor:
     async def _settled(self, action: Evict, before: Snapshot, rung: Rung) -> Judgement:
         """The verdict, as soon as it is good and the engine agrees, or when time is up."""
         began = self.clock()
+        late = False
         while True:
-            after = await self.sample()
+            after = await (self.sample() if late else self._glance(action.ref.engine))
             judgement = judge(action, before, after, rung)
             good = judgement.gone and judgement.verdict is Verdict.RECOVERED
-            if good or self.clock() - began >= self.settle:
+            if good or late:
                 return judgement
-            await self._pause(began)
+            late = self.clock() - began >= self.settle
+            if not late:
+                await self._pause(began)
+
+    async def _glance(self, engine: EngineId) -> Snapshot:
+        """Enough to see whether an engine has done what it was told."""
+        return await (self.sample() if self.glance is None else self.glance(engine))
 
     async def _pause(self, began: float) -> None:
         """Short at first: somebody waits for what mostly takes a moment. What takes long is
@@ -371,3 +383,8 @@ def kept_its_promise(outcome: Outcome) -> bool:
     if outcome.judgement is None:
         return outcome.result is not Result.FAILED
     return outcome.judgement.verdict in (Verdict.RECOVERED, Verdict.BLIND)
+
+
+def _is_up(snapshot: Snapshot, id: EngineId) -> bool:
+    engine = snapshot.engine(id)
+    return engine is not None and engine.up

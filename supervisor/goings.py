@@ -12,7 +12,7 @@ from collectors.reading import PoolId, Seconds
 
 from .core.actions import Action, Evict, Load, Plan
 from .core.record import Decision, Outcome, Result
-from .core.snapshot import ModelRef, Reservation, Snapshot, State, is_sized
+from .core.snapshot import ModelRef, Reservation, Snapshot, is_sized
 from .events import Run
 
 # A look that began before an unload was over has come to its end by then.
@@ -104,18 +104,10 @@ class Goings:
             self._tried[outcome.action.ref] = now
         return outcome
 
-    def is_past(self, snapshot: Snapshot, began: Seconds) -> bool:
-        """Does it show somebody as there who was told to go since it began, although a later look
-        is in? If not, it is the latest now."""
-        for ref, at in self._tried.items():
-            if began < at <= self._latest:
-                resident = snapshot.resident(ref)
-                if resident is not None and resident.state is not State.LEAVING:
-                    return True
-        if began >= self._latest:
-            self._latest, self._blind = began, snapshot.blind.keys()
+    def saw(self, snapshot: Snapshot, began: Seconds) -> None:
+        """The latest snapshot: it was `began` after all that were seen before."""
+        self._latest, self._blind = began, snapshot.blind.keys()
         self.count()
-        return False
 
 
 def _only_load(actions: Iterable[Action]) -> bool:

@@ -28,7 +28,7 @@ from .core.plan import Plan, Why
 from .core.policy import Policy
 from .core.record import Decision, Mode, Outcome, Result
 from .core.rows import outcome_row
-from .core.snapshot import ModelRef, Reservation, Snapshot
+from .core.snapshot import EngineId, ModelRef, Reservation, Snapshot
 from .core.watch import Finding
 from .core.ways import Ways
 from .events import (
@@ -104,7 +104,7 @@ class Loop:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self._looks = Looks(self._sampled, self._start, self.post, self.counts, self.clock)
+        self._looks = Looks(self)
         self.goings = Goings(self.runs, self.clock)
         self.traffic = Traffic(self.clock)
         self.witnesses = Witnesses.of(self.journal, self.alarms, self.clock, self.wall)
@@ -146,20 +146,11 @@ class Loop:
 
     async def look(self) -> Snapshot:
         """A thorough sample, now, with what is promised and who is leaving."""
-        return await self._sampled(thorough=True)
+        return await self._looks.sampled(thorough=True)
 
-    async def _sampled(self, *, thorough: bool = False, urgent: bool = False) -> Snapshot:
-        snapshot = await self.sampler.sample(
-            thorough=thorough,
-            urgent=urgent,
-            reservations=self.reservations,
-            leaving=self.leaving,
-            incidents=self.alarms.recent(Seconds(self.clock())),
-            residues=self.journal.residues(),
-            tied=self.policy.pools_of,
-        )
-        dressed = self.keeping.dress(self.witnesses.footprints.fill(snapshot, self.policy))
-        return self.traffic.mark(self.witnesses.rules.mark(dressed))
+    async def glance(self, engine: EngineId) -> Snapshot:
+        """A sample for which this engine alone is asked: what the others said is a moment old."""
+        return await self._looks.sampled(only=(engine,))
 
     async def changed(self) -> None:
         """Returns after the next snapshot."""
@@ -200,10 +191,9 @@ class Loop:
             case Pressed():
                 self.alarms.ring(Seconds(self.clock()))
                 self._looks.pressed()
-            case Sampled(snapshot, ticked, urgent, began):
-                if ticked:
-                    self._looks.ended(urgent)
-                self._see(snapshot, snapshot.taken_at if began is None else began)
+            case Sampled():
+                if (began := self._looks.newest(event)) is not None:
+                    self._see(event.snapshot, began)
             case SampleFailed():
                 self._looks.failed(event)
             case Happened(run, outcome):
@@ -222,8 +212,8 @@ class Loop:
             case ClaimsChanged():
                 self.snapshot, self.policy = self.keeping.as_claimed(self.snapshot, self.policy)
             case EnginesFound(engines, missing):
-                for gone in self.sampler.found(engines, missing):
-                    self._start(f"close {gone.id}", gone.close())
+                for gone in self.sampler.roster.found(engines, missing):
+                    self.start(f"close {gone.id}", gone.close())
                 self._found()
             case Reported(incident):
                 self.alarms.hear(incident)
@@ -233,7 +223,8 @@ class Loop:
                 log.warning("the wall clock stepped by %+.1f s", by)
         self._looks.catch_up()
 
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Work of that name, which is waited for at the end."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -244,11 +235,7 @@ class Loop:
             self._looks.begin()
 
     def _see(self, snapshot: Snapshot, began: Seconds) -> None:
-        if self.snapshot is not None and snapshot.taken_at < self.snapshot.taken_at:
-            return  # two were under way, and the later one is in already
-        if self.goings.is_past(snapshot, began):
-            self._looks.begin()
-            return
+        self.goings.saw(snapshot, began)
         snapshot, self.policy = self.keeping.see(snapshot, self.policy)
         self.snapshot = snapshot = self.traffic.mark(self.goings.promise(snapshot))
         self._looks.works()
@@ -286,7 +273,7 @@ class Loop:
         waits = self.goings.has(event.about.refs)
         if waits or (run := self._begin(event.cause, plan, event.replan)) is None:
             # Named here: by the time that the task begins, they may have ended.
-            self._start("wait for another plan", self._again(event, [*self.runs], self._changed))
+            self.start("wait for another plan", self._again(event, [*self.runs], self._changed))
         else:
             run.about, run.decision = event.about, event.signed(run.decision)
             self.keeping.farewells.part(run, plan, snapshot, self.wall())
@@ -312,7 +299,7 @@ class Loop:
             self._reserve()  # first: a load can fill the pool between two samples
         log.info("%s: %s", decision.id, cause, extra=of_plan(decision))
         self.counts.decisions[plan.trigger.value] += 1
-        self._start(f"decision {decision.id}", self._carry_out(run))
+        self.start(f"decision {decision.id}", self._carry_out(run))
         return run
 
     def _reserve(self) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from collectors.machine import Machine
 from collectors.reading import RAM, Incident, PoolId, Process, ProcessMemory, Seconds
@@ -31,10 +31,8 @@ from .core.snapshot import (
     State,
 )
 from .engines.base import (
-    CALL_TIMEOUT,
     Activity,
     Engine,
-    EngineConfused,
     EngineDown,
     EngineError,
     EngineModel,
@@ -42,18 +40,10 @@ from .engines.base import (
 from .headers import Headers
 from .mains import Mains
 from .probes import Probes
+from .roster import Roster
 from .sources import SourceHealth, Sources, hidden
 
 log = logging.getLogger("ullage.sampler")
-
-
-@dataclass(slots=True)
-class _Known:
-    """What an engine said last, kept to be shown while it does not answer."""
-
-    models: tuple[EngineModel, ...] = ()
-    state: EngineState | None = None
-    is_another: bool = False  # something answers, and not as its kind would
 
 
 @dataclass(slots=True)
@@ -64,27 +54,27 @@ class Sampler:
     mains: Mains = field(default_factory=Mains)
     headers: Headers = field(default_factory=Headers)
     busy_while_fresh: Seconds = Policy().busy_while_fresh
-    call_timeout: Seconds = CALL_TIMEOUT
     clock: Callable[[], float] = time.monotonic
-    state: dict[str, SourceHealth] = field(default_factory=dict)
-    services: Mapping[EngineId, str] = field(default_factory=dict)  # what whole engines run in
-    missing: tuple[EngineState, ...] = ()  # named by the operator, and never yet found
+    roster: Roster = field(init=False)
     machine: Machine | None = None  # the machine as it was last read, for whoever only shows
     _listing: Listing = NOTHING_LISTED
     # When each was first seen loaded. Who holds what was listed before that, or meanwhile: it is
     # listed once more.
     _came: dict[ModelRef, float] = field(default_factory=dict)
     _has_newcomers: bool = False
-    _known: dict[EngineId, _Known] = field(default_factory=dict)
-    _probes: Probes[EngineId, EngineState] = field(default_factory=lambda: Probes("probe"))
     _looks: Probes[ModelRef, Activity | None] = field(default_factory=lambda: Probes("look at"))
     _tracks: dict[ModelRef, Track] = field(default_factory=dict)
+    _processes: SourceHealth | None = None
+
+    def __post_init__(self) -> None:
+        self.roster = Roster(self.engines, clock=self.clock)
 
     async def sample(
         self,
         *,
         thorough: bool = False,
         urgent: bool = False,
+        only: Collection[EngineId] | None = None,
         reservations: tuple[Reservation, ...] = (),
         leaving: Collection[ModelRef] = (),
         incidents: tuple[Incident, ...] = (),
@@ -92,21 +82,19 @@ class Sampler:
         tied: Callable[[EngineId], frozenset[PoolId]] = lambda engine: frozenset(),
     ) -> Snapshot:
         """The machine now. `thorough` asks also what is dear: process lists, every activity.
-        `urgent` asks no engine: what they said last is a second or so old. `tied` are the pools
-        that an engine's models can be in; none: any."""
+        Where `only` some engines are asked, and looked at, what the others said last is a second
+        or so old; `urgent`: none of them is. `tied` are the pools that an engine's models can be
+        in; none: any."""
         machine, states = await asyncio.gather(
             self.sources.read(thorough=thorough or self._has_newcomers, urgent=urgent),
-            self._last_said() if urgent else self._ask_engines(),
+            self.roster.ask(() if urgent else only),
         )
         self.machine = machine
         holders, processes = machine.holders or (), machine.processes or ()
         if holders is not self._listing.holders or processes is not self._listing.processes:
             self._listing = Listing(holders, processes)
         listed = {
-            ModelRef(engine, model.id): model
-            for engine, known in self._known.items()
-            if engine in states
-            for model in known.models
+            ModelRef(id, model.id): model for id in states for model in self.roster.models(id)
         }
         loaded = {
             ref
@@ -115,11 +103,12 @@ class Sampler:
         }
         newcomers = self._newcomers(loaded, machine)
         self.headers.want(m.setup.path for m in listed.values() if m.setup.path and not m.header)
-        memory, fault = await self._memory(listed, states, machine, thorough)
+        afresh = thorough or only is not None
+        memory, fault = await self._memory(listed, states, machine, afresh, only)
         if fault is not None:
             machine = hidden(machine, RAM, f"processes: {fault}")
         if not urgent:
-            await self._look(listed, states, memory, thorough)
+            await self._look(listed, states, memory, thorough, only)
         return assemble(
             Seconds(self.clock()),
             SeenMachine(
@@ -133,7 +122,7 @@ class Sampler:
                 incidents,
             ),
             memory,
-            [*states.values(), *(e for e in self.missing if e.id not in states)],
+            [*states.values(), *(e for e in self.roster.missing if e.id not in states)],
             [
                 self._seen(ref, model, states[ref.engine], tied(ref.engine))
                 for ref, model in listed.items()
@@ -162,104 +151,17 @@ class Sampler:
     @property
     def health(self) -> dict[str, SourceHealth]:
         """How every source did the last time: collectors by name, "engine NAME", "processes"."""
-        return {**self.sources.state, **self.state}
-
-    # -- the engines
-
-    async def _ask_engines(self) -> dict[EngineId, EngineState]:
-        """Engines that are up are waited for. One that was silent last time is asked aside,
-        so that it delays nobody, and counts again as soon as it answers."""
-        for gone in self._known.keys() - self.engines.keys():
-            del self._known[gone]
-            self.state.pop(f"engine {gone}", None)
-        self._probes.forget_all_but(self.engines)
-        states = await asyncio.gather(*(self._state_of(e) for e in self.engines.values()))
-        return {s.id: s for s in states}
-
-    async def _last_said(self) -> dict[EngineId, EngineState]:
-        return {
-            e.id: known.state
-            for e in self.engines.values()
-            if (known := self._known.get(e.id)) is not None and known.state is not None
-        }
-
-    async def _state_of(self, engine: Engine) -> EngineState:
-        known = self._known.setdefault(engine.id, _Known())
-        last = known.state or self._state(engine, None, "not asked yet")
-        return await self._probes.ask(
-            engine.id, lambda: self._ask_engine(engine), lambda state: not state.up, last
-        )
-
-    def found(
-        self, engines: Iterable[Engine], missing: tuple[EngineState, ...]
-    ) -> tuple[Engine, ...]:
-        """Ask these, too, from now on. `missing` were named, and nobody knows yet what they are.
-        Returns those in whose place others answer: they are asked no more."""
-        self.missing = missing
-        replaced = []
-        for engine in engines:
-            there = next((e for e in self.engines.values() if e.url == engine.url), None)
-            if there is None:
-                log.info("found %s at %s", engine.kind, engine.url)
-            elif there.kind == engine.kind or there.id not in self.replaceable:
-                continue
-            else:
-                log.info("found %s at %s, where %s was", engine.kind, engine.url, there.id)
-                replaced.append(self.engines.pop(there.id))
-                self._known[there.id] = _Known()  # who comes may have its name
-            self.engines[engine.id] = engine
-        return tuple(replaced)
-
-    @property
-    def replaceable(self) -> frozenset[EngineId]:
-        """Engines at whose address something answers that is none of their kind."""
-        return frozenset(id for id, known in self._known.items() if known.is_another)
+        engines = {f"engine {id}": health for id, health in self.roster.health.items()}
+        processes = {} if self._processes is None else {"processes": self._processes}
+        return {**self.sources.state, **engines, **processes}
 
     async def close(self) -> None:
         """End what is still being asked aside."""
         await self.headers.close()
         await self.sources.close()
-        await self._probes.close()
+        await self.roster.close()
         await self._looks.close()
         await self.mains.close()
-
-    async def _ask_engine(self, engine: Engine) -> EngineState:
-        known = self._known.setdefault(engine.id, _Known())
-        started = self.clock()
-        fault: str | None = None
-        degraded = refuses = is_another = False
-        version = known.state.version if known.state else None
-        asks_who = known.state is None or not known.state.up
-        try:
-            async with asyncio.timeout(self.call_timeout):
-                if asks_who:  # whoever answers now need not be who answered before
-                    identity = await engine.identify()
-                    if identity is None:
-                        raise EngineConfused(engine.id, "identify", f"is no {engine.kind} server")
-                    asks_who, version = False, identity.version
-                known.models = await engine.list()
-        except TimeoutError:
-            fault = f"no answer within {self.call_timeout:g} s"
-        except EngineError as error:
-            fault, degraded = f"{error.call}: {error.message}", not isinstance(error, EngineDown)
-            refuses = isinstance(error, EngineDown) and error.refused
-            is_another = asks_who and isinstance(error, EngineConfused)
-        except Exception as error:  # our bug: it costs us this engine, and no other
-            log.debug("asking %s", engine.id, exc_info=True)
-            fault = f"cannot be read: {type(error).__name__}: {error}"
-        took = Seconds(self.clock() - started)
-        self._note(f"engine {engine.id}", started, took, fault)
-        known.state = replace(
-            self._state(engine, version, fault), degraded=degraded, refuses=refuses
-        )
-        known.is_another = is_another
-        return known.state
-
-    def _state(self, engine: Engine, version: str | None, fault: str | None) -> EngineState:
-        service = self.services.get(engine.id)
-        return EngineState(
-            engine.id, engine.kind, engine.url, engine.abilities, version, fault, service
-        )
 
     def _seen(
         self, ref: ModelRef, model: EngineModel, engine: EngineState, tied: frozenset[PoolId]
@@ -299,6 +201,7 @@ class Sampler:
         states: Mapping[EngineId, EngineState],
         machine: Machine,
         thorough: bool,
+        only: Collection[EngineId] | None,
     ) -> tuple[dict[int, ProcessMemory], str | None]:
         """What the models' processes hold. Without it nobody knows what of RAM is theirs: blind."""
         started = self.clock()
@@ -311,6 +214,7 @@ class Sampler:
                 up,
                 machine.processes or (),
                 thorough=thorough,
+                only=only,
                 mains=self.mains.of(self.attribution.untraced()),
             )
         except TimeoutError:
@@ -318,7 +222,8 @@ class Sampler:
         except Exception as error:  # refused by the kernel, or our bug
             log.debug("reading processes", exc_info=True)
             fault = str(error) or type(error).__name__
-        self._note("processes", started, Seconds(self.clock() - started), fault)
+        took = Seconds(self.clock() - started)
+        self._processes = (self._processes or SourceHealth()).after(Seconds(started), took, fault)
         return memory, fault
 
     # -- what the models are doing
@@ -329,6 +234,7 @@ class Sampler:
         states: Mapping[EngineId, EngineState],
         memory: Mapping[int, ProcessMemory],
         thorough: bool,
+        only: Collection[EngineId] | None,
     ) -> None:
         awake = {
             r: m
@@ -341,6 +247,8 @@ class Sampler:
         now = self.clock()
         looks = []
         for ref, model in awake.items():
+            if only is not None and ref.engine not in only:
+                continue
             held = [memory[p] for p in self.attribution.pids_of(ref) if p in memory]
             cpu = Seconds(sum(m.cpu for m in held)) if held else None
             if model.state is State.SLEEPING:
@@ -375,7 +283,7 @@ class Sampler:
     async def _activity(self, ref: ModelRef, model: EngineModel) -> Activity | None:
         """None: no answer in time. One that refuses does answer, and says nothing."""
         try:
-            async with asyncio.timeout(self.call_timeout):
+            async with asyncio.timeout(self.roster.call_timeout):
                 return await self.engines[ref.engine].activity(model)
         except (EngineDown, TimeoutError):
             return None
@@ -384,13 +292,3 @@ class Sampler:
         except Exception:  # our bug: it costs us this answer, and no other
             log.debug("looking at %s", ref, exc_info=True)
             return Activity(None, model.mark)
-
-    def _note(self, source: str, started: float, took: Seconds, fault: str | None) -> None:
-        before = self.state.get(source, SourceHealth())
-        self.state[source] = replace(
-            before,
-            answered_at=before.answered_at if fault else Seconds(started),
-            took=took,
-            fault=fault,
-            failures=before.failures + (fault is not None),
-        )

@@ -55,6 +55,11 @@ class SourceHealth:
     failures: int = 0
     late: bool = False
 
+    def after(self, at: Seconds, took: Seconds, fault: str | None) -> SourceHealth:
+        """How it does once it was asked again, at `at`."""
+        answered_at = self.answered_at if fault else at
+        return SourceHealth(answered_at, took, fault, self.failures + (fault is not None))
+
 
 @dataclass(slots=True)
 class _Kept:

@@ -33,7 +33,7 @@ LAYERS = [
         "supervisor.last_words",
         "supervisor.awaited",
     ),
-    ("supervisor.sources", "supervisor.sampler", "supervisor.executor"),
+    ("supervisor.sources", "supervisor.roster", "supervisor.sampler", "supervisor.executor"),
     (
         "supervisor.events",
         "supervisor.feed",

@@ -67,7 +67,7 @@ def test_two_who_ask_for_a_model_do_not_both_have_it_loaded() -> None:
 
 
 def blind(goings: Goings, *pools: PoolId) -> None:
-    goings.is_past(replace(machine(free=4), blind=dict.fromkeys(pools, "lost")), Seconds(1.0))
+    goings.saw(replace(machine(free=4), blind=dict.fromkeys(pools, "lost")), Seconds(1.0))
 
 
 def test_who_is_seen_in_ram_alone_may_be_on_a_gpu_that_nobody_can_read() -> None:

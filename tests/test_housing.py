@@ -62,7 +62,7 @@ def test_what_is_named_reaches_the_rungs_and_the_snapshot(read: Any, key: str) -
     app = build(config, owners=())
     assert app.loop.executor.force is not None
     assert app.loop.executor.force.services.keys() == {"llama"}
-    assert app.loop.sampler.services == {"llama": "llama.x"}
+    assert app.loop.sampler.roster.services == {"llama": "llama.x"}
     assert app.loop.sampler.mains.services.keys() == {"llama"}, "where nobody is seen to listen"
     asyncio.run(app.client.aclose())
 

@@ -219,7 +219,7 @@ def test_a_wish_whose_asker_is_gone_is_dropped_and_harms_no_plan_under_way() -> 
         await run.done
         while any(t.get_name() == "wait for another plan" for t in asyncio.all_tasks()):
             await asyncio.sleep(0)
-        loop.post(Sampled(loop.snapshot or WORLD))
+        loop.post(Sampled(loop.snapshot or WORLD, began=Seconds(loop.clock())))
         await loop.changed()
         assert [d["cause"] for d in loop.journal.decisions(9)] == ["asked to unload ollama/a"]
 
@@ -264,13 +264,13 @@ def test_what_is_said_in_advise_mode_is_said_although_another_plan_was_in_its_wa
         loop.executor.sample = held
         await loop.ask("asked", unload(ref("b")))
         for _ in range(2):
-            loop.post(Sampled(world.snapshot))
+            loop.post(Sampled(world.snapshot, began=Seconds(loop.clock())))
             await loop.changed()
         assert len(loop.journal.decisions(9)) == 1
         gate.set()
         await loop.runs[0].done
         for _ in range(3):
-            loop.post(Sampled(world.snapshot))
+            loop.post(Sampled(world.snapshot, began=Seconds(loop.clock())))
             await loop.changed()
         assert [d["trigger"] for d in loop.journal.decisions(9)] == ["limit", "operator"]
 

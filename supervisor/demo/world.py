@@ -101,7 +101,7 @@ def assemble(
     )
     journal = journal or Journal(None)
     loop = Loop(sampler, executor, journal, policy, mode, clock=clock, wall=clock.wall)
-    executor.sample = loop.look
+    executor.sample, executor.glance = loop.look, loop.glance
     door = Door(loop, sleep=clock.sleep)
     jobs = Jobs(loop.post, interval, clock=clock, wall=clock.wall, sleep=clock.sleep)
     return World(clock, loop, door, jobs, journal, owners)

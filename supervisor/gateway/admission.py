@@ -75,8 +75,7 @@ class Admission:
         """Its engine broke off before it had answered anything: once more, elsewhere or when it was
         looked at again. Only once for each request."""
         grant.flight.end()
-        self.loaded.suspect(grant.ref)
-        self._tick()
+        self.broke_off(grant.ref)
         if grant.again:
             return refusals.broke_off(grant.ref)
         self.counts.retried(grant.ref)
@@ -84,6 +83,12 @@ class Admission:
         if not isinstance(answer, Refusal):
             answer.again = True
         return answer
+
+    def broke_off(self, ref: ModelRef) -> None:
+        """Its engine left in the middle of an answer, or before: it may be back in a moment, and
+        without its models."""
+        self.loaded.suspect(ref)
+        self._tick()
 
     def _grant(self, ref: ModelRef, url: str, wish: Wish, waited: float = 0.0) -> Grant:
         flight = self.traffic.begin(ref)

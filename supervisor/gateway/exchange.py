@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 REVOKED = "the token of this request is not known here any more"
 LEFT = 499  # as nginx counts it: the client did not wait for an answer
 # An attribute of an enumeration costs seven times what a name does, and this is done a lot.
-_DONE, _GONE, _NOT_BEGUN = End.DONE, End.CLIENT_GONE, End.NOT_BEGUN
+_DONE, _GONE, _NOT_BEGUN, _CUT = End.DONE, End.CLIENT_GONE, End.NOT_BEGUN, End.CUT
 _WORK: Final = frozenset({Does.PASS, Does.MANAGE})  # of an engine; the others are questions
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
@@ -288,6 +288,8 @@ class Exchange:
             self._gate.counts.gone()
             return self._end(LEFT, sent)
         if begun:
+            if end is _CUT and self._grant is not None and not self._stopping:
+                self._gate.admission.broke_off(self._grant.ref)
             return self._end(status, sent)
         if self._entry.caller.gone:
             return self._refuse(401, REVOKED, "token")

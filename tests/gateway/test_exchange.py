@@ -116,61 +116,6 @@ async def test_who_hangs_up_in_the_middle_ends_the_engines_work_too() -> None:
 
 
 @story
-async def test_a_request_whose_engine_broke_off_before_it_answered_is_sent_again() -> None:
-    async with desk() as at:
-        await at.town.has("a")
-        line, wire = at.engine()
-        guest = at.asks(model="a", **HELLO)
-        request = wire.taken()
-        line.data_received(b"HTTP/1.1 200")  # and no more
-        wire.close()
-        again, second = at.engine()
-        await at.town.until(lambda: second.sent)
-        assert second.taken() == request
-        again.data_received(whole())
-        assert guest.answer()[0] == 200
-        assert at.in_flight == {}
-
-
-@story
-async def test_and_only_once() -> None:
-    async with desk() as at:
-        await at.town.has("a")
-        line, wire = at.engine()
-        guest = at.asks(model="a", **HELLO)
-        line.data_received(b"HTTP/1.1 200")
-        wire.close()
-        again, second = at.engine()
-        await at.town.until(lambda: second.sent)
-        again.data_received(b"HTTP/1.1 200")
-        second.close()
-        await at.town.until(lambda: guest.wire.sent)
-        status, _, body = guest.answer()
-        assert status == 503
-        assert "broke off" in body["error"]["message"]
-        assert at.in_flight == {}
-
-
-@story
-async def test_a_stream_that_its_engine_cuts_short_ends_with_an_error_of_the_clients_api() -> None:
-    async with desk() as at:
-        await at.town.has("a")
-        for path, mark in (
-            ("/v1/chat/completions", b'data: {"error":'),
-            ("/v1/messages", b'event: error\ndata: {"type":"error"'),
-        ):
-            line, wire = at.engine()
-            guest = at.asks(path, model="a", stream=True, **HELLO)
-            line.data_received(streamed(b"data: 1\n\n", end=b""))
-            wire.close()
-            await at.town.clock.advance(0.1)
-            said = guest.heard()
-            assert mark in said
-            assert b"ended in the middle" in said
-            assert said.endswith(b"0\r\n\r\n")
-
-
-@story
 async def test_an_engine_that_never_answers_is_given_up() -> None:
     async with desk(engine_timeout=30.0) as at:
         await at.town.has("a")

@@ -155,7 +155,7 @@ class House:
         self.loop = Loop(
             self.sampler, self.executor, self.journal, policy, mode, Patience(), clock=self.clock
         )
-        self.executor.sample = self.loop.look
+        self.executor.sample, self.executor.glance = self.loop.look, self.loop.glance
         self.loop.keeping.processes = self.sampler.processes
         self.door = Door(self.loop, sleep=self._pass_time)
         self.claims = Claims(self.door)

@@ -77,7 +77,7 @@ def test_models_that_can_sleep_do_and_the_others_stay(driver: Driver) -> None:
 def of(home: House, server: FakeLlamaRouter) -> Service:
     """The unit that the engine runs in."""
     service = Service(server)
-    home.sampler.services = {ENGINE: "engine.service"}
+    home.sampler.roster.services = {ENGINE: "engine.service"}
     assert home.executor.force is not None
     home.executor.force.services = {ENGINE: service}  # type: ignore[dict-item]
     return service

@@ -247,7 +247,7 @@ def test_a_hanging_engine_is_late_once_and_delays_nobody_after_that() -> None:
             llama.take("a")
             ollama.take("x")
             async with house({"llama": llama, "ollama": ollama}, policy=ROOMY) as home:
-                home.sampler.call_timeout = Seconds(0.2)
+                home.sampler.roster.call_timeout = Seconds(0.2)
                 await home.tick()
                 ollama.fault = "hang"
                 snapshot = await home.tick()

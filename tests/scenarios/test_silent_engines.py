@@ -209,7 +209,7 @@ def test_an_urgent_look_waits_for_no_engine_and_forgets_none() -> None:
                 home.children.anonymous = {server.pids["a"]: gib(3)}
                 before = await home.tick()
                 server.fault = "hang"
-                home.sampler.call_timeout = Seconds(60)
+                home.sampler.roster.call_timeout = Seconds(60)
                 async with asyncio.timeout(30):
                     after = await home.sampler.sample(urgent=True)
                 assert after.residents == before.residents
@@ -229,7 +229,7 @@ def test_relief_is_decided_upon_an_alarm_while_an_engine_keeps_everybody_waiting
                 ram.free = gib(7)  # below the reserve of 12 %, and not below half of it
                 await home.tick()
                 slow.fault = "hang"
-                home.sampler.call_timeout = Seconds(60)
+                home.sampler.roster.call_timeout = Seconds(60)
                 home.loop.post(Tick(home.clock.now))  # hangs with the engine
                 home.loop.post(Pressed())
                 while not home.journal.decisions(10):
@@ -272,7 +272,7 @@ def test_a_port_that_changes_hands_is_the_engines_that_answers_there_now(
             monkeypatch.setattr(scouting, "usual", lambda: [first.url])
             sampler = home.sampler
             scout = Scout(home.client, (), True, sampler.engines, home.loop.post, home.clock)
-            scout.replaceable = lambda: sampler.replaceable
+            scout.replaceable = lambda: sampler.roster.replaceable
 
             async def look() -> Any:
                 await scout.look()
@@ -291,7 +291,7 @@ def test_a_port_that_changes_hands_is_the_engines_that_answers_there_now(
             assert [(e.id, e.kind, e.up) for e in engines] == [("sglang", "sglang", True)]
             assert states(home.loop.snapshot) == {"b": State.LOADED}
             assert set(sampler.health) & {"engine vllm", "engine sglang"} == {"engine sglang"}
-            assert sampler.replaceable == frozenset()
+            assert sampler.roster.replaceable == frozenset()
 
     run(story)
 
@@ -309,7 +309,7 @@ def test_what_answers_in_the_place_of_a_named_engine_has_its_name_and_none_of_it
             await second.stop()
             second.port = first.port
             await second.start()
-            while not home.sampler.replaceable:
+            while not home.sampler.roster.replaceable:
                 await home.tick()
             other = ENGINES["sglang"](EngineId("main"), first.url, home.client, None)
             home.loop.post(EnginesFound((other,)))
@@ -332,7 +332,7 @@ def test_nobody_takes_the_place_of_an_engine_that_answers() -> None:
             home.loop.post(EnginesFound((other,)))
             assert [e.id for e in (await home.tick()).engines] == ["mine"]
             server.fault = "hang"
-            home.sampler.call_timeout = Seconds(0.01)
+            home.sampler.roster.call_timeout = Seconds(0.01)
             for _ in range(3):
                 await home.tick()
                 home.loop.post(EnginesFound((other,)))

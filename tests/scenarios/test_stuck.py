@@ -164,7 +164,7 @@ def test_the_engine_is_restarted_at_last_though_another_of_its_models_is_stuck_t
             server.take("b")
             server.busy["b"] = 1
             engine = EngineId("engine")
-            home.sampler.services = {engine: "engine.service"}
+            home.sampler.roster.services = {engine: "engine.service"}
             assert home.executor.force is not None
             home.executor.force.services = {engine: service}  # type: ignore[dict-item]
             for _ in range(30):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple
 
 from collectors.reading import RAM, Incident, PoolId, Seconds
@@ -126,26 +127,36 @@ def _is_seen_in_ram_alone(action: Action) -> bool:
 
 @dataclass(slots=True)
 class Tick:
-    """Time to look. `due_at` is when it should have been posted, on the monotonic clock."""
+    """Time to look. `due_at` is when it should have been posted, on the monotonic clock. `paced`:
+    it is one of a row, and no engine is asked more often for it than once in a base period."""
 
     due_at: float
+    paced: bool = False
+
+
+class Scope(Enum):
+    """Of a sample."""
+
+    ALL = "every source"
+    MEMORY = "pools and devices; what engines said is a moment old"
+    URGENT = "as memory, for an alarm: hardly anybody is waited for"
 
 
 @dataclass(slots=True)
 class Sampled:
-    """`ticked`: it was asked for by a tick, and not by a run that wants its end to be seen.
-    `urgent`: by an alarm. `began`: when it was begun to look; None: at once."""
+    """`ticked`: it was asked for by a tick or an alarm, and not by a run that wants its end to be
+    seen. `began`: when it was begun to ask the engines; None: at once."""
 
     snapshot: Snapshot
     ticked: bool = True
-    urgent: bool = False
+    scope: Scope = Scope.ALL
     began: Seconds | None = None
 
 
 @dataclass(slots=True)
 class SampleFailed:
     error: Exception
-    urgent: bool = False
+    scope: Scope = Scope.ALL
 
 
 @dataclass(slots=True)

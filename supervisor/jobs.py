@@ -83,7 +83,7 @@ class Jobs:
         self._offset = self.wall() - self.clock()
         due_at = self.clock()
         while True:
-            self.post(Tick(due_at))
+            self.post(Tick(due_at, paced=True))
             last, seen_at, left = due_at, self.clock(), 1.0
             while left > 0:
                 left = max(0.0, max(last + self._period(), seen_at) - self.clock())

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from collectors.reading import Seconds
 
@@ -71,6 +71,7 @@ from .witnesses import Witnesses
 log = logging.getLogger("ullage.loop")
 
 STOPPING = "the daemon is stopping"
+T = TypeVar("T")
 LAST_TURN = Seconds(0.5)  # of the loop, at the daemon's end
 
 
@@ -99,7 +100,7 @@ class Loop:
     traffic: Traffic = field(init=False)
     witnesses: Witnesses = field(init=False)
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _looks: Looks = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -146,7 +147,7 @@ class Loop:
 
     async def look(self) -> Snapshot:
         """A thorough sample, now, with what is promised and who is leaving."""
-        return await self._looks.sampled(thorough=True)
+        return await self._looks.look()
 
     async def glance(self, engine: EngineId) -> Snapshot:
         """A sample for which this engine alone is asked: what the others said is a moment old."""
@@ -185,9 +186,9 @@ class Loop:
 
     def _handle(self, event: Event) -> None:
         match event:
-            case Tick(due_at):
-                self.counts.tick(self.clock(), due_at)
-                self._looks.begin()
+            case Tick():
+                self.counts.tick(self.clock(), event.due_at)
+                self._looks.tick(event)
             case Pressed():
                 self.alarms.ring(Seconds(self.clock()))
                 self._looks.pressed()
@@ -223,11 +224,12 @@ class Loop:
                 log.warning("the wall clock stepped by %+.1f s", by)
         self._looks.catch_up()
 
-    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Work of that name, which is waited for at the end."""
+    def start(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Work of that name, which does not outlive the daemon."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _found(self) -> None:
         self.beginning.found()

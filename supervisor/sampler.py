@@ -103,7 +103,7 @@ class Sampler:
         }
         newcomers = self._newcomers(loaded, machine)
         self.headers.want(m.setup.path for m in listed.values() if m.setup.path and not m.header)
-        afresh = thorough or only is not None
+        afresh = thorough or bool(only)
         memory, fault = await self._memory(listed, states, machine, afresh, only)
         if fault is not None:
             machine = hidden(machine, RAM, f"processes: {fault}")

@@ -122,6 +122,15 @@ def test_a_setting_is_refused_tried_set_and_taken_back(stage: Stage, visits: Any
     assert stage.site.overrides.texts == {}
 
 
+def test_settings_whose_answer_was_cut_off_are_asked_for_again(stage: Stage, visits: Any) -> None:
+    """That one answer alone: the page knows of nothing wrong, and no event comes."""
+    visit = visits(stage)
+    visit.page.route("**/api/v1/settings", lambda route: route.abort(), times=1)
+    page = visit.open()
+    page.click("#settings > details > summary")
+    page.wait_for_selector("[aria-label='Change max_active_backends']")
+
+
 def test_why_has_a_title_for_each_decision_with_its_time_and_its_lines_below(
     stage: Stage, visits: Any
 ) -> None:

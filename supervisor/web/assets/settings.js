@@ -8,6 +8,7 @@ import { count, shown } from "./words.js";
 
 const COLUMNS = [["Key"], ["Value"], ["Source"], ["Actions"]];
 const SOON = 300; // milliseconds after the last letter
+const AGAIN = 1500; // milliseconds until what was cut off is asked again
 const TELLING = new Set(["settings", "config", "reset", "connected"]);
 
 export function settings(store) {
@@ -28,14 +29,21 @@ export function settings(store) {
   trouble.hidden = true;
   root.append(details);
   let rows = [];
+  let again = null;
 
   async function read() {
+    clearTimeout(again);
     if (!details.open) return;
     try {
       rows = (await get("settings")).settings;
       trouble.hidden = true;
     } catch (error) {
-      if (error instanceof Away) return; // the banner says it
+      if (error instanceof Away) {
+        // One answer may be cut off and no other: then there is no banner, and no event to come.
+        clearTimeout(again);
+        again = setTimeout(read, AGAIN);
+        return;
+      }
       trouble.hidden = false;
       text(trouble, error.message);
     }

@@ -346,3 +346,29 @@ def test_who_is_listed_although_its_process_was_ended_keeps_nobody() -> None:
     there = machine(*TWO, free=2)
     assert not list(companions([action], there, {ref("a")}, frozenset()))
     assert list(companions([action], there, {ref("a")}, {ref("a")})) == [action]
+
+
+class Watched(World):
+    """`calls` has each look, too."""
+
+    async def sample(self) -> Snapshot:
+        self.calls.append("look")
+        return await super().sample()
+
+    async def glance(self, engine: EngineId) -> Snapshot:
+        self.calls.append(f"glance {engine}")
+        return await World.sample(self)
+
+
+def test_while_an_engine_is_waited_for_it_alone_is_asked() -> None:
+    world = Watched(machine(OLD, free=4), after=0.03)
+    world.run(glance=world.glance)
+    gone = ["look", "unload old", "glance ollama", "glance ollama", "glance ollama"]
+    assert world.calls == [*gone, "look", "load new", "glance ollama"]
+
+
+def test_that_memory_has_not_come_back_is_judged_by_a_whole_look() -> None:
+    world = Watched(machine(OLD, free=4), after=None)
+    world.run(glance=world.glance)
+    assert world.calls[:3] == ["look", "unload old", "glance ollama"]
+    assert world.calls[-3:] == ["glance ollama", "look", "look"], "and one for what is left to do"

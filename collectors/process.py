@@ -111,6 +111,16 @@ def read_file(path: str) -> bytes:
         os.close(fd)
 
 
+def read_once(path: str) -> bytes:
+    """One that the kernel writes in one piece, as `stat` and `status` of a process. Each system
+    call lets another thread run, and waits for it. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, CHUNK)
+    finally:
+        os.close(fd)
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
     """The part of /proc/PID/stat that we need. Times in clock ticks, `started` since boot."""
@@ -216,7 +226,7 @@ def _times(pid: int, root: Path) -> ProcessTimes | None:
         memory = _from_psutil(pid, root)
         return None if memory is None else ProcessTimes(memory.started, memory.cpu)
     try:
-        stat = parse_stat(read_file(f"{root}/proc/{pid}/stat"))
+        stat = parse_stat(read_once(f"{root}/proc/{pid}/stat"))
     except (OSError, ValueError, IndexError):
         return None
     if stat.has_ended:
@@ -228,8 +238,8 @@ def _times(pid: int, root: Path) -> ProcessTimes | None:
 def _from_proc(pid: int, root: Path) -> ProcessMemory | None:
     folder = f"{root}/proc/{pid}"
     try:
-        stat = parse_stat(read_file(f"{folder}/stat"))
-        status = parse_status(read_file(f"{folder}/status"))
+        stat = parse_stat(read_once(f"{folder}/stat"))
+        status = parse_status(read_once(f"{folder}/status"))
     except (OSError, ValueError, IndexError):
         return None
     if stat.has_ended:

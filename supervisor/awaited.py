@@ -48,7 +48,8 @@ class Awaited:
         if snapshot.resident(self.ref) is not None:
             self._seen, self._absent_since = True, None
             return None
-        trouble = next((i.trouble for i in snapshot.installed if i.ref == self.ref), None)
+        entry = snapshot.entry(self.ref)
+        trouble = None if entry is None else entry.trouble
         if self._seen or trouble:  # it may end before it was ever seen
             return trouble or GAVE_UP
         if engine is None or not engine.up:

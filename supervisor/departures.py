@@ -110,7 +110,7 @@ class Departures:
         if engine is None or not engine.up:
             fault = "it is not known any more" if engine is None else engine.fault
             return f"its process ended while its engine did not answer: {fault}"
-        installed = next((i for i in snapshot.installed if i.ref == last.ref), None)
+        installed = snapshot.entry(last.ref)
         if installed is not None and installed.trouble is not None:
             return installed.trouble
         if self._has_expired(last):

@@ -83,7 +83,7 @@ class Door:
         """The one model that `name` means, loaded or installed. Raises Unknown or Ambiguous; if it
         was `to_have`, Unknown says what would bring it here."""
         snapshot = self.snapshot()
-        known = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
+        known = snapshot.known
         exact = [ref for ref in known if name in (str(ref), ref.model)]
         if not exact:  # as Ollama and registries have it, no tag means the latest
             exact = [r for r in known if f"{name}:latest" in (str(r), r.model)]
@@ -157,7 +157,8 @@ class Door:
         """Unload these models. Those in use go when they no longer are: nobody waits here for
         that. With `force` they go at once, and if not `wait` they stay."""
         refs = [self.resolve(n) for n in names]
-        return await self._dismiss(f"asked to unload {_and(refs)}", refs, force, wait)
+        cause = f"asked to unload {', '.join(map(str, refs))}"
+        return await self._dismiss(cause, refs, force, wait)
 
     async def evict_all(self, *, force: bool = False, wait: bool = True) -> Carried:
         """Unload every model that may go; those in use as `evict` does."""
@@ -274,24 +275,28 @@ class Door:
             raise DoorError(f"the log of {ref} cannot be had in time") from None
 
     def demand(self, name: str, *, spanned: bool = False) -> Demand:
-        """What its load is expected to take. Raises DoorError: nobody knows, or it spans hosts."""
+        """What its load is expected to take: none of a pool, where nobody knows. Raises DoorError:
+        it is not to be loaded, or spans hosts; of one that may be `spanned`, nobody knows."""
         ref = self.resolve(name)
         loop, snapshot = self.loop, self.snapshot()
         if not spanned and loop.policy.spans(ref) and snapshot.resident(ref) is None:
             raise DoorError(f"{ref} spans hosts: `ullage fleet place {ref.model}` loads all of it")
-        together = loop.witnesses.rules.together
+        together, footprints = loop.witnesses.rules.together, loop.witnesses.footprints
         if (drained := loop.keeping.pausing.refusal(ref.engine)) is not None:
             raise DoorError(f"{ref} is not loaded: {drained}")
         if (found := together.expect(snapshot, loop.policy, ref)) is not None:
             return found
-        if (refusal := loop.witnesses.footprints.refusal(ref)) is not None:
+        if (refusal := footprints.refusal(ref)) is not None:
             raise DoesNotFit(refusal)
         if (lacking := together.lacking(snapshot, loop.policy, ref)) is not None:
             raise DoorError(lacking)
-        raise DoorError(
-            f"nothing is known of the size of {ref}: load it once with its engine, or say it as"
-            f' memory in [models."{ref}"]'
-        )
+        found = footprints.unsized(snapshot, loop.policy, ref, loop.experience)
+        if spanned or found is None:
+            raise DoorError(
+                f"nothing is known of the size of {ref}: load it once with its engine, or say it as"
+                f' memory in [models."{ref}"]'
+            )
+        return found
 
     def plan_load(self, name: str) -> Plan:
         """What would be done if this model were asked for now. Changes nothing."""
@@ -393,7 +398,3 @@ def _wanted(demand: Demand, why: str) -> About:
 
 def _demand(demand: Demand) -> Replan:
     return lambda snapshot, policy, experience: plan(snapshot, policy, demand, experience)
-
-
-def _and(refs: list[ModelRef]) -> str:
-    return ", ".join(str(r) for r in refs)

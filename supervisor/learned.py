@@ -128,7 +128,8 @@ class Learned:
 
     def expect(self, snapshot: Snapshot, policy: Policy, ref: ModelRef) -> Demand | None:
         """What loading `ref` will take, by the best source there is. None: nobody knows."""
-        setup = next((i.setup for i in snapshot.installed if i.ref == ref), UNTOLD)
+        entry = snapshot.entry(ref)
+        setup = UNTOLD if entry is None else entry.setup
         how = (setup.context, setup.slots)
         kept = self.journal.footprint(ref, Moment.LOADED, *how)
         within = None if kept is None else {s.pool for s in kept}

@@ -136,8 +136,7 @@ class Offers:
         return self._known(name) or [self.door.resolve(name)]  # which says who is called alike
 
     def _known(self, name: str) -> list[ModelRef]:
-        snapshot = self.door.snapshot()
-        known = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
+        known = self.door.snapshot().known
         for one in (name, f"{name}:latest"):
             if found := sorted(ref for ref in known if one in (str(ref), ref.model)):
                 return found
@@ -216,7 +215,7 @@ class Offers:
 
     def _reload(self, ref: ModelRef, snapshot: Snapshot) -> Seconds:
         history, resident = self.door.loop.experience.history, snapshot.resident(ref)
-        installed = next((i for i in snapshot.installed if i.ref == ref), None)
+        installed = snapshot.entry(ref)
         size = 0 if resident is None else resident.size
         size = size or (0 if installed is None or installed.size is None else installed.size)
         asleep = resident is not None and resident.state is State.SLEEPING

@@ -103,8 +103,9 @@ class Sampler:
         }
         newcomers = self._newcomers(loaded, machine)
         self.headers.want(m.setup.path for m in listed.values() if m.setup.path and not m.header)
+        # What processes hold is read in any case, or it would look like a stranger's.
         afresh = thorough or bool(only)
-        memory, fault = await self._memory(listed, states, machine, afresh, only)
+        memory, fault = await self._memory(listed, states, machine, afresh, only or None)
         if fault is not None:
             machine = hidden(machine, RAM, f"processes: {fault}")
         if not urgent:

@@ -102,8 +102,14 @@ def test_a_load_is_expected_to_take_what_the_model_held_the_last_time() -> None:
     assert at.demand("llama3:70b").shares[0].source is Source.ESTIMATED
     at.loop.journal.remember(ref("llama3:70b"), (Share(B, gib(9)),))
     assert at.demand("llama3:70b").shares == (Share(B, gib(9), Source.LEARNED),)
+
+
+def test_of_one_of_unknown_size_no_byte_is_counted_and_other_hosts_are_told_nothing() -> None:
+    at = door()
+    (share,) = at.demand("odd").shares
+    assert share.size == 0
     with pytest.raises(DoorError, match="nothing is known of the size"):
-        at.demand("odd")
+        at.demand("odd", spanned=True)
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing() -> None:

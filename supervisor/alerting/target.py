@@ -6,7 +6,7 @@ more: never a path, an address or a command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -121,8 +121,8 @@ def _refs(
     snapshot: Snapshot,
     engine: EngineId | None,
 ) -> frozenset[ModelRef] | None:
-    known = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
-    found = known
+    known = snapshot.known
+    found: Set[ModelRef] = known
     if said := labels.get("model"):
         found = {ref for ref in known if _is_called(ref, said)}
         if not found:

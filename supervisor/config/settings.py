@@ -171,8 +171,9 @@ class File(Table):
     sample_interval: Seconds = setting(
         "1s",
         forms.INTERVAL,
-        "How often to measure while models are loaded; up to four times as often while memory is"
-        " short or moves, and a third as often while nothing is loaded.",
+        "How often to measure while models are loaded, and to ask the engines; memory is read up to"
+        " four times as often while it is short or moves, and a third as often while nothing is"
+        " loaded.",
         at="sample_interval",
     )
     holders_interval: Seconds = setting(

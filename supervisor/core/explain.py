@@ -173,7 +173,7 @@ def why(
         lines.append(of_drain(ref.engine, halt, snapshot.taken_at))
     if resident is not None:
         lines += _prospects(resident, snapshot, policy)
-    installed = next((i for i in snapshot.installed if i.ref == ref), None)
+    installed = snapshot.entry(ref)
     if installed is not None and resident is None and installed.trouble is None:
         lines.append(f"a request through the gateway loads it, or `ullage load {ref}`")
     if installed is not None and installed.trouble is not None:
@@ -270,7 +270,7 @@ def _whereabouts(
     ref: ModelRef, resident: Resident | None, snapshot: Snapshot, policy: Policy
 ) -> str:
     if resident is None:
-        if any(i.ref == ref for i in snapshot.installed):
+        if snapshot.entry(ref) is not None:
             return f"{ref} is installed and not loaded"
         return f"{ref} is not known to any engine now"
     held = ", ".join(f"{size(resident.holds(p))} of {p}" for p in sorted(resident.pools))

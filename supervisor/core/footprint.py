@@ -71,7 +71,7 @@ def expect(
     None where nothing at all is known of its size.
     """
     shares = _known(snapshot, learned, peak) or _declared(snapshot, policy, ref)
-    installed = _installed(snapshot, ref)
+    installed = snapshot.entry(ref) or Installed(ref)
     shares = shares or _estimated(snapshot, policy, installed)
     shares = shares or _known(snapshot, otherwise) or _by_file(snapshot, policy, installed)
     if not shares and not learned:
@@ -83,17 +83,13 @@ def unsized(snapshot: Snapshot, policy: Policy, ref: ModelRef) -> Demand:
     """The demand for one of which nothing is known: it takes no byte that could be counted, of the
     pools in which it will be. So it comes once those have their reserve, for which others may
     go."""
-    setup = _installed(snapshot, ref).setup
+    setup = (snapshot.entry(ref) or Installed(ref)).setup
     if setup.offloaded == 0:
         pools = [RAM]
     else:
         best = _by_headroom(snapshot, policy, ref.engine)[: setup.devices or 1]
         pools = [p.id for p in best] or [_likely(snapshot, policy, ref.engine)]
     return Demand(tuple(Share(pool, NONE, Source.ESTIMATED) for pool in pools), ref)
-
-
-def _installed(snapshot: Snapshot, ref: ModelRef) -> Installed:
-    return next((i for i in snapshot.installed if i.ref == ref), Installed(ref))
 
 
 def better(

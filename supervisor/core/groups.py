@@ -103,7 +103,7 @@ class _Crowd:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._loaded = {r.ref for r in snapshot.residents}
-        self._known = sorted({*self._loaded, *(i.ref for i in snapshot.installed)})
+        self._known = sorted(snapshot.known)
         self._hits: dict[str, list[ModelRef]] = {}
 
     def members(self, group: Group, beside: ModelRef | None) -> set[ModelRef]:
@@ -188,5 +188,5 @@ class Units:
 
 def unknown(group: Group, snapshot: Snapshot) -> Iterable[str]:
     """The names in `group` that no engine has now."""
-    known = {*(r.ref for r in snapshot.residents), *(i.ref for i in snapshot.installed)}
+    known = snapshot.known
     return [p for p in group.models if not any(matches(p, ref) for ref in known)]

@@ -21,7 +21,7 @@ def places(snapshot: Snapshot, policy: Policy, demand: Demand) -> list[Demand]:
     there are others of the same make that the engine may use; for what was learned, of the same
     model. One that sleeps, or is being loaded, stays where it is.
     """
-    installed = next((i for i in snapshot.installed if i.ref == demand.ref), None)
+    installed = None if demand.ref is None else snapshot.entry(demand.ref)
     if installed is None or not installed.anywhere:
         return [demand]
     alike = _alike(snapshot, demand)

@@ -318,6 +318,15 @@ class Snapshot:
     def resident(self, ref: ModelRef) -> Resident | None:
         return next((r for r in self.residents if r.ref == ref), None)
 
+    def entry(self, ref: ModelRef) -> Installed | None:
+        """What its engine lists of `ref`."""
+        return next((i for i in self.installed if i.ref == ref), None)
+
+    @property
+    def known(self) -> frozenset[ModelRef]:
+        """The models that are there, or that an engine lists."""
+        return frozenset(r.ref for r in self.residents) | {i.ref for i in self.installed}
+
     def engine(self, id: EngineId) -> EngineState | None:
         return next((e for e in self.engines if e.id == id), None)
 

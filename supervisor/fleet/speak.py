@@ -59,8 +59,7 @@ def housed(
 ) -> Housed:
     """One model of this host."""
     resident = snapshot.resident(ref)
-    installed = next((i for i in snapshot.installed if i.ref == ref), None)
-    return _housed(ref, resident, installed, policy, standings, waiting)
+    return _housed(ref, resident, snapshot.entry(ref), policy, standings, waiting)
 
 
 def _models(snapshot: Snapshot, policy: Policy, waiting: Waiting) -> Iterator[Housed]:

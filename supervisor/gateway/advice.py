@@ -32,7 +32,7 @@ def examine(
     should; `address`: fleet.address. `now` is Unix time."""
     if not config.enabled:
         return ()
-    refs = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
+    refs = snapshot.known
     return (
         *_address(config, snapshot, fault),
         *_fleet(alone),

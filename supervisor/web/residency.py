@@ -7,7 +7,7 @@ Labels are bounded: the largest models keep their names, all others are added up
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -112,8 +112,7 @@ def _rank(resident: Resident) -> tuple[int, ModelRef]:
 def _statuses(at: Moment) -> Iterator[Fact]:
     """How many models of each engine have each status."""
     snapshot = at.snapshot
-    refs = {i.ref for i in snapshot.installed} | {r.ref for r in snapshot.residents}
-    refs |= {lease.ref for lease in snapshot.leases}
+    refs = snapshot.known.union(lease.ref for lease in snapshot.leases)
     status = Standings(snapshot, at.policy).status
     found = Counter((ref.engine, status(ref)) for ref in refs)
     for engine in sorted({e.id for e in snapshot.engines} | {e for e, _ in found}):
@@ -172,7 +171,7 @@ def _sizes(shares: Iterable[Share]) -> dict[str, int]:
 
 def _desired(at: Moment, named: _Names) -> Iterator[Fact]:
     snapshot = at.snapshot
-    known = {r.ref for r in snapshot.residents} | {i.ref for i in snapshot.installed}
+    known = snapshot.known
     wanted = {
         "pin": _pinned(at.policy, snapshot, known),
         "lease": {lease.ref for lease in at.leases},
@@ -186,7 +185,7 @@ def _desired(at: Moment, named: _Names) -> Iterator[Fact]:
             yield "model_desired", (ref.engine, ref.model, by), count
 
 
-def _pinned(policy: Policy, snapshot: Snapshot, known: set[ModelRef]) -> set[ModelRef]:
+def _pinned(policy: Policy, snapshot: Snapshot, known: Set[ModelRef]) -> set[ModelRef]:
     """Who stays if it is there; of those that are not, only who is pinned by its name."""
     if not policy.may_pin:
         return set()

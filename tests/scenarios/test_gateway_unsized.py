@@ -60,6 +60,31 @@ async def test_where_the_reserve_is_gone_somebody_goes_for_it_first() -> None:
 
 
 @story
+async def test_an_operator_who_asks_for_one_gets_it_in_the_same_way() -> None:
+    async with unsized(models({"a": 11, "b": 12, "c": 1}), totals=ONE) as at:
+        await at.has("a", "b")
+        planned = at.world.door.plan_load("c")
+        assert [type(action).__name__ for action in planned.actions] == ["Evict", "Load"]
+        carried = await at.world.door.load("c")
+        assert [outcome.result.value for outcome in carried.outcomes] == ["done", "done"]
+        assert at.loads[-1] == "c"
+        await at.clock.advance(5)
+        held = at.world.loop.snapshot.resident(at.ref("c"))
+        assert held is not None
+        assert at.world.door.demand("c").shares[0].size == held.size
+
+
+@story
+async def test_an_operator_is_told_why_there_is_no_room_for_one() -> None:
+    async with unsized(models({"c": 1}), totals=ONE) as at:
+        at.machine.start("game", {GPU0: gib(23)})
+        await at.clock.advance(2)
+        carried = await at.world.door.load("c")
+        assert not carried.decision.plan.works
+        assert at.loads == []
+
+
+@story
 async def test_one_waits_while_those_who_hold_the_reserve_are_at_work() -> None:
     async with unsized(models({"a": 23, "c": 1}), totals=ONE) as at:
         await at.has("a")

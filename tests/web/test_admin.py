@@ -294,10 +294,12 @@ def test_a_model_is_loaded():
     assert (there["ok"], there["decision"]["actions"]) == (True, [])
 
 
-def test_a_load_of_unknown_size_is_refused():
+def test_a_load_of_unknown_size_counts_no_byte():
     reply = post("/load", {"model": "unheard-of"})
-    assert reply.status_code == 409
-    assert "nothing is known" in reply.json()["detail"]
+    assert reply.status_code == 200
+    (load,) = reply.json()["decision"]["actions"]
+    assert [share["size"] for share in load["shares"]] == [0]
+    assert "0 B" not in " ".join(reply.json()["sentences"])
 
 
 def test_pins_are_set_and_taken_back():

@@ -107,8 +107,9 @@ def test_what_can_be_refused_at_once_is() -> None:
     async def story(http: httpx.AsyncClient) -> None:
         unknown = await http.post(f"{API}/load", json={"model": "qwen3:8", "background": True})
         assert (unknown.status_code, unknown.json()["closest"][0]) == (404, "qwen3:8b")
-        unsized = {"model": "unheard-of", "background": True}
-        assert (await http.post(f"{API}/load", json=unsized)).status_code == 409
+        await http.post(f"{API}/drain", json={"engine": "ollama"})
+        drained = {"model": "gemma3:4b", "background": True}
+        assert (await http.post(f"{API}/load", json=drained)).status_code == 409
         nothing = await http.get(f"{API}/operations/o-000001")
         assert (nothing.status_code, nothing.json()["what"]) == (404, "operation")
 

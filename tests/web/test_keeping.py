@@ -64,11 +64,12 @@ def test_a_lease_on_what_is_not_loaded_loads_it_and_one_that_cannot_be_is_refuse
         loaded = (await http.post(f"{API}/leases", json={"model": "gemma3:4b"})).json()
         assert (loaded["ok"], loaded["lease"]["client"]) == (True, "unnamed")
         assert loaded["decision"]["actions"]
-        unsized = await http.post(f"{API}/leases", json={"model": "unheard-of"})
-        assert unsized.status_code == 409
         nobody = await http.post(f"{API}/leases", json={"model": "nobody"})
         assert nobody.status_code == 404
         assert "`ollama pull nobody`" in nobody.json()["detail"]
+        await http.post(f"{API}/drain", json={"engine": "ollama"})
+        drained = await http.post(f"{API}/leases", json={"model": "unheard-of"})
+        assert drained.status_code == 409
         assert len((await state(http))["leases"]) == 1
 
     told(story)
@@ -239,6 +240,8 @@ def test_whoever_is_answered_may_rely_on_it_however_the_daemon_ends(
             body = {"model": "qwen3:8b", "client": "agent", "ttl": "5m"}
             lease = (await http.post(f"{API}/leases", json=body)).json()["lease"]["id"]
             assert query(tmp_path / "journal.db", KEPT) == [(lease,)]
+            if refused:
+                await http.post(f"{API}/drain", json={"engine": "ollama"})
             disk.gate.clear()
             if refused:
                 asked = http.post(f"{API}/leases", json={"model": "unheard-of"})

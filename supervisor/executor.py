@@ -214,9 +214,7 @@ class Executor:
         assert self.force is not None
         if state is not None and not state.up and await self.force.start(ref.engine):
             started = self.clock()
-            while (
-                now := (await self._glance(ref.engine)).engine(ref.engine)
-            ) is None or not now.up:
+            while not _is_up(await self._glance(ref.engine), ref.engine):
                 await self._pause(started)
         engine = self.force.engine(ref.engine)
         if there is not None and there.state is State.SLEEPING and WAKES & engine.abilities:

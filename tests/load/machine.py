@@ -148,8 +148,16 @@ class Paced(bench.Told):
 
     def _comes(self: Any, model: str) -> None:
         if model in self.loading and not self.away:
-            self.finish(model)
+            if self.lacks(model):  # its child dies
+                self.loading.pop(model).set()
+            else:
+                self.finish(model)
             self.done("load", model)
+
+    def lacks(self: Any, model: str) -> bool:
+        """Is there too little memory for one of which nobody could know? A card holds no more than
+        it has. One of known size is let in, and told of."""
+        return model in self.untold and self.cards.used[self.gpu] + self.sizes[model] > TOTAL
 
     def rename(self: Any, old: str, new: str) -> None:
         """A model that is not loaded has another name from now on, and the old one never again."""
@@ -233,6 +241,11 @@ class Router(Paced, FakeLlamaRouter):
 class Shop(Paced, FakeOllama):
     kind = "ollama"
     order = bench.Shop.order
+
+    def _generate(self: Any, model: str, keep_alive: Any) -> Any:
+        if keep_alive != 0 and self.lacks(model):
+            return 500, {"error": "llama runner process has terminated: out of memory"}
+        return super()._generate(model, keep_alive)  # type: ignore[misc]
 
 
 Engine = Any

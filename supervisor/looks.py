@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("ullage.loop")
 
 RESTS = 0.9  # of a base period: so long no engine is asked again for a paced tick
+# Before one that was asked for while another was under way: requests that break off, as fast as
+# they come, would have all engines asked all the time.
+BREATH = Seconds(0.05)
 
 
 @dataclass(slots=True)
@@ -28,6 +31,7 @@ class Looks:
     """What comes of them is posted. Times are on the loop's clock."""
 
     loop: Loop = field(repr=False)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _under_way: set[Scope] = field(default_factory=set)
     _once_more: set[Scope] = field(default_factory=set)  # asked for while such a one was under way
     _failing: bool = False
@@ -120,18 +124,20 @@ class Looks:
     def catch_up(self) -> None:
         """Look for what happened meanwhile."""
         for scope in self._once_more - self._under_way:
-            self._begin(scope)
+            self._begin(scope, after=BREATH)
 
-    def _begin(self, scope: Scope, *, again: bool = False) -> None:
+    def _begin(self, scope: Scope, *, again: bool = False, after: Seconds | None = None) -> None:
         if scope not in self._under_way:
             self._under_way.add(scope)
             self._once_more.discard(scope)
             name = "urgent sample" if scope is Scope.URGENT else "sample"
-            self.loop.start(name, self._sample(scope))
+            self.loop.start(name, self._sample(scope, after))
         elif again:
             self._once_more.add(scope)
 
-    async def _sample(self, scope: Scope) -> None:
+    async def _sample(self, scope: Scope, after: Seconds | None) -> None:
+        if after is not None:
+            await self.sleep(after)
         began = self.loop.clock() if scope is Scope.ALL else self._asked
         try:
             if scope is Scope.MEMORY:

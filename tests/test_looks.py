@@ -15,6 +15,7 @@ from collectors.reading import Bytes, Seconds
 from supervisor.core.pace import Pace
 from supervisor.core.snapshot import Snapshot
 from supervisor.events import Sampled, SampleFailed, Tick
+from supervisor.looks import BREATH
 from supervisor.loop import Loop
 from tests.builders import ref
 from tests.test_loop_trouble import World, play
@@ -33,6 +34,10 @@ class Slow(World):
         self.gate = asyncio.Event()
         self.gate.set()
         self.now = 100.0
+        self.breaths: list[float] = []
+
+    async def breathe(self, seconds: float) -> None:
+        self.breaths.append(seconds)
 
     async def sample(self, **words: Any) -> Snapshot:
         self.asked.append(words.get("only"))
@@ -45,6 +50,7 @@ class Slow(World):
     def begun(self) -> Loop:
         loop = self.loop()
         loop.clock = lambda: self.now
+        loop._looks.sleep = self.breathe
         loop.pace = Pace(Seconds(1.0))
         return loop
 
@@ -139,6 +145,7 @@ def test_who_wants_to_know_now_is_not_told_what_was_asked_before() -> None:
         await until(lambda: number(loop.snapshot) == 2)
         await asyncio.sleep(0)
         assert world.asked == [ALL, ALL]
+        assert world.breaths == [BREATH], "others come first for a moment, and not before the first"
 
     told(story)
 

@@ -14,6 +14,8 @@ from .snapshot import ModelRef, Resident, Snapshot, Source, State
 
 # Drivers return memory late and rarely to the byte; three quarters is a yes.
 ENOUGH = 0.75
+# The memory that a process has besides moves by some pages all the time.
+NOISE = 0.01
 COMING = (State.LOADING, State.SLEEPING)
 
 
@@ -56,7 +58,7 @@ def judge(action: Evict, before: Snapshot, after: Snapshot, rung: Rung = Rung.UN
     late = sum(freed.values()) < promised * ENOUGH <= returned
     if returned >= promised * ENOUGH:
         return Judgement(Verdict.RECOVERED, promised, returned, gone, late)
-    verdict = Verdict.PARTLY if returned > 0 else Verdict.NOTHING
+    verdict = Verdict.PARTLY if returned > promised * NOISE else Verdict.NOTHING
     return Judgement(verdict, promised, returned, gone)
 
 

@@ -17,6 +17,8 @@ EIGHT = Evict(ref("m"), (share(8),), Why.MAKES_ROOM)
         (10, Verdict.RECOVERED),
         (8, Verdict.RECOVERED),
         (7.9, Verdict.PARTLY),
+        (2.1, Verdict.PARTLY),
+        (2.05, Verdict.NOTHING),  # pages of its process that move all the time
         (2, Verdict.NOTHING),
         (1, Verdict.NOTHING),
     ],

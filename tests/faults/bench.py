@@ -96,8 +96,10 @@ class Bench:
         self._holds(size, f"+{model}")
 
     def leave(self, model: str) -> None:
-        self.card.driver.drop(f"proc 0 C {self._pids[model]} ")
-        self._holds(-self.engine_of(model).sizes[model], f"-{model}")
+        size = self.engine_of(model).sizes[model]
+        # One of them: it may be there again before what it had is back.
+        self.card.driver.lines.remove(f"proc 0 C {self._pids[model]} {size}")
+        self._holds(-size, f"-{model}")
 
     def _holds(self, size: int, why: str) -> None:
         self.card.add(size)

@@ -223,10 +223,16 @@ def test_a_failure_of_another_kind_is_not_tried_again(driver: Driver) -> None:
 # -- what was never seen
 
 
-def test_what_nobody_knows_is_refused_with_what_to_do(driver: Driver) -> None:
+def test_what_nobody_knows_is_loaded_and_known_from_then_on(driver: Driver) -> None:
     async def story(home: House, at: Scene) -> None:
         with pytest.raises(DoorError, match=r'memory in \[models."llama/big"\]'):
-            await home.door.load("big")
+            home.door.demand("big", spanned=True)  # another host would count on it
+        (load,) = home.door.plan_load("big").actions
+        assert load.takes == (Share(CARD, gib(0), Source.ESTIMATED),)  # type: ignore[union-attr]
+        assert results(await home.door.load("big")) == [("llama/big", "done")]
+        await home.tick(times=12)
+        (load,) = (await _unloaded(home)).actions
+        assert load.takes == (Share(CARD, gib(13), Source.LEARNED),)  # type: ignore[union-attr]
 
     play(driver, story)
 

@@ -170,10 +170,10 @@ class Attribution:
         meant = up.keys() if only is None else up.keys() & set(only)
         missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in meant}
         found = _find(missing, self.processes.commands, roots, table) if missing else {}
-        due = self._read_at is None or now - self._read_at >= MEMORY_INTERVAL
-        if only is None and (thorough or due):
-            self._read_at = now
-        if thorough or (due and only is None):
+        late = self._read_at is None or now - self._read_at >= MEMORY_INTERVAL
+        if thorough or (late and only is None):
+            if only is None:
+                self._read_at = now
             moved = {pid for pid, _ in self._known(only)} | self._members_of(only)
         pids = {r: pid for r, (pid, _) in self._pids.items()} | found
         kin = self._kinship(table, up, pids, loaded)

@@ -37,8 +37,7 @@ class Awaited:
     _refuses_since: Seconds | None = None  # of one that did
 
     def __post_init__(self, before: Snapshot | None) -> None:
-        engine = None if before is None else before.engine(self.ref.engine)
-        self._was_up = engine is not None and engine.up
+        self._was_up = before is not None and before.answers(self.ref.engine)
 
     def lost(self, snapshot: Snapshot, now: Seconds) -> str | None:
         """Why it will not come. None: it may."""

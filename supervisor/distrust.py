@@ -71,5 +71,4 @@ class Distrust:
 
 def _gone(snapshot: Snapshot, ref: ModelRef) -> bool:
     """Its engine answers, and does not have it."""
-    engine = snapshot.engine(ref.engine)
-    return engine is not None and engine.up and snapshot.resident(ref) is None
+    return snapshot.answers(ref.engine) and snapshot.resident(ref) is None

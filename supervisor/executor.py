@@ -214,7 +214,7 @@ class Executor:
         assert self.force is not None
         if state is not None and not state.up and await self.force.start(ref.engine):
             started = self.clock()
-            while not _is_up(await self._glance(ref.engine), ref.engine):
+            while not (await self._glance(ref.engine)).answers(ref.engine):
                 await self._pause(started)
         engine = self.force.engine(ref.engine)
         if there is not None and there.state is State.SLEEPING and WAKES & engine.abilities:
@@ -381,8 +381,3 @@ def kept_its_promise(outcome: Outcome) -> bool:
     if outcome.judgement is None:
         return outcome.result is not Result.FAILED
     return outcome.judgement.verdict in (Verdict.RECOVERED, Verdict.BLIND)
-
-
-def _is_up(snapshot: Snapshot, id: EngineId) -> bool:
-    engine = snapshot.engine(id)
-    return engine is not None and engine.up

@@ -330,6 +330,11 @@ class Snapshot:
     def engine(self, id: EngineId) -> EngineState | None:
         return next((e for e in self.engines if e.id == id), None)
 
+    def answers(self, id: EngineId) -> bool:
+        """Is this engine known, and up?"""
+        engine = self.engine(id)
+        return engine is not None and engine.up
+
     def leases_on(self, ref: ModelRef) -> tuple[Lease, ...]:
         return tuple(lease for lease in self.leases if lease.ref == ref)
 

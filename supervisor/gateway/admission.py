@@ -122,7 +122,7 @@ class Admission:
         """Nothing is loaded here, and nothing held: its engine is to know."""
         halts, first = self.loads.halts, wish.candidates[0]
         refs = [r for r in wish.candidates if halts.of_engine(r.engine) is None]
-        up = [r for r in refs if self.loaded.is_up(r.engine, snapshot)]
+        up = [r for r in refs if snapshot.answers(r.engine)]
         for ref in up or refs:
             if (url := self.loaded.address(ref)) is not None:
                 return self._grant(ref, url, wish)

@@ -104,7 +104,3 @@ class Loaded:
             return True
         since = self._down.get(id, snapshot.taken_at)
         return self.loop.clock() - since < DOWN_AFTER
-
-    def is_up(self, id: EngineId, snapshot: Snapshot) -> bool:
-        engine = snapshot.engine(id)
-        return engine is not None and engine.up

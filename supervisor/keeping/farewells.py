@@ -68,8 +68,7 @@ class Farewells:
         """Who is gone has left, by our doing or not. Of an engine that does not answer nobody
         knows."""
         for ref in self.all:
-            engine = snapshot.engine(ref.engine)
-            if engine is not None and engine.up and snapshot.resident(ref) is None:
+            if snapshot.answers(ref.engine) and snapshot.resident(ref) is None:
                 self._end(ref)
 
     def _end(self, ref: ModelRef) -> None:

@@ -11,6 +11,7 @@ from .core.explain import size
 from .core.plan import Evict
 from .core.record import Outcome
 from .core.snapshot import ModelRef, Snapshot
+from .core.verdict import Verdict
 from .core.watch import Finding, Kind, Severity
 from .executor import kept_its_promise
 
@@ -27,10 +28,17 @@ class Distrust:
     # What gave too little, and was followed by something that gave enough.
     _slips: dict[ModelRef, Finding] = field(default_factory=dict)
     _stayed: set[ModelRef] = field(default_factory=set)
+    # Who went, and gave back some of it. What else it had may be what others took meanwhile.
+    _some: set[ModelRef] = field(default_factory=set)
 
     @property
     def refs(self) -> Set[ModelRef]:
         return self._findings.keys()
+
+    @property
+    def doubted(self) -> Set[ModelRef]:
+        """Of `refs` those who gave some of it back: better than nobody."""
+        return self._some
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -53,10 +61,13 @@ class Distrust:
             detail = f"gave back {back} of {promised}"
         found = Finding(Kind.INEFFECTIVE, str(ref), now, Severity.WARNING, detail, 0.0, ref)
         self._findings[ref] = found
+        self._some.discard(ref)
         if judgement is None or not judgement.gone:
             self._stayed.add(ref)
-        else:  # it went, and its memory did not: so it may the next time
-            self._stayed.discard(ref)
+            return
+        self._stayed.discard(ref)  # it went, and its memory did not: so it may the next time
+        if judgement.verdict is Verdict.PARTLY:
+            self._some.add(ref)
 
     def see(self, snapshot: Snapshot) -> None:
         """Forgets what is long ago, and those who went after all."""
@@ -67,6 +78,7 @@ class Distrust:
         for ref in [ref for ref in self._stayed if _gone(snapshot, ref)]:
             self._stayed.discard(ref)
             self._findings.pop(ref, None)
+        self._some &= self._findings.keys()
 
 
 def _gone(snapshot: Snapshot, ref: ModelRef) -> bool:

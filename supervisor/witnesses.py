@@ -113,4 +113,9 @@ class Witnesses:
 
     def within(self, failed: Set[ModelRef]) -> Experience:
         """The same for the rest of a plan that was allowed to begin: `failed` did not go."""
-        return Experience(self.distrust.refs | failed, self.history, tolerated=self.rules.tolerated)
+        return Experience(
+            self.distrust.refs | failed,
+            self.history,
+            tolerated=self.rules.tolerated,
+            doubted=self.distrust.doubted - failed,
+        )

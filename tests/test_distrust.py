@@ -37,6 +37,20 @@ def test_a_broken_promise_is_a_finding_and_is_not_counted_on() -> None:
     assert [f.detail for f in found.findings] == ["gave back 0 B of 8.0 GiB"]
 
 
+def test_who_gave_some_of_it_back_is_doubted_until_an_unload_of_it_gives_nothing() -> None:
+    found = Distrust()
+    found.judge(outcome(replace(BAD, verdict=Verdict.PARTLY, returned=gib(5))), Seconds(0))
+    assert (found.refs, found.doubted) == ({A}, {A})
+    found.judge(outcome(BAD), Seconds(1))
+    assert (found.refs, found.doubted) == ({A}, frozenset())
+    stays = replace(BAD, verdict=Verdict.PARTLY, returned=gib(5), gone=False)
+    found.judge(outcome(stays), Seconds(2))
+    assert found.doubted == frozenset(), "it has not gone, and is not told to once more"
+    found.judge(outcome(replace(stays, gone=True)), Seconds(3))
+    found.see(seen(at=DISTRUST + 3))
+    assert (found.refs, found.doubted) == (frozenset(), frozenset())
+
+
 def test_a_rung_that_slipped_is_told_although_the_next_one_held() -> None:
     found = Distrust()
     found.judge(outcome(GOOD, "unload ollama/a: 0 B of 8.0 GiB came back"), Seconds(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -56,6 +56,19 @@ def plan(
 ) -> Plan:
     """Make `demand` fit, exactly as much as it needs, at the least cost to who is resident. Where
     several accelerators would do, on the one where that costs least."""
+    return _relying(experience, lambda known: _somewhere(snapshot, policy, demand, known))
+
+
+def _relying(experience: Experience, make: Callable[[Experience], Plan]) -> Plan:
+    """What is made without those who are doubted, or, where that does not suffice, with them."""
+    made = make(experience)
+    if experience.doubted and (made.unmet or made.full):
+        trusted = experience.distrusted - experience.doubted
+        return make(replace(experience, distrusted=trusted, doubted=frozenset()))
+    return made
+
+
+def _somewhere(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experience) -> Plan:
     there = places(snapshot, policy, demand)
     if len(there) == 1:
         return _plan(snapshot, policy, there[0], experience)
@@ -158,6 +171,17 @@ def relieve(
     promised and once used, until its process is listed; nobody leaves for that. Nor does anybody
     whose bytes would be next to nothing of what stays missing.
     """
+    return _relying(experience, lambda known: _relieve(snapshot, policy, pools, known, begun=begun))
+
+
+def _relieve(
+    snapshot: Snapshot,
+    policy: Policy,
+    pools: Collection[PoolId] | None,
+    experience: Experience,
+    *,
+    begun: bool,
+) -> Plan:
     snapshot = replace(snapshot, reservations=())
     policy, beyond = for_relief(snapshot, policy)
     found = rooms(snapshot, policy, pools)
@@ -171,6 +195,10 @@ def relieve(
 
 def limit(snapshot: Snapshot, policy: Policy, experience: Experience = NONE_YET) -> Plan:
     """Bring the number of active models down to what the operator allows."""
+    return _relying(experience, lambda known: _limit(snapshot, policy, known))
+
+
+def _limit(snapshot: Snapshot, policy: Policy, experience: Experience) -> Plan:
     slots = Slots(snapshot, policy, tolerated=experience.tolerated)
     room = _make_room(snapshot, policy, (), slots, experience)
     ranking = policy.ranking.name

@@ -188,6 +188,32 @@ def test_a_model_whose_last_unload_gave_too_little_is_not_counted_on() -> None:
     assert reasons(got)["liar"] is Why.DISTRUSTED
 
 
+def doubting(*models: str, beside: tuple[str, ...] = ()) -> Experience:
+    refs = frozenset(map(ref, models))
+    return Experience(refs | frozenset(map(ref, beside)), doubted=refs)
+
+
+def test_who_gave_some_of_it_back_goes_where_the_others_are_not_enough() -> None:
+    world = machine(resident("some", 8, idle=99), resident("honest", 8, idle=1), free=1)
+    spared = plan(world, NO_RESERVE, demand("new", 4), doubting("some"))
+    assert evicted(spared) == ["honest"]
+    assert reasons(spared)["some"] is Why.DISTRUSTED
+    needed = plan(world, NO_RESERVE, demand("new", 12), doubting("some"))
+    assert evicted(needed) == ["some", "honest"]
+    nothing = plan(world, NO_RESERVE, demand("new", 4), doubting("honest", beside=("some",)))
+    assert evicted(nothing) == ["honest"]
+    assert reasons(nothing)["some"] is Why.DISTRUSTED, "it gave nothing at all"
+
+
+def test_relief_and_the_limits_count_on_them_last_too() -> None:
+    world = machine(resident("some", 8, idle=99), resident("honest", 4, idle=1), free=1)
+    assert evicted(relieve(world, reserve(4), experience=doubting("some"))) == ["honest"]
+    assert evicted(relieve(world, reserve(8), experience=doubting("some"))) == ["some"]
+    one = replace(NO_RESERVE, max_active=1)
+    assert evicted(limit(world, one, doubting("some"))) == ["honest"]
+    assert len(evicted(limit(world, one, doubting("some", "honest")))) == 1
+
+
 def test_weights_that_a_survivor_has_mapped_too_do_not_come_back() -> None:
     one = resident("one", 0.5, idle=99, files=[("weights", 8)])
     two = resident("two", 0.5, idle=9, files=[("weights", 8)])

@@ -6,6 +6,7 @@ from collectors.reading import Bytes
 from supervisor.core.snapshot import Share, Source
 from supervisor.core.watch import Kind
 from supervisor.journal.journal import DAY, IN_MEMORY
+from supervisor.journal.search import Search
 from tests.journals import (
     RAM,
     VRAM,
@@ -87,6 +88,26 @@ def test_the_newest_decisions_come_first_and_can_be_paged_and_filtered(begin):
     assert ids(journal, model="m") == []
     assert len(journal.decisions(2)) == 2
     assert ids(journal, model="qwen") == ids(journal)
+
+
+def test_any_name_is_found_and_what_became_of_it_is(begin):
+    journal = begin()
+    odd = ['größe:7b"q4"', "a\\b", "模型"]
+    record(journal, *(decision(f"d-{n:06}", victim=name) for n, name in enumerate(odd, 1)))
+    journal.add_outcome(outcome("d-000002"))
+    for n, name in enumerate(odd, 1):
+        assert ids(journal, model=name) == ids(journal, model=f"main/{name}") == [f"d-{n:06}"]
+    done = journal.decisions(10, search=Search(result="done"))
+    assert [d["id"] for d in done] == ["d-000002"]
+    assert journal.decisions(10, search=Search(engine="mai")) == []
+
+
+def test_who_reads_a_decision_cannot_change_what_is_kept(begin):
+    journal = begin()
+    record(journal, decision())
+    for found in (journal.decision("d-000001"), *journal.decisions(1)):
+        found["notes"].clear()
+    assert journal.decision("d-000001")["notes"]
 
 
 def test_a_decision_is_indexed_by_the_model_that_it_is_about(begin, path):

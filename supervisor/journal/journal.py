@@ -36,7 +36,7 @@ from .schema import (
     write_number,
     write_outcome,
 )
-from .search import Search
+from .search import Decided, Search
 from .shelves import Shelves, told
 from .store import PRUNE_EVERY, RETRY_DELAYS, Connect, Statement, Store, Unusable, connect
 from .trail import Trail
@@ -72,7 +72,7 @@ class Journal:
     ) -> None:
         self._clock, self._kept = clock, kept_decisions
         self._lock = threading.RLock()  # of what follows; also taken by the store's thread
-        self._decisions: OrderedDict[str, Json] = OrderedDict()
+        self._decisions: OrderedDict[str, Decided] = OrderedDict()
         self._outcomes: dict[str, dict[int, Json]] = {}
         self._findings = Findings(self._lock, self._put)
         self.shelves = Shelves(self._lock, self._put)
@@ -182,11 +182,11 @@ class Journal:
         """The same of one that is written down already, of which more is done than was decided."""
         with self._lock:
             body = decision_row(decision)
-            self._decisions[decision.id] = body
+            self._decisions[decision.id] = decided = Decided.of(body)
             while len(self._decisions) > IN_MEMORY:
                 gone, _ = self._decisions.popitem(last=False)
                 self._outcomes.pop(gone, None)
-            done = self._put([write_decision(body)])
+            done = self._put([write_decision(body, decided.text)])
         if anew:
             self._tell("decision", body)
         return await told(done)
@@ -277,26 +277,26 @@ class Journal:
     ) -> list[Json]:
         """The last decisions, newest first, each with its "outcomes"; of the last 1,000.
 
-        `search` says which; else those of `model` that were made `before` the one of this id. Not
-        to be changed.
+        `search` says which; else those of `model` that were made `before` the one of this id.
         """
         wanted = search or Search(model, before)
         found: list[Json] = []
         with self._lock:
-            for id, body in reversed(self._decisions.items()):
+            for id, decided in reversed(self._decisions.items()):
                 if len(found) >= limit:
                     break
                 outcomes = list(self._outcomes.get(id, {}).values())
-                if wanted.fits(body, outcomes):
+                body = wanted.fitting(decided, outcomes)
+                if body is not None:
                     found.append({**body, "outcomes": outcomes})
         return found
 
     def decision(self, id: str) -> Json | None:
         """The one of this id, with its "outcomes". None: there is none, or none any more."""
         with self._lock:
-            body = self._decisions.get(id)
+            decided = self._decisions.get(id)
             outcomes = list(self._outcomes.get(id, {}).values())
-        return None if body is None else {**body, "outcomes": outcomes}
+        return None if decided is None else {**decided.body(), "outcomes": outcomes}
 
     def findings(self, limit: int) -> list[Json]:
         """The last findings, newest first, "opened" and "cleared" in Unix time."""
@@ -327,7 +327,9 @@ class Journal:
         """What writes all that is in memory, for a file begun afresh."""
         now = self._clock()
         with self._lock:
-            found: list[Statement] = [write_decision(body) for body in self._decisions.values()]
+            found: list[Statement] = [
+                write_decision(decided.body(), decided.text) for decided in self._decisions.values()
+            ]
             for outcomes in self._outcomes.values():
                 found += [write_outcome(n, body) for n, body in outcomes.items()]
             found += self._findings.everything() + self.shelves.everything()
@@ -371,9 +373,10 @@ class Journal:
             self._departures.append(json.loads(body))
 
     def _load_decisions(self, db: sqlite3.Connection) -> None:
-        sql = "SELECT id, body FROM decisions ORDER BY rowid DESC LIMIT ?"
-        for id, body in reversed(db.execute(sql, (IN_MEMORY,)).fetchall()):
-            self._decisions[id] = json.loads(body)
+        sql = "SELECT id, at, trigger, body FROM decisions ORDER BY rowid DESC LIMIT ?"
+        for id, at, trigger, body in reversed(db.execute(sql, (IN_MEMORY,)).fetchall()):
+            json.loads(body)  # or it cannot be read
+            self._decisions[id] = Decided(id, at, trigger, body)
         sql = "SELECT n, body FROM outcomes WHERE decision = ? ORDER BY n"
         for id in self._decisions:
             found = {n: json.loads(body) for n, body in db.execute(sql, (id,))}

@@ -104,8 +104,9 @@ def _subject(body: Json) -> str | None:
     return next(iter([*wanted, *(a["model"] for a in body["actions"])]), None)
 
 
-def write_decision(body: Json) -> Statement:
-    row = (body["id"], body["at"], _subject(body), body["trigger"], json.dumps(body))
+def write_decision(body: Json, text: str) -> Statement:
+    """`text` is `body` as JSON."""
+    row = (body["id"], body["at"], _subject(body), body["trigger"], text)
     return _DECISION, row
 
 

@@ -1,12 +1,36 @@
-"""Which of the decisions in the journal are meant."""
+"""The decisions in the journal, and which of them are meant."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = Mapping[str, Any]
+
+
+class Decided(NamedTuple):
+    """A decision as it is kept: as text, with what most searches ask for beside it. As objects a
+    thousand of them take twice the room, and every look for garbage goes through all they name."""
+
+    id: str
+    at: float
+    trigger: str
+    text: str
+
+    @classmethod
+    def of(cls, body: Json) -> Decided:
+        return cls(body["id"], body["at"], body["trigger"], json.dumps(body))
+
+    def body(self) -> dict[str, Any]:
+        """A copy of its own for whoever asks."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
+    def may_name(self, name: str) -> bool:
+        """False: it does not. True: read it to know."""
+        return json.dumps(name)[1:-1] in self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +51,29 @@ class Search:
     since: float | None = None
     until: float | None = None
 
-    def fits(self, body: Json, outcomes: Iterable[Json]) -> bool:
-        if self.before is not None and not number(body["id"]) < number(self.before):
-            return False
-        if self.after is not None and not number(body["id"]) > number(self.after):
-            return False
-        if self.trigger not in (None, body["trigger"]):
-            return False
-        if self.since is not None and body["at"] < self.since:
-            return False
-        if self.until is not None and body["at"] > self.until:
-            return False
+    def fitting(self, decided: Decided, outcomes: Iterable[Json]) -> dict[str, Any] | None:
+        """What was decided, if it is one of those; it is read only where that cannot be told
+        without."""
+        if self.before is not None and not number(decided.id) < number(self.before):
+            return None
+        if self.after is not None and not number(decided.id) > number(self.after):
+            return None
+        if self.trigger not in (None, decided.trigger):
+            return None
+        if self.since is not None and decided.at < self.since:
+            return None
+        if self.until is not None and decided.at > self.until:
+            return None
+        if self.result is not None and all(o["result"] != self.result for o in outcomes):
+            return None
+        if not all(decided.may_name(n) for n in (self.model, self.engine) if n is not None):
+            return None
+        body = decided.body()
         if self.model is not None and self.model not in names(body):
-            return False
+            return None
         if self.engine is not None and self.engine not in engines(body):
-            return False
-        return self.result is None or any(o["result"] == self.result for o in outcomes)
+            return None
+        return body
 
 
 def number(id: str) -> int:

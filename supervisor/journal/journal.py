@@ -29,6 +29,7 @@ from .findings import Findings
 from .holdings import Holdings, key
 from .schema import (
     MIGRATIONS,
+    Decided,
     Json,
     delete_old,
     write_decision,
@@ -36,7 +37,7 @@ from .schema import (
     write_number,
     write_outcome,
 )
-from .search import Decided, Search
+from .search import Search
 from .shelves import Shelves, told
 from .store import PRUNE_EVERY, RETRY_DELAYS, Connect, Statement, Store, Unusable, connect
 from .trail import Trail
@@ -186,7 +187,7 @@ class Journal:
             while len(self._decisions) > IN_MEMORY:
                 gone, _ = self._decisions.popitem(last=False)
                 self._outcomes.pop(gone, None)
-            done = self._put([write_decision(body, decided.text)])
+            done = self._put([write_decision(decided)])
         if anew:
             self._tell("decision", body)
         return await told(done)
@@ -327,9 +328,7 @@ class Journal:
         """What writes all that is in memory, for a file begun afresh."""
         now = self._clock()
         with self._lock:
-            found: list[Statement] = [
-                write_decision(decided.body(), decided.text) for decided in self._decisions.values()
-            ]
+            found: list[Statement] = [write_decision(d) for d in self._decisions.values()]
             for outcomes in self._outcomes.values():
                 found += [write_outcome(n, body) for n, body in outcomes.items()]
             found += self._findings.everything() + self.shelves.everything()
@@ -373,10 +372,10 @@ class Journal:
             self._departures.append(json.loads(body))
 
     def _load_decisions(self, db: sqlite3.Connection) -> None:
-        sql = "SELECT id, at, trigger, body FROM decisions ORDER BY rowid DESC LIMIT ?"
-        for id, at, trigger, body in reversed(db.execute(sql, (IN_MEMORY,)).fetchall()):
-            json.loads(body)  # or it cannot be read
-            self._decisions[id] = Decided(id, at, trigger, body)
+        sql = "SELECT id, at, model, trigger, body FROM decisions ORDER BY rowid DESC LIMIT ?"
+        for decided in map(Decided._make, reversed(db.execute(sql, (IN_MEMORY,)).fetchall())):
+            decided.body()  # or it cannot be read
+            self._decisions[decided.id] = decided
         sql = "SELECT n, body FROM outcomes WHERE decision = ? ORDER BY n"
         for id in self._decisions:
             found = {n: json.loads(body) for n, body in db.execute(sql, (id,))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from collectors.reading import PoolId
 from supervisor.core.plan import Why
@@ -104,10 +104,33 @@ def _subject(body: Json) -> str | None:
     return next(iter([*wanted, *(a["model"] for a in body["actions"])]), None)
 
 
-def write_decision(body: Json, text: str) -> Statement:
-    """`text` is `body` as JSON."""
-    row = (body["id"], body["at"], _subject(body), body["trigger"], text)
-    return _DECISION, row
+class Decided(NamedTuple):
+    """A decision as it is kept, in memory as on disk: as text, with what most searches ask for
+    beside it. As objects a thousand of them take twice the room, and every look for garbage goes
+    through all they name."""
+
+    id: str
+    at: float
+    subject: str | None
+    trigger: str
+    text: str
+
+    @classmethod
+    def of(cls, body: Json) -> Decided:
+        return cls(body["id"], body["at"], _subject(body), body["trigger"], json.dumps(body))
+
+    def body(self) -> Json:
+        """A copy of its own for whoever asks."""
+        found: Json = json.loads(self.text)
+        return found
+
+    def may_name(self, name: str) -> bool:
+        """False: it does not. True: read it to know."""
+        return json.dumps(name)[1:-1] in self.text
+
+
+def write_decision(decided: Decided) -> Statement:
+    return _DECISION, decided
 
 
 def write_outcome(n: int, body: Json) -> Statement:

@@ -1,36 +1,14 @@
-"""The decisions in the journal, and which of them are meant."""
+"""Which of the decisions in the journal are meant."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
+
+from .schema import Decided
 
 Json = Mapping[str, Any]
-
-
-class Decided(NamedTuple):
-    """A decision as it is kept: as text, with what most searches ask for beside it. As objects a
-    thousand of them take twice the room, and every look for garbage goes through all they name."""
-
-    id: str
-    at: float
-    trigger: str
-    text: str
-
-    @classmethod
-    def of(cls, body: Json) -> Decided:
-        return cls(body["id"], body["at"], body["trigger"], json.dumps(body))
-
-    def body(self) -> dict[str, Any]:
-        """A copy of its own for whoever asks."""
-        found: dict[str, Any] = json.loads(self.text)
-        return found
-
-    def may_name(self, name: str) -> bool:
-        """False: it does not. True: read it to know."""
-        return json.dumps(name)[1:-1] in self.text
 
 
 @dataclass(frozen=True, slots=True)

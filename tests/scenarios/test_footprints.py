@@ -272,9 +272,8 @@ def test_a_model_that_was_never_loaded_is_worked_out_from_its_file(
     async def story(home: House, at: Scene) -> None:
         at.llama.argv = lambda m: [*words, "--alias", m]
         headers = home.sampler.headers
-        async with asyncio.timeout(
-            PATIENCE
-        ):  # of a busy machine an engine may answer the next time
+        async with asyncio.timeout(PATIENCE):
+            # On a busy machine an engine may answer only the next time.
             while headers.get(str(file)) is None:
                 await home.tick()
                 await headers.settled()

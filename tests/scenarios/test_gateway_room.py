@@ -103,12 +103,12 @@ async def test_who_gave_too_little_since_others_took_it_makes_room_again() -> No
     """Nobody is held for it, until it is trusted again."""
     async with gate(models({"a": 18, "b": 9})) as at:
         await at.has("b")
-        game = at.machine
-        at.engines[at.ref("b").engine].asked = lambda model: game.start("game", {GPU0: gib(4)})
+        (engine,) = at.engines.values()
+        engine.asked = lambda model: at.machine.start("game", {GPU0: gib(4)})
         first = at.ask("a")
         await at.answered(first)
         assert at.ref("b") in at.world.loop.experience.distrusted
-        at.engines[at.ref("b").engine].asked = lambda model: None
+        engine.asked = lambda model: None
         for name in "ba":
             guest = at.ask(name)
             await at.answered(guest)

@@ -38,17 +38,23 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`number` None: it is not kept. `data` has its "at", in Unix time, and is not to be
-    changed."""
+    """`number` None: it is not kept. `text` is what it says, with its "at", in Unix time, as JSON
+    in ASCII: names come from engines. As objects those that are kept take three times the room, and
+    every look for garbage goes through all of them."""
 
     number: int | None
     kind: str
-    data: Json
+    text: str
+
+    @classmethod
+    def of(cls, number: int | None, kind: str, data: Json) -> Event:
+        return cls(number, kind, _text(data))
 
     @property
-    def text(self) -> str:
-        """As JSON in ASCII: names come from engines."""
-        return json.dumps(self.data, allow_nan=False, separators=(",", ":"))
+    def data(self) -> Json:
+        """A copy of its own for whoever asks."""
+        found: Json = json.loads(self.text)
+        return found
 
 
 class NoSuchPlace(Exception):
@@ -86,9 +92,9 @@ class Feed:
 
     def _made(self, kind: str, data: Json) -> Event:
         if kind in PASSING:
-            return Event(None, kind, data)
+            return Event.of(None, kind, data)
+        event = Event.of(self._count + 1, kind, data)
         self._count += 1
-        event = Event(self._count, kind, data)
         self._events.append(event)
         return event
 
@@ -164,7 +170,7 @@ class Reader:
         if self.lost:
             self.number = feed._count
             why = {"at": feed.wall(), "why": f"{self.lost}; read the state anew"}
-            found.append(Event(self.number, "reset", why))
+            found.append(Event.of(self.number, "reset", why))
             self.lost = ""
         for event in feed.after(self.number):
             assert event.number is not None
@@ -188,3 +194,15 @@ class Reader:
 
     def close(self) -> None:
         self.feed.readers.discard(self)
+
+
+def _text(data: Json) -> str:
+    """JSON knows no number that is not finite: nothing is there instead."""
+    try:
+        return _plain(data)
+    except ValueError:
+        return _plain(json.loads(json.dumps(data), parse_constant=lambda _: None))
+
+
+def _plain(data: Json) -> str:
+    return json.dumps(data, allow_nan=False, separators=(",", ":"))

@@ -177,3 +177,18 @@ def test_whoever_is_closed_is_not_told_of_anything() -> None:
     made.tell("claim", what="a")
     assert made.readers == set()
     assert not reader.wake.is_set()
+
+
+def test_what_is_kept_is_as_it_was_told_whatever_becomes_of_what_told_it() -> None:
+    row = {"at": NOW, "what": ["a"]}
+    made = feed()
+    made.tell("claim", row)
+    row["what"] = "b"
+    next(made.after(0)).data["what"].append("c")
+    assert next(made.after(0)).data == {"at": NOW, "what": ["a"]}
+
+
+def test_a_number_that_json_does_not_know_is_told_as_nothing() -> None:
+    made = feed()
+    made.tell("claim", what=[float("nan"), 1.5], until=float("inf"))
+    assert next(made.after(0)).data == {"at": NOW, "what": [None, 1.5], "until": None}

@@ -29,6 +29,7 @@ from .findings import Findings
 from .holdings import Holdings, key
 from .schema import (
     MIGRATIONS,
+    Became,
     Decided,
     Json,
     delete_old,
@@ -74,7 +75,7 @@ class Journal:
         self._clock, self._kept = clock, kept_decisions
         self._lock = threading.RLock()  # of what follows; also taken by the store's thread
         self._decisions: OrderedDict[str, Decided] = OrderedDict()
-        self._outcomes: dict[str, dict[int, Json]] = {}
+        self._outcomes: dict[str, list[Became]] = {}  # oldest first
         self._findings = Findings(self._lock, self._put)
         self.shelves = Shelves(self._lock, self._put)
         self.trail = Trail(self._lock, self._put, path)
@@ -196,9 +197,10 @@ class Journal:
         with self._lock:
             self._outcome_number += 1
             body = outcome_row(outcome)
+            became = Became.of(self._outcome_number, body)
             if outcome.decision in self._decisions:
-                self._outcomes.setdefault(outcome.decision, {})[self._outcome_number] = body
-            self._put([write_outcome(self._outcome_number, body)])
+                self._outcomes.setdefault(outcome.decision, []).append(became)
+            self._put([write_outcome(became)])
         self._tell("outcome", body)
 
     def add_finding(self, finding: Finding, at: float) -> None:
@@ -286,17 +288,17 @@ class Journal:
             for id, decided in reversed(self._decisions.items()):
                 if len(found) >= limit:
                     break
-                outcomes = list(self._outcomes.get(id, {}).values())
+                outcomes = self._outcomes.get(id, [])
                 body = wanted.fitting(decided, outcomes)
                 if body is not None:
-                    found.append({**body, "outcomes": outcomes})
+                    found.append({**body, "outcomes": [o.body() for o in outcomes]})
         return found
 
     def decision(self, id: str) -> Json | None:
         """The one of this id, with its "outcomes". None: there is none, or none any more."""
         with self._lock:
             decided = self._decisions.get(id)
-            outcomes = list(self._outcomes.get(id, {}).values())
+            outcomes = [o.body() for o in self._outcomes.get(id, [])]
         return None if decided is None else {**decided.body(), "outcomes": outcomes}
 
     def findings(self, limit: int) -> list[Json]:
@@ -330,7 +332,7 @@ class Journal:
         with self._lock:
             found: list[Statement] = [write_decision(d) for d in self._decisions.values()]
             for outcomes in self._outcomes.values():
-                found += [write_outcome(n, body) for n, body in outcomes.items()]
+                found += map(write_outcome, outcomes)
             found += self._findings.everything() + self.shelves.everything()
             found += self.trail.everything() + self.audit.everything()
             found += self._holdings.everything(now)
@@ -376,8 +378,9 @@ class Journal:
         for decided in map(Decided._make, reversed(db.execute(sql, (IN_MEMORY,)).fetchall())):
             decided.body()  # or it cannot be read
             self._decisions[decided.id] = decided
-        sql = "SELECT n, body FROM outcomes WHERE decision = ? ORDER BY n"
+        sql = "SELECT n, decision, at, body FROM outcomes WHERE decision = ? ORDER BY n"
         for id in self._decisions:
-            found = {n: json.loads(body) for n, body in db.execute(sql, (id,))}
-            if found:
+            if found := [Became._make(row) for row in db.execute(sql, (id,))]:
+                for became in found:
+                    became.body()  # or it cannot be read
                 self._outcomes[id] = found

@@ -133,8 +133,26 @@ def write_decision(decided: Decided) -> Statement:
     return _DECISION, decided
 
 
-def write_outcome(n: int, body: Json) -> Statement:
-    return _OUTCOME, (n, body["decision"], body["at"], json.dumps(body))
+class Became(NamedTuple):
+    """What became of an action, as it is kept: as text, for the same reasons."""
+
+    n: int
+    decision: str
+    at: float
+    text: str
+
+    @classmethod
+    def of(cls, n: int, body: Json) -> Became:
+        return cls(n, body["decision"], body["at"], json.dumps(body))
+
+    def body(self) -> Json:
+        """A copy of its own for whoever asks."""
+        found: Json = json.loads(self.text)
+        return found
+
+
+def write_outcome(became: Became) -> Statement:
+    return _OUTCOME, became
 
 
 def write_finding(body: Json) -> Statement:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .schema import Decided
+from .schema import Became, Decided
 
 Json = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ class Search:
     since: float | None = None
     until: float | None = None
 
-    def fitting(self, decided: Decided, outcomes: Iterable[Json]) -> dict[str, Any] | None:
+    def fitting(self, decided: Decided, outcomes: Iterable[Became]) -> dict[str, Any] | None:
         """What was decided, if it is one of those; it is read only where that cannot be told
         without."""
         if self.before is not None and not number(decided.id) < number(self.before):
@@ -42,7 +42,7 @@ class Search:
             return None
         if self.until is not None and decided.at > self.until:
             return None
-        if self.result is not None and all(o["result"] != self.result for o in outcomes):
+        if self.result is not None and all(o.body()["result"] != self.result for o in outcomes):
             return None
         if not all(decided.may_name(n) for n in (self.model, self.engine) if n is not None):
             return None

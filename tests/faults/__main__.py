@@ -48,7 +48,7 @@ def main() -> int:
             runs = asked.runs or fault.runs
             scores.append(asyncio.run(score(fault, runs, folder / f"f{i}", library, asked.seed)))
             if not asked.alone and plain.missing() is None:
-                scores[-1].plain = asyncio.run(plain.of(fault.name))
+                scores[-1].plain = beside(fault.name, console)
             row = scores[-1].row()
             console.print(f"{fault.name}: {row['runs']} runs, {row['violations']} violations")
             scorecard.tell(scores[-1], console)  # who ends the bench half-way has seen it
@@ -58,6 +58,15 @@ def main() -> int:
     if asked.publish:
         scorecard.publish(scores, asked.publish)
     return verdict(scores, console, strict=bool(os.environ.get("CI")))
+
+
+def beside(fault: str, console: Console) -> str | None:
+    """What a plain engine does. Where that cannot be seen, the runs of ours are not lost for it."""
+    try:
+        return asyncio.run(plain.of(fault))
+    except Exception as error:
+        console.print(f"a plain engine: {error!r}", markup=False, style="red")
+        return f"could not be seen: {type(error).__name__}"
 
 
 def verdict(scores: Sequence[Score], console: Console, strict: bool) -> int:

@@ -163,6 +163,7 @@ class Paced(bench.Told):
         """A model that is not loaded has another name from now on, and the old one never again."""
         at = self.models.index(old)
         self.models[at] = new
+        self.untold.discard(old)
         self.untold.add(new)
         self.sizes[new] = self.sizes.pop(old)
         self.pids.pop(old)

@@ -157,3 +157,18 @@ def test_the_next_model_goes_when_the_memory_of_the_last_is_back(tmp_path: Path)
             at.tell(UNLOAD, model)
 
     assert "before e00/m00-0" in scene(tmp_path, tale).wrong("I4")[0]
+
+
+def test_of_a_name_that_was_given_away_again_nobody_is_told_but_that_there_is_none(
+    tmp_path: Path,
+) -> None:
+    async def told() -> tuple[int, Any]:
+        shop = Machine(tmp_path, engines=3, models=3).engines[2]
+        for old, new in ((shop.models[0], "a"), ("a", "b")):
+            shop.pids[old] = 1
+            shop.rename(old, new)
+        found: tuple[int, Any] = shop.answer("POST /api/generate", {}, {"model": "a"})
+        return found
+
+    status, body = asyncio.run(told())
+    assert status == 404, body

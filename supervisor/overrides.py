@@ -171,7 +171,7 @@ class Overrides:
     async def unset(self, key: str, *, apply_now: bool = False, dry_run: bool = False) -> Change:
         """As it is configured again. Raises KeyError where nothing was set."""
         key = dotted(path_of(key))
-        if key not in self.shelf.all():
+        if key not in self.shelf:
             raise KeyError(key)
         texts = {k: v for k, v in self.texts.items() if k != key}
         return await self._change(key, texts, None, apply_now, dry_run)

@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -66,7 +67,7 @@ class Audit:
     path: Path | None = None
     wall: Callable[[], float] = time.time
     redact: Redact = field(default_factory=Redact)
-    _rows: OrderedDict[int, Json] = field(default_factory=OrderedDict)
+    _rows: OrderedDict[int, str] = field(default_factory=OrderedDict)  # as text: less than half of it
     _sums: dict[tuple[object, ...], _Sum] = field(default_factory=dict)
     _number: int = 0
 
@@ -81,20 +82,20 @@ class Audit:
     def end(self, n: int, status: int | None, why: str | None = None) -> None:
         """What came of it, as an HTTP status; None: it does not end by an answer."""
         with self._lock:
-            row = self._rows.get(n)
+            row = self._get(n)
             if row is None:
                 return
             row |= {"status": status, "why": self._short(why), "result": _result(status)}
-            self._write(n)
+            self._write(n, row)
         self._log(row)
 
     def decided(self, n: int, decision: str) -> None:
         """A decision was made for it."""
         with self._lock:
-            row = self._rows.get(n)
+            row = self._get(n)
             if row is not None and len(row["decisions"]) < MOST_DECISIONS:
                 row["decisions"].append(decision)
-                self._write(n)
+                self._write(n, row)
 
     def note(self, who: str, what: str, **told: Any) -> None:
         """Something has happened, and is over."""
@@ -121,10 +122,11 @@ class Audit:
                     key = (OTHERS, status, what if status < 400 else None)
                     who, told = OTHERS, {"address": OTHERS}
                     known = self._sums.get(key)
-            row = None if known is None else self._rows.get(known.n)
+            row = None if known is None else self._get(known.n)
             if known is not None and row is not None and now < known.over:
                 row["times"] += 1
                 row["last_at"] = now
+                self._keep(known.n, row)
                 known.told = False
                 return known.n
             if known is not None:
@@ -154,9 +156,9 @@ class Audit:
         if known.told:
             return
         known.told = True
-        row = self._rows.get(known.n)
+        row = self._get(known.n)
         if row is not None:
-            self._write(known.n)
+            self._write(known.n, row)
             self._log(row)
 
     def brief(self, wish: Any) -> str | None:
@@ -202,14 +204,22 @@ class Audit:
         self._number += 1
         n = self._number
         row["id"] = f"a-{n:06}"
-        self._rows[n] = row
+        self._write(n, row)
         while len(self._rows) > IN_MEMORY:
             self._rows.popitem(last=False)
-        self._write(n)
         return n
 
-    def _write(self, n: int) -> None:
-        self._put([_written(n, self._rows[n])])
+    def _get(self, n: int) -> Json | None:
+        """A copy: what is changed in it is to be kept. None: it is not in memory."""
+        text = self._rows.get(n)
+        return None if text is None else _read(text)
+
+    def _keep(self, n: int, row: Json) -> str:
+        self._rows[n] = text = json.dumps(row)
+        return text
+
+    def _write(self, n: int, row: Json) -> None:
+        self._put([_written(n, row, self._keep(n, row))])
 
     def _short(self, text: str | None) -> str | None:
         if text is None:
@@ -256,11 +266,9 @@ class Audit:
         top = before or self._number + 1
         with self._lock:
             oldest = next(iter(self._rows), top)
-            mine = [
-                dict(row, decisions=[*row["decisions"]])
-                for n, row in reversed(self._rows.items())
-                if n < top and row["at"] >= since and who in (None, row["who"])
-            ][:limit]
+            rows = (_read(text) for n, text in reversed(self._rows.items()) if n < top)
+            fitting = (r for r in rows if r["at"] >= since and who in (None, r["who"]))
+            mine = list(islice(fitting, limit))
         if len(mine) == limit or self.path is None or not self.path.exists():
             return mine
         wanted = (min(top, oldest), since, who, who, limit - len(mine))
@@ -281,12 +289,14 @@ class Audit:
 
     def everything(self) -> list[Statement]:
         """What writes those in memory, for a file begun afresh."""
-        return [_written(n, row) for n, row in self._rows.items()]
+        return [_written(n, _read(text), text) for n, text in self._rows.items()]
 
     def load(self, db: sqlite3.Connection) -> None:
         sql = "SELECT n, body FROM audit ORDER BY n DESC LIMIT ?"
         found = reversed(db.execute(sql, (IN_MEMORY,)).fetchall())
-        earlier = {n: json.loads(body) for n, body in found}
+        earlier = dict(found)
+        for text in earlier.values():
+            _read(text)  # or it cannot be read
         self._number = max([self._number, *earlier])
         self._rows = OrderedDict(earlier | self._rows)
 
@@ -297,5 +307,10 @@ def _result(status: int | None) -> str:
     return "refused" if status in REFUSED else "failed"
 
 
-def _written(n: int, row: Json) -> Statement:
-    return _WRITE, (n, row["at"], row["who"], json.dumps(row))
+def _read(text: str) -> Json:
+    row: Json = json.loads(text)
+    return row
+
+
+def _written(n: int, row: Json, text: str) -> Statement:
+    return _WRITE, (n, row["at"], row["who"], text)

@@ -27,29 +27,42 @@ _DROP = "DELETE FROM shelves WHERE shelf = ? AND key = ?"
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """One kind of thing. Read from memory; what is changed is in memory at once, and `put` on disk
-    a moment later: the future tells when, None where there is no disk. Safe from any thread."""
+    a moment later: the future tells when, None where there is no disk. Safe from any thread.
+
+    It is kept as its text on disk: what is read is a copy. Thousands of small things as objects
+    would take more than twice the room, and every look for garbage would go through them."""
 
     name: str
     _lock: RLock
     _put: Put
     _listeners: Sequence[Listener] = ()
-    _kept: dict[str, Json] = field(default_factory=dict)
+    _kept: dict[str, str] = field(default_factory=dict)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._kept
+
+    def keys(self) -> list[str]:
+        """Of everything on it, in the order in which it was put there."""
+        with self._lock:
+            return list(self._kept)
 
     def all(self) -> dict[str, Json]:
-        """Everything on it, in the order in which it was put there. Not to be changed."""
+        """Everything on it, in the order in which it was put there."""
         with self._lock:
-            return dict(self._kept)
+            kept = dict(self._kept)
+        return {key: json.loads(text) for key, text in kept.items()}
 
     def get(self, key: str) -> Json | None:
         with self._lock:
-            return self._kept.get(key)
+            return _read(self._kept.get(key))
 
     def keep(self, key: str, body: Json) -> Future[bool] | None:
+        text = json.dumps(body)
         with self._lock:
             before = self._kept.get(key)
-            self._kept[key] = body
-            done = self._put([self._written(key, body)])
-        self._tell(key, before, body)
+            self._kept[key] = text
+            done = self._put([self._written(key, text)])
+        self._tell(key, before, text)
         return done
 
     def drop(self, key: str) -> Future[bool] | None:
@@ -60,12 +73,18 @@ class Shelf:
             self._tell(key, before, None)
         return done
 
-    def _tell(self, key: str, before: Json | None, now: Json | None) -> None:
-        for listener in self._listeners:
-            listener(self.name, key, before, now)
+    def _tell(self, key: str, before: str | None, now: str | None) -> None:
+        if self._listeners:
+            was, has = _read(before), _read(now)
+            for listener in self._listeners:
+                listener(self.name, key, was, has)
 
-    def _written(self, key: str, body: Json) -> Statement:
-        return _KEEP, (self.name, key, json.dumps(body))
+    def _written(self, key: str, text: str) -> Statement:
+        return _KEEP, (self.name, key, text)
+
+
+def _read(text: str | None) -> Json | None:
+    return None if text is None else json.loads(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +105,13 @@ class Shelves:
         """What writes all of them, for a file begun afresh."""
         found: list[Statement] = [("DELETE FROM shelves", ())]
         for shelf in self._shelves.values():
-            found += [shelf._written(key, body) for key, body in shelf._kept.items()]
+            found += [shelf._written(key, text) for key, text in shelf._kept.items()]
         return found
 
     def load(self, db: sqlite3.Connection) -> None:
         for name, key, body in db.execute("SELECT shelf, key, body FROM shelves ORDER BY rowid"):
-            self[name]._kept[key] = json.loads(body)
+            json.loads(body)  # or it cannot be read
+            self[name]._kept[key] = body
 
 
 @dataclass(slots=True)
@@ -108,7 +128,7 @@ class Notes:
         self._latest = self.shelf.keep(key, body)
 
     def drop(self, key: str) -> None:
-        if self.shelf.get(key) is not None:
+        if key in self.shelf:
             self._latest = self.shelf.drop(key)
 
     async def settled(self) -> None:

@@ -26,11 +26,11 @@ class Farewells:
 
     @property
     def all(self) -> frozenset[ModelRef]:
-        return frozenset(map(_ref, self.shelf.all()))
+        return frozenset(map(_ref, self.shelf.keys()))
 
     def begin(self, ref: ModelRef, at: float, contexts: int) -> None:
         """`at` is Unix time."""
-        if self.shelf.get(str(ref)) is None:
+        if str(ref) not in self.shelf:
             self.shelf.keep(str(ref), {"at": at})
             log.info("unload %s: leaving (contexts=%d)", ref, contexts)
 
@@ -72,7 +72,7 @@ class Farewells:
                 self._end(ref)
 
     def _end(self, ref: ModelRef) -> None:
-        if self.shelf.get(str(ref)) is not None:
+        if str(ref) in self.shelf:
             self.shelf.drop(str(ref))
             log.info("unload %s: freed (contexts=0)", ref)
 

@@ -26,7 +26,7 @@ class Pins:
 
     @property
     def names(self) -> frozenset[str]:
-        return frozenset(self.shelf.all())
+        return frozenset(self.shelf.keys())
 
     def recall(self) -> None:
         """Take up what was written down. One that cannot be read has no end."""

@@ -67,7 +67,7 @@ class Retentions:
 
     def drop(self, scope: str) -> bool:
         """As it is configured again. False: nothing else was set."""
-        if self.shelf.get(scope) is None:
+        if scope not in self.shelf:
             return False
         self.shelf.drop(scope)
         log.info("retention of %s: as it is configured", scope)

@@ -117,7 +117,9 @@ def test_who_reads_or_writes_a_shelf_cannot_change_what_is_kept_afterwards(begin
     for found in (body, shelf.get("qwen"), shelf.all()["qwen"]):
         found["ends"].clear()
     assert shelf.all() == {"qwen": {"ends": [1]}}
-    assert "qwen" in shelf and shelf.keys() == ["qwen"] and "mistral" not in shelf
+    assert shelf.keys() == ["qwen"]
+    assert "qwen" in shelf
+    assert "mistral" not in shelf
 
 
 def test_a_decision_is_indexed_by_the_model_that_it_is_about(begin, path):

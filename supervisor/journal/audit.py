@@ -67,7 +67,7 @@ class Audit:
     path: Path | None = None
     wall: Callable[[], float] = time.time
     redact: Redact = field(default_factory=Redact)
-    _rows: OrderedDict[int, str] = field(default_factory=OrderedDict)  # as text: less than half of it
+    _rows: OrderedDict[int, str] = field(default_factory=OrderedDict)  # as text
     _sums: dict[tuple[object, ...], _Sum] = field(default_factory=dict)
     _number: int = 0
 

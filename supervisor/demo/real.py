@@ -206,14 +206,14 @@ class RealRouter:
             async with asyncio.timeout(READY):
                 await self._ready()
         except TimeoutError:
-            raise WouldNotStart(f"no answer within {READY:g} s; {self._last_words()}") from None
+            raise WouldNotStart(f"no answer within {READY:g} s; {self.last_words()}") from None
 
     async def _ready(self) -> None:
         async with httpx.AsyncClient(timeout=1.0, trust_env=False) as client:
             while self._process is not None:
                 if self._process.returncode is not None:
                     status = self._process.returncode
-                    raise WouldNotStart(f"it ended with status {status}; {self._last_words()}")
+                    raise WouldNotStart(f"it ended with status {status}; {self.last_words()}")
                 with suppress(httpx.HTTPError):
                     if (await client.get(f"{self.url}/health")).status_code == 200:
                         return
@@ -233,7 +233,8 @@ class RealRouter:
         with suppress(ProcessLookupError):  # a child that outlived the router
             os.killpg(process.pid, signal.SIGKILL)
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """Of the server and the processes of its models."""
         if self._folder is None:
             return "it has written nothing"
         text = (self._folder / "server.log").read_text(errors="replace").strip()
@@ -267,7 +268,15 @@ async def _show(router: RealRouter, file: str) -> int:
 async def _evict_one(router: RealRouter, engine: LlamaCpp) -> int:
     first = router.models[0]
     async with _world(engine, Policy()) as world:
-        await world.door.load(first)
+        try:
+            carried = await world.door.load(first)
+        except DoorError as error:
+            print(f"ullage demo --real: {error}", file=sys.stderr)
+            return 1
+        if failed := next((o for o in carried.outcomes if o.result is Result.FAILED), None):
+            why = f"{first} could not be loaded: {failed.detail}; {router.last_words()}"
+            print(f"ullage demo --real: {why}", file=sys.stderr)
+            return 1
         snapshot = await world.loop.look()
         resident = snapshot.resident(ModelRef(ENGINE, first))
         if resident is None or not resident.size:

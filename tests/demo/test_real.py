@@ -185,6 +185,18 @@ def test_the_third_of_three_real_models_makes_the_first_one_go(capsys):
 @with_server
 @pytest.mark.real
 @pytest.mark.slow
+def test_a_model_that_cannot_be_loaded_is_told_with_the_servers_last_words(capsys, tmp_path):
+    torn = tmp_path / "torn.gguf"
+    torn.write_bytes(b"GGUF")
+    assert demo.main(real=True, model=str(torn)) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("ullage demo --real: alpha could not be loaded: ")
+    assert "its last words: " in err
+
+
+@with_server
+@pytest.mark.real
+@pytest.mark.slow
 def test_a_real_router_answers_and_leaves_nothing_behind():
     async def main():
         async with RealRouter() as router:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tests.engines.fake import FakeLlamaRouter, FakeOllama
@@ -17,12 +18,19 @@ class Pace(asyncio.Event):
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.seconds = seconds
+        self._hurry = asyncio.Event()
         self.set()
 
     async def wait(self) -> Any:
         await super().wait()
-        await asyncio.sleep(self.seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), self.seconds)
         return True
+
+    def hurry(self) -> None:
+        """The words that are on their way are there now."""
+        self._hurry.set()
+        self._hurry = asyncio.Event()
 
 
 class Told:

@@ -240,8 +240,14 @@ async def ended(bench: Bench) -> None:
         if code or bench.life.ended - began > GRACE:
             history.say("end", f"{code} after {bench.life.ended - began:.1f} s")
         await asyncio.gather(*long, *short)
+        # A real engine hears at once that nobody reads any more, and works for nobody then. This
+        # one sees it at its next word.
         for engine in bench.engines.values():
             engine.gate.seconds = WORD_TIME
+            engine.gate.hurry()
+        async with asyncio.timeout(AT_ONCE):
+            while any(any(engine.busy.values()) for engine in bench.engines.values()):
+                await asyncio.sleep(WORD_TIME)
         for model, right in (("a", "told"), ("c", "whole")):
             mine = [r for r in under_way if r.model == model]
             other = {r.ending: r.words for r in mine if r.ending != right}

@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -78,9 +78,16 @@ class Alone:
         except psutil.NoSuchProcess:
             return []
 
-    async def child(self) -> psutil.Process:
-        await until(lambda: bool(self.children()))
-        return self.children()[0]
+    async def child(self, besides: Collection[psutil.Process] = ()) -> psutil.Process:
+        """The first that is seen, even if it is gone at the next look."""
+        found: list[psutil.Process] = []
+
+        def there() -> bool:
+            found.extend(each for each in self.children() if each not in besides)
+            return bool(found)
+
+        await until(there)
+        return found[0]
 
     async def served(self) -> str:
         """Asking again and again, from now on: when somebody is served."""
@@ -286,10 +293,9 @@ async def _anew(at: Alone) -> Ending:
 async def too_big(at: Alone) -> str:
     """A child that may have no more than it has."""
     await at.ask(B)
-    (there,) = at.children()
+    there = await at.child()
     asked = asyncio.create_task(at.ask(A))
-    await until(lambda: len(at.children()) > 1)
-    (child,) = set(at.children()) - {there}
+    child = await at.child([there])
     resource.prlimit(child.pid, resource.RLIMIT_AS, (1, 1))
     first, other = await asked, await at.ask(B)
     return f"{first}, and tried anew for everybody who asks; another model is {other.how}"

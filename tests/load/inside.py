@@ -1,14 +1,16 @@
 """The daemon, and a probe in its loop: `python -m tests.load.inside run …`, in place of `ullage`.
 
 Every SECONDS it appends a line of JSON to $PROBE: how late a timer of BEAT was each time, how much
-of that our own main thread worked, and how many tasks, threads and collections there are. Where
-there is a file of its name that ends in .wish, the line has the census. With $PROBE_STACKS a thread
+of that our own main thread worked, how many tasks, threads and collections there are, and what is
+alive: blocks of Python's allocator, and bytes of the C library's with what that holds. Where there
+is a file of its name that ends in .wish, the line has the census. With $PROBE_STACKS a thread
 looks what the loop is doing whenever a beat is overdue.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
@@ -28,6 +30,30 @@ from .census import census
 BEAT, SECONDS = 0.02, 5.0
 OVERDUE = 0.03  # seconds
 LOOK = 0.005
+
+
+class _Mallinfo2(ctypes.Structure):
+    """malloc.h of glibc 2.33 or later."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def alive() -> dict[str, int]:
+    """`blocks` of up to 512 bytes that are in use, and of what is larger the bytes that are `used`
+    and that are `held` for it. The latter where the C library tells."""
+    found = {"blocks": sys.getallocatedblocks()}
+    mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo2 is not None:
+        mallinfo2.restype = _Mallinfo2
+        said = mallinfo2()
+        found |= {"used": said.uordblks + said.hblkhd, "held": said.arena + said.hblkhd}
+    return found
 
 
 class Probe:
@@ -76,6 +102,7 @@ class Probe:
             "collected": round(self.collected, 3),
             "pause": round(1000 * self.pause, 2),
             "collections": [s["collections"] for s in gc.get_stats()],
+            "alive": alive(),
         }
         self.late, self.busy, self.pause = [], [], 0.0
         if self.wish.exists():

@@ -17,7 +17,7 @@ from .churn import Churn
 from .clients import Asked, Crowd, percentile
 from .hours import BOUNDS
 from .inside import BEAT
-from .judges import GROWTH, LAG, Verdict, growth, returned, spread
+from .judges import GROWTH, LAG, Verdict, climb, growth, returned, spread
 from .machine import Machine
 from .orders import Orders
 from .outside import MIB, Outside
@@ -30,6 +30,11 @@ LONG = 900.0  # seconds of load from which on it shows whether memory is flat
 AFTER = 5.0  # seconds for which an engine that is back, or a GPU, may still be an excuse
 RELOADED = 30.0  # and in which its models are loaded again, one after the other
 
+ALIVE = (
+    ("blocks", 1000, "objects of up to 512 bytes, thousands"),
+    ("used", MIB, "larger ones, MiB"),
+    ("held", MIB, "held for larger ones, MiB"),
+)
 KINDS = ("files", "threads", "children")
 BUGS = re.compile(r"Traceback|internal error|exception was never retrieved|never awaited|CRITICAL")
 
@@ -156,6 +161,11 @@ def _of_process(
         add((f"anonymous / resident MiB, {p}", text))
     per_hour, most = growth(rows), max(r.rss for r in rows)
     add(("anonymous memory grows, MiB an hour", f"{per_hour / MIB:.1f}"))
+    for what, unit, words in ALIVE:
+        found = [(b["at"], b["alive"][what] / unit) for b in beats["load"] if what in b["alive"]]
+        if found:
+            said = f"{found[0][1]:.1f} first, {found[-1][1]:.1f} last, {climb(found):+.1f} an hour"
+            add((words, said))
     add(("most resident", f"{most / MIB:.1f} MiB"))
     add(("journal", f"{rows[-1].journal / MIB:.1f} MiB"))
     add(("garbage collected, seconds in all", f"{run.beats[-1]['collected']:.2f}"))

@@ -38,11 +38,15 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 def growth(rows: list[Row], what: str = "anon") -> float:
     """Bytes an hour, over the last two thirds of the load."""
-    under = [r for r in rows if r.phase == "load"]
-    if len(under) < 3:
+    return climb([(r.at, float(getattr(r, what))) for r in rows if r.phase == "load"])
+
+
+def climb(points: list[tuple[float, float]]) -> float:
+    """Of points in seconds, an hour, over the last two thirds of them."""
+    if len(points) < 3:
         return 0.0
-    begins = under[0].at + WARM * (under[-1].at - under[0].at)
-    return 3600 * slope([(r.at, float(getattr(r, what))) for r in under if r.at >= begins])
+    begins = points[0][0] + WARM * (points[-1][0] - points[0][0])
+    return 3600 * slope([point for point in points if point[0] >= begins])
 
 
 def spread(late: list[float], beat: float) -> list[float]:

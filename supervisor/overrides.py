@@ -17,6 +17,7 @@ from typing import NamedTuple
 from .config.bounds import NAMES as BOUNDS
 from .config.config import Config, EngineConfig, effective
 from .config.given import ConfigError, Problem, path_of
+from .config.opened import opened
 from .config.scopes import Scope
 from .config.settings import NAMED, SETTINGS, KeyPath, dotted, table_at
 from .consequences import Consequences, NextLoad, consequences, of_limits
@@ -212,6 +213,8 @@ class Overrides:
         config, aside = _over(fresh, self._kept)
         policy = self.loop.keeping.considered(config.policy)
         self._refuse(policy, config.place)
+        if bare := tuple(opened(self.running, self.current, config)):
+            raise ConfigError(bare)
         engines = tuple(e for e in fresh.engines if e.id not in self._ids and takes(e))
         running = _joined(self.running, fresh, engines)
         over = {_shown_as(k) for k in self._kept if k not in aside}

@@ -55,10 +55,13 @@ class SourceHealth:
     failures: int = 0
     late: bool = False
 
-    def after(self, at: Seconds, took: Seconds, fault: str | None) -> SourceHealth:
+    def after(
+        self, at: Seconds, took: Seconds, fault: str | None, *, late: bool = False
+    ) -> SourceHealth:
         """How it does once it was asked again, at `at`."""
-        answered_at = self.answered_at if fault else at
-        return SourceHealth(answered_at, took, fault, self.failures + (fault is not None))
+        answered_at = at if fault is None else self.answered_at
+        failures = self.failures + (fault is not None)
+        return SourceHealth(answered_at, took, fault, failures, late)
 
 
 @dataclass(slots=True)
@@ -215,12 +218,8 @@ class Sources:
     def _keep(self, reading: Reading, tiers: Tier) -> None:
         name, sample = reading.collector, reading.sample
         before = self.state.get(name, SourceHealth())
-        self.state[name] = SourceHealth(
-            before.answered_at if sample is None else reading.taken_at,
-            reading.took,
-            reading.fault,
-            before.failures + (sample is None),
-            reading.late,
+        self.state[name] = before.after(
+            reading.taken_at, reading.took, reading.fault, late=reading.late
         )
         kept = self._kept.setdefault(name, _Kept())
         kept.reading = reading

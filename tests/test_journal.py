@@ -6,6 +6,7 @@ from collectors.reading import Bytes
 from supervisor.core.snapshot import Share, Source
 from supervisor.core.watch import Kind
 from supervisor.journal.journal import DAY, IN_MEMORY
+from supervisor.journal.schema import Decided
 from supervisor.journal.search import Search
 from tests.journals import (
     RAM,
@@ -100,6 +101,14 @@ def test_any_name_is_found_and_what_became_of_it_is(begin):
     done = journal.decisions(10, search=Search(result="done"))
     assert [d["id"] for d in done] == ["d-000002"]
     assert journal.decisions(10, search=Search(engine="mai")) == []
+
+
+def test_nothing_is_read_for_a_name_that_is_only_a_part_of_others(begin, monkeypatch):
+    journal = begin()
+    record(journal, decision(victim="qwen"))
+    monkeypatch.setattr(Decided, "body", lambda self: pytest.fail("it is read"))
+    for search in (Search("qwe"), Search("wen/"), Search(engine="mai"), Search(engine="ain/qwen")):
+        assert journal.decisions(10, search=search) == []
 
 
 def test_who_reads_a_decision_cannot_change_what_is_kept(begin):

@@ -44,6 +44,59 @@ def test_what_is_read_at_the_start_alone_waits_for_a_restart_and_is_shown_as_it_
     told(tmp_path, story)
 
 
+DIGEST = "ab" * 32
+API = f'[listen]\nhost = "0.0.0.0"\ntoken = "{TOKEN}"'
+OPS = f'[listen]\nhost = "0.0.0.0"\n[listen.tokens.ops]\nsha256 = "{DIGEST}"\nscopes = ["admin"]'
+DESK = f'[gateway.tokens.desk]\nsha256 = "{DIGEST}"'
+OPEN = f'[gateway]\nhost = "0.0.0.0"\n{DESK}'
+PAGES = f'[gateway]\ncors_origins = ["*"]\n{DESK}'
+UNTIL = "until the daemon is started anew: keep one till then, or start it anew now"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        (API, "", f"listen.token: is taken out, and it listens on 0.0.0.0 {UNTIL}"),
+        (OPS, "", f"listen.token: is taken out, and it listens on 0.0.0.0 {UNTIL}"),
+        (API, OPS, None),
+        (OPS, f'[listen]\ntoken = "{TOKEN}"', None),
+        (f'[listen]\ntoken = "{TOKEN}"', "", None),
+        (OPEN, "", f"gateway.tokens: is taken out, and the gateway listens on 0.0.0.0 {UNTIL}"),
+        (
+            OPEN,
+            "[gateway]\nenabled = false",
+            f"gateway.tokens: is taken out, and the gateway listens on 0.0.0.0 {UNTIL}",
+        ),
+        (OPEN, DESK.replace("desk", "sofa"), None),
+        (OPEN, '[gateway]\nhost = "0.0.0.0"\nallow_anyone = true', None),
+        ('[gateway]\nhost = "0.0.0.0"\nallow_anyone = true', "", None),
+        (
+            PAGES,
+            "",
+            "gateway.tokens: is taken out, and the gateway serves every page that a browser here"
+            f" opens {UNTIL}",
+        ),
+        (DESK, "", None),
+    ],
+)
+def test_the_last_token_is_not_taken_from_what_others_reach_until_the_next_start(
+    tmp_path: Path, before: str, after: str, wrong: str | None
+) -> None:
+    """Tokens are in force at once, and an address is not."""
+
+    async def story(house: House) -> None:
+        house.write(after)
+        if wrong is None:
+            await house.reloading.now("asked")
+            return
+        had = house.overrides.current
+        (said,) = await house.refused()
+        assert said.partition(" (")[0] == wrong
+        assert house.overrides.current is had
+
+    told(tmp_path, story, before)
+
+
 def test_a_secret_that_was_written_anew_waits_too_and_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("sk-1")
     text = '[engines.a]\nurl = "http://127.0.0.1:1"\nkey_file = "key"'

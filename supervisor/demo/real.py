@@ -61,6 +61,10 @@ class GaveNoAnswer(Exception):
     """A model that is loaded answered with an error; the message has its status and its words."""
 
 
+class CannotShow(Exception):
+    """Why the rest of it would show nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     path: Path
@@ -262,26 +266,22 @@ async def _show(router: RealRouter, file: str) -> int:
             return await _evict_one(router, engine)
     except WouldNotStart as error:
         print(f"ullage demo --real: llama-server did not start: {error}", file=sys.stderr)
-        return 1
+    except (DoorError, CannotShow) as error:
+        print(f"ullage demo --real: {error}", file=sys.stderr)
+    return 1
 
 
 async def _evict_one(router: RealRouter, engine: LlamaCpp) -> int:
     first = router.models[0]
     async with _world(engine, Policy()) as world:
-        try:
-            carried = await world.door.load(first)
-        except DoorError as error:
-            print(f"ullage demo --real: {error}", file=sys.stderr)
-            return 1
+        carried = await world.door.load(first)
         if failed := next((o for o in carried.outcomes if o.result is Result.FAILED), None):
-            why = f"{first} could not be loaded: {failed.detail}; {router.last_words()}"
-            print(f"ullage demo --real: {why}", file=sys.stderr)
-            return 1
+            said = f"{failed.detail}; {router.last_words()}"
+            raise CannotShow(f"{first} could not be loaded: {said}")
         snapshot = await world.loop.look()
         resident = snapshot.resident(ModelRef(ENGINE, first))
         if resident is None or not resident.size:
-            print(f"{first} was loaded and holds nothing that can be measured", file=sys.stderr)
-            return 1
+            raise CannotShow(f"{first} was loaded and holds nothing that can be measured")
     budget = Bytes(int(resident.size * ROOM_FOR))
     sizes = explain.size(resident.size), explain.size(budget)
     print("One takes {}. With {} of RAM for models two fit, and three do not.\n".format(*sizes))

@@ -266,7 +266,7 @@ class Admission:
                 found.append(hold.rests_until)
             if hold.blocked and (due := self.drains.due(hold)) > now:
                 found.append(due)
-        if self.drains.current is not None:
+        if self.drains.current is not None and not self.drains.current.decided:
             found.append(self.drains.current.until)
         found.append(self.loads.brake)
         return min(found)

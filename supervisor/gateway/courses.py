@@ -61,6 +61,16 @@ def course(
     return _one(names, keepers, visible, "that keeps responses", "/v1/responses/ID")
 
 
+def unloading(
+    candidates: Iterable[ModelRef], snapshot: Snapshot, engines: Mapping[EngineId, Engine]
+) -> Course | None:
+    """To the engine of the first that is there. None: none is, or nobody can be told."""
+    for ref in filter(snapshot.resident, candidates):
+        if (engine := engines.get(ref.engine)) is not None:
+            return Course(engine, ref.model)
+    return None
+
+
 _REFUSED = (
     "this would change which models an engine has, how it runs, or what it does for others; the "
     "gateway passes that on only with [gateway] manage = true"

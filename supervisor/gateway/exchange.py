@@ -15,7 +15,7 @@ from supervisor.engines.base import Engine, EngineDown
 from . import lists
 from .asked import Asked, BadRequest, look, renamed, typed
 from .client import Client
-from .courses import Course, course
+from .courses import Course, course, unloading
 from .faults import event, fault
 from .gate import Entry, Gate, after, of_refused
 from .heads import Headers, forward
@@ -115,15 +115,15 @@ class Exchange:
             if caller.token is None:
                 candidates = gate.names.candidates(name, snapshot, entry.surface)
             else:
-                visible = caller.may_use
-                candidates = gate.names.candidates(name, snapshot, entry.surface, visible)
+                candidates = gate.names.candidates(name, snapshot, entry.surface, caller.may_use)
                 candidates = tuple(ref for ref in candidates if caller.may_use(ref, name))
                 if not candidates:
                     return self._not_allowed()
         except UnknownModel as wrong:
             candidates = self._not_here(wrong)
-        if asked.unload and not any(snapshot.resident(ref) for ref in candidates):
-            return self._say(lists.unloaded(entry.surface, name))
+        if asked.unload and not any(map(gate.admission.loaded.is_open, candidates)):
+            way = unloading(candidates, snapshot, gate.engines)  # for that nothing is waited for
+            return self._straight(way) if way else self._say(lists.unloaded(entry.surface, name))
         if caller.token is not None:  # of nobody in particular nothing is counted
             passed = caller.begin()
             if isinstance(passed, Refused):
@@ -164,29 +164,32 @@ class Exchange:
 
     def _tell(self, standing: Standing, headers: Headers) -> None:
         """The client, for as long as it waits."""
-        asked = self._asked
         self._telling = Telling(self._client, self._request.head, standing, headers)
-        stream = asked is not None and asked.stream
+        stream = self._asked is not None and self._asked.stream
         self._telling.begin(self._entry.surface, stream, self._gate.config.comments_after)
 
     def _ready(self, found: Grant | Refusal) -> None:
         """The wait is over, in the turn of the loop in which that was decided."""
         self._quiet()
-        self._client.on_gone = None
         self._take(found)
 
     def _quiet(self) -> None:
-        self._ticket = None
+        """It waits no more."""
+        self._ticket = self._client.on_gone = None
         if self._telling is not None:
             self._telling.end()
             self._telling = None
 
-    def _left(self) -> None:
-        """The client is gone while its request was held."""
+    def _step_out(self) -> None:
+        """Of the line, where it stands in one."""
         ticket = self._ticket
         self._quiet()
         if ticket is not None:
             ticket.leave()
+
+    def _left(self) -> None:
+        """The client is gone while its request was held."""
+        self._step_out()
         self._gate.counts.gone()
         self._end(LEFT)
 
@@ -210,11 +213,9 @@ class Exchange:
 
     def _straight(self, course: Course) -> None:
         """To an engine that needs no room for this."""
-        engine, gate = course.engine, self._gate
-        if self._entry.surface.does in _WORK:
-            refused = gate.admission.loads.halts.of_engine(engine.id)
-            if refused is not None:
-                return self._turned_away(refused)
+        engine, gate, halts = course.engine, self._gate, self._gate.admission.loads.halts
+        if self._entry.surface.does in _WORK and (refused := halts.of_engine(engine.id)):
+            return self._turned_away(refused)
         if course.model is not None:
             self._ref = ModelRef(engine.id, course.model)
         elif course.busy and self._request.head.method not in _READS:
@@ -275,10 +276,8 @@ class Exchange:
         self._spoke = self._gate.clock() - self._began
 
     def ended(self, end: End, status: int) -> None:
-        relay = self._relay
-        begun = relay is not None and relay.begun
-        sent = 0 if relay is None else relay.sent
-        self._relay = None
+        relay, self._relay = self._relay, None
+        begun, sent = (False, 0) if relay is None else (relay.begun, relay.sent)
         self._flight.end()
         if self._trace is not None:
             self._trace.left(status, None if end is _DONE else end.name.lower())
@@ -298,8 +297,7 @@ class Exchange:
         whose = str(self._ref or "the engine")
         if end is End.SILENT:
             waited = self._gate.config.engine_timeout
-            text = f"{whose} sent nothing for {waited:g} s"
-            return self._refuse(504, text, "engine_silent")
+            return self._refuse(504, f"{whose} sent nothing for {waited:g} s", "engine_silent")
         if self._stopping:
             return self._refuse(503, "the daemon is stopping", "stopping")
         what = "answered with something that is not HTTP" if end is End.BAD else "did not answer"
@@ -308,7 +306,7 @@ class Exchange:
     def _again(self) -> bool:
         """Nobody has begun to answer: is somebody else to?"""
         grant = self._grant
-        if grant is None:
+        if grant is None or (self._asked is not None and self._asked.unload):
             return False
         self._grant, self._flight = None, STILL
         self._take(self._gate.admission.again(grant, self._ready))
@@ -334,19 +332,21 @@ class Exchange:
 
     def revoke(self) -> None:
         """Where its token is not known any more: who is held is refused, and an answer ends."""
-        ticket = self._ticket
         if not self._entry.caller.gone:
             return None
-        if ticket is not None:
-            self._quiet()
-            self._client.on_gone = None
-            ticket.leave()
+        if self._ticket is not None:
+            self._step_out()
             return self._revoked()
         return self.abandon()
 
     def _revoked(self) -> None:
         self._gate.counts.refused("token")
         return self._refuse(401, REVOKED, "token")
+
+    def broke(self) -> None:
+        """By a fault of ours, and its client is told so."""
+        self._step_out()
+        return self._refuse(500, "Ullage itself failed here; its log says how", "internal_error")
 
     def abandon(self) -> None:
         """It ends now, however far it is: an answer that has begun, with an error."""

@@ -6,7 +6,8 @@ import re
 from math import inf, isnan
 from typing import Any, Final
 
-_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_LONGEST: Final = 64  # characters: nobody says a time with more
+_PART: Final = re.compile(r"([0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS: Final = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -27,9 +28,13 @@ def seconds_of(value: Any) -> float | None:
         text = value[1:] if value[:1] in ("-", "+") else value
         if text == "0":
             return 0.0
-        if not text or _PART.sub("", text):
+        if not text or len(text) > _LONGEST or _PART.sub("", text):
             return None
         value = sign * sum(float(n) * _SECONDS[unit] for n, unit in _PART.findall(text))
-    elif isinstance(value, bool) or not isinstance(value, (int, float)) or isnan(value):
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return inf if value < 0 else float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:  # of whole numbers there are longer ones
+        return inf
+    return None if isnan(seconds) else inf if seconds < 0 else seconds

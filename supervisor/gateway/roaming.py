@@ -110,11 +110,11 @@ class Roaming(Exchange):
         return self._way.begin()
 
     def here(self, wish: Wish) -> None:
-        self._let_go()
+        self._quiet()
         super()._enter(wish)
 
     def there(self, there: There) -> None:
-        self._let_go()
+        self._quiet()
         way, asked, gate = self._way, self._asked, self._gate
         assert way is not None
         assert asked is not None
@@ -133,16 +133,11 @@ class Roaming(Exchange):
             self._tell(self._way, self._entry.cors)
 
     def fails(self, why: Refusal | WrongModel) -> None:
-        self._let_go()
+        self._quiet()
         if isinstance(why, WrongModel):
             self._wrong(why)
         else:
             self._turned_away(why)
-
-    def _let_go(self) -> None:
-        """It waits no more: for the agent, or for room."""
-        self._quiet()
-        self._client.on_gone = None
 
     # -- what the relay tells
 
@@ -187,7 +182,7 @@ class Roaming(Exchange):
         if not self._entry.caller.gone or way is None or not way.asks:
             return super().revoke()
         way.leave()
-        self._let_go()
+        self._quiet()
         return self._revoked()
 
     @property

@@ -185,7 +185,11 @@ class Gateway:
             return
         exchange = (Roaming if entry.roams else Exchange)(gate, client, request, entry)
         gate.under_way.add(exchange)
-        exchange.begin()
+        try:
+            exchange.begin()
+        except Exception:  # our bug: it costs this client its answer, and nobody else anything
+            log.exception("a request for %s could not be served", entry.label)
+            exchange.broke()
 
     # -- what it is doing at this moment
 

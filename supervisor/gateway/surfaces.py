@@ -122,6 +122,9 @@ _DEPLOYMENTS = b"/openai/deployments/"
 _ENGINES = b"/engines/"
 _BLOBS = b"/api/blobs/"
 _SLASHES = re.compile(rb"/{2,}")
+# A response that is kept, and what is behind it. Anything else may lead an engine that tidies paths
+# up to somewhere else: "//", or "..".
+_KEPT = re.compile(rb"/(?!\.+(?:/|\Z))[\w.:=+~-]+(/cancel|/input_items)?")
 
 
 def _part(name: str, api: Api) -> Surface:
@@ -198,7 +201,10 @@ def _deployment(method: bytes, path: bytes) -> Surface | None:
 
 def _stored(method: bytes, rest: bytes) -> Surface | None:
     """/v1/responses/ID, and what is behind that; `rest` begins with the slash before ID."""
-    if method in (b"GET", b"DELETE") or (method == b"POST" and rest.endswith(b"/cancel")):
+    found = _KEPT.fullmatch(unquote_to_bytes(rest))
+    if found is None:
+        return None
+    if method in (b"GET", b"DELETE") or (method == b"POST" and found[1] == b"/cancel"):
         return Surface("responses", Api.OPENAI, Does.STORED, path=rest)
     return None
 

@@ -68,13 +68,13 @@ class Telling:
 
     def __init__(self, client: Client, head: Head, ticket: Standing, headers: Headers) -> None:
         self._client, self._ticket, self._headers = client, ticket, headers
-        self._hints = head.get(HINTS) == b"103"
+        self._hints = client.http11 and head.get(HINTS) == b"103"  # HTTP/1.0 knows no 1xx
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, surface: Surface, stream: bool, after: float) -> None:
         """`after` so many seconds, where its protocol allows it."""
         comments = stream and surface.streams is Streams.SSE
-        if self._hints and self._client.http11:
+        if self._hints:
             self._hint()
         if comments or self._hints:
             tell = self._comment if comments else self._hint

@@ -129,9 +129,11 @@ class Decided(NamedTuple):
         """A copy of its own for whoever asks."""
         return read(self.text)
 
-    def may_name(self, name: str) -> bool:
-        """False: it does not. True: read it to know."""
-        return json.dumps(name)[1:-1] in self.text
+    def may_name(self, model: str | None = None, engine: str | None = None) -> bool:
+        """False: it does not name them, as "model" or "engine/model". True: read it to know."""
+        # A name is the end of a text that is quoted, and its engine's the beginning of one.
+        ends, begins = json.dumps(model or "")[1:], json.dumps(f"{engine or ''}/")[:-1]
+        return (model is None or ends in self.text) and (engine is None or begins in self.text)
 
 
 def write_decision(decided: Decided) -> Statement:

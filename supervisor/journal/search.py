@@ -44,7 +44,7 @@ class Search:
             return None
         if self.result is not None and all(o.body()["result"] != self.result for o in outcomes):
             return None
-        if not all(decided.may_name(n) for n in (self.model, self.engine) if n is not None):
+        if not decided.may_name(self.model, self.engine):
             return None
         body = decided.body()
         if self.model is not None and self.model not in names(body):

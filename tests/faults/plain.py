@@ -24,6 +24,10 @@ LONG, SHORT = 400, 4  # tokens of an answer
 STREAMS, AT_ONCE = 20, 4
 
 
+class NotSeen(Exception):
+    """What a story is about did not come while somebody looked on."""
+
+
 @dataclass
 class Ending:
     """`how`: whole, told (an error in words), cut, or nothing (until nobody looked any more)."""
@@ -79,14 +83,16 @@ class Alone:
             return []
 
     async def child(self, besides: Collection[psutil.Process] = ()) -> psutil.Process:
-        """The first that is seen, even if it is gone at the next look."""
+        """The first that is seen, even if it is gone at the next look. Raises NotSeen."""
         found: list[psutil.Process] = []
 
         def there() -> bool:
             found.extend(each for each in self.children() if each not in besides)
             return bool(found)
 
-        await until(there)
+        took = await until(there)
+        if not found:
+            raise NotSeen(f"no child of the router was seen for {took:.0f} s")
         return found[0]
 
     async def served(self) -> str:
@@ -140,7 +146,10 @@ async def of(fault: str) -> str | None:
     if story is None:
         return None
     async with alone() as at:
-        return await story(at)
+        try:
+            return await story(at)
+        except NotSeen as error:
+            return str(error)
 
 
 @plain("an engine crashes while it loads", "a process of ours is killed while it loads")

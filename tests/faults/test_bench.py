@@ -18,7 +18,7 @@ from supervisor.journal.schema import MIGRATIONS
 from tests.faults.__main__ import verdict
 from tests.faults.bench import Bench
 from tests.faults.children_fail import at_once
-from tests.faults.engines import Router
+from tests.faults.engines import Pace, Router
 from tests.faults.engines_fail import GIVEN_UP, is_told_why
 from tests.faults.history import Call, History, Request, Trouble, Wish
 from tests.faults.journal_fails import TORN, Tear, files, readable_pins, without_log
@@ -251,5 +251,22 @@ def test_an_engine_of_the_bench_counts_who_leaves_in_the_middle(stays: bool, cou
                 while engine.busy["c"]:
                     await asyncio.sleep(0)
             assert engine.hung_up == counted
+
+    asyncio.run(story())
+
+
+def test_a_stand_ins_words_that_are_on_their_way_come_at_once_where_it_is_hurried() -> None:
+    async def story() -> None:
+        gate = Pace(3600.0)
+        words = [asyncio.create_task(gate.wait()) for _ in range(2)]
+        await asyncio.sleep(0)
+        gate.hurry()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*words)
+        next_word = asyncio.create_task(gate.wait())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not next_word.done()
+        next_word.cancel()
 
     asyncio.run(story())

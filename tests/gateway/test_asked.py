@@ -154,7 +154,8 @@ def test_the_user_is_whoever_the_client_says(more, user):
         (0, 0.0), (300, 300.0), (1.5, 1.5), (-1, FOREVER), ("10m", 600.0), ("1h30m", 5400.0),
         ("0", 0.0), ("0s", 0.0), ("-1m", FOREVER), ("1.5h", 5400.0), ("250ms", 0.25), (".5s", 0.5),
         ("+5s", 5.0), ("5", None), ("", None), ("soon", None), ("-", None), (None, None),
-        (True, None), ([], None), (float("nan"), None),
+        (True, None), ([], None), (float("nan"), None), (10**400, FOREVER), (-(10**400), FOREVER),
+        ("1" * 60 + "h", float("1" * 60) * 3600), ("1" * 60_000, None), ("1h" * 30_000, None),
     ],
 )  # fmt: skip
 def test_a_keep_alive_is_read_as_ollama_reads_it(value, seconds):

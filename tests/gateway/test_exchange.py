@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+import pytest
+
 from supervisor.config.gated import TokenConfig
 from tests.gateway.desk import Deaf, Spoken, desk, get, post
 from tests.gateway.wires import streamed, whole
@@ -88,6 +90,19 @@ async def test_early_hints_come_to_who_asks_for_them() -> None:
         assert first.heard().startswith(b"HTTP/1.1 103 Early Hints\r\nx-ullage-position: 1\r\n")
         assert b"x-ullage-position: 2\r\n" in second.heard()
         assert silent.heard() == b""
+
+
+@story
+async def test_a_client_that_speaks_http_1_0_is_sent_no_early_hint() -> None:
+    """It would take it for the answer."""
+    async with desk(models("a", load=10)) as at:
+        guest = at.guest()
+        asks = post("/v1/embeddings", {"model": "a", "input": "x"}, "X-Ullage-Hints: 103")
+        guest.says(asks.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        await at.town.clock.advance(5)
+        assert at.gate.under_way
+        assert guest.heard() == b""
+        await guest.hangs_up()
 
 
 @story
@@ -228,13 +243,24 @@ async def test_an_api_that_the_engine_does_not_speak_is_refused_with_one_that_it
 
 
 @story
-async def test_an_unload_of_a_model_that_is_not_there_loads_nothing() -> None:
+async def test_what_nobody_has_foreseen_costs_its_client_the_answer_and_leaves_nothing() -> None:
     async with desk() as at:
-        guest = at.asks("/api/generate", model="a", keep_alive=0)
-        status, _, body = guest.answer()
-        assert (status, body["done_reason"]) == (200, "unload")
-        await at.town.clock.advance(5)
-        assert at.town.loads == []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("supervisor.gateway.exchange.look", lambda *_: 1 / 0)
+            status, _, body = at.asks(model="a", **HELLO).answer()
+        assert (status, body["error"]["code"]) == (500, "internal_error")
+        assert not at.gate.under_way
+
+
+@story
+async def test_a_number_of_any_length_is_taken_for_the_time_that_a_model_is_to_stay() -> None:
+    async with desk() as at:
+        await at.town.has("a")
+        line, wire = at.engine()
+        guest = at.asks("/api/chat", model="a", keep_alive=10**400, stream=False, **HELLO)
+        assert wire.taken().startswith(b"POST /api/chat HTTP/1.1\r\n")
+        line.data_received(whole())
+        assert guest.answer()[0] == 200
 
 
 @story

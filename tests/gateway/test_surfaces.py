@@ -115,6 +115,21 @@ def test_a_stored_response_is_told_from_a_new_one():
     assert there == b"/v1/responses/resp_1?include=x"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"//../../../models/purge", b"/../models/x", b"/.", b"/..", b"/resp_1/../../../models",
+        b"/%2e%2e/%2E%2E/models/purge", b"/x%2f..%2f..%2fmodels", b"/..%5cmodels", b"/", b"//x",
+        b"/resp_1/", b"/resp_1//cancel", b"/resp_1/cancel/x", b"/a%00b", b"/...",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", [GET, b"DELETE", b"POST"])
+def test_behind_a_stored_response_nothing_leads_elsewhere(method, path):
+    """Engines that tidy paths up would delete models by some of them."""
+    assert surface_of(method, b"/v1/responses" + path) is None
+    assert surface_of(method, b"/v1/responses" + path + b"/cancel") is None or path == b"/resp_1"
+
+
 def test_behind_an_engines_name_the_known_ways_are_known_and_the_path_stays_the_clients():
     found = at("/engines/my%20box/v1/chat/completions")
     assert (found.name, found.does, found.engine) == ("chat", Does.INFER, "my box")

@@ -115,6 +115,21 @@ async def test_a_drain_that_takes_too_long_ends_and_the_others_go_on() -> None:
 
 
 @story
+async def test_once_room_is_made_for_who_was_drained_for_nothing_is_due_until_it_is_there() -> None:
+    async with gate(models("ab", 20, load=60), drain_after=10.0, drain_timeout=5.0) as at:
+        await at.has("a")
+        at.ask("a", service=12)
+        held = at.ask("b")
+        await at.clock.advance(25)
+        drain = at.admission.drains.current
+        assert drain is not None
+        assert drain.decided
+        assert drain.until < at.clock() < at.admission._next(at.clock())
+        await at.answered(held)
+        assert held.is_served
+
+
+@story
 async def test_where_it_is_allowed_a_drain_that_takes_too_long_ends_in_force() -> None:
     policy = replace(ROOMY, force_when_busy=True)
     async with gate(models("ab", 20), policy=policy, drain_after=10.0, drain_timeout=6.0) as at:

@@ -130,7 +130,7 @@ def rules(objects: list[Object]) -> str:
 
 
 _KEYS = {
-    "PodMonitor": {"jobLabel", "selector", "podMetricsEndpoints"},
+    "PodMonitor": {"selector", "podMetricsEndpoints"},
     "PrometheusRule": {"groups"},
     "RayCluster": {"rayVersion", "authOptions", "headGroupSpec"},
 }

@@ -201,7 +201,7 @@ DAY = 86400.0
 
 
 def of_alerts(**given: Any) -> list[tuple[Status, str]]:
-    others = {name: given.pop(name) for name in ("host", "token") if name in given}
+    others = {name: given.pop(name) for name in ("host", "token", "mighty") if name in given}
     found = told(alerts=Alerts(100 * DAY, **given), **others)
     return [(c.status, f"{c.what} | {c.remedy}") for c in found if c.about == "alerts"]
 
@@ -216,9 +216,12 @@ def test_who_uses_no_alerts_hears_nothing_of_them() -> None:
     [
         ({"tokens": {"am": None}}, WARN, "token am may send alerts, and none of them does any"),
         ({"actions": ("a",)}, OK, "they may cause 1 action, and any program of this machine may"),
-        ({"actions": ("a", "b"), "token": True}, OK, "2 actions, and are sent with the token of"),
-        ({"actions": ("a",), "host": "0.0.0.0", "token": True}, WARN,
-         "with the token that may do everything | make one for them alone: `ullage token"),
+        ({"actions": ("a", "b"), "token": True, "mighty": ("that of listen.token",)}, OK,
+         "2 actions, and are sent with that of listen.token"),
+        ({"actions": ("a",), "token": True, "mighty": ("ops",)}, OK, "are sent with ops"),
+        ({"actions": ("a",), "token": True}, FAIL, "no token may send them | make one: `ullage"),
+        ({"actions": ("a",), "host": "0.0.0.0", "token": True, "mighty": ("ops",)}, WARN,
+         "with a token that may do everything | make one for them alone: `ullage token"),
         ({"actions": ("a",), "tokens": {"am": None}, "host": "0.0.0.0", "token": True}, OK,
          "are sent with am"),
         ({"actions": ("a",), "tokens": {"am": 99 * DAY}}, FAIL, "every token for them has expired"),

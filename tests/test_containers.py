@@ -273,14 +273,32 @@ def test_the_configuration_of_the_chart_loads_with_the_pod_s_environment(render,
     assert (config.mode.value, config.listen_host) == (variables["ULLAGE_MODE"], "10.1.2.3")
 
 
+def test_a_folder_of_the_node_is_given_to_the_account_that_writes_there(render):
+    assert "initContainers" not in pod(render())
+    told = pod(render(state={"hostPath": "/srv/ullage"}))
+    (first,) = told["initContainers"]
+    (container,) = told["containers"]
+    security = first["securityContext"]
+    assert (security["runAsUser"], security["capabilities"]["add"]) == (0, ["CHOWN"])
+    (mount,) = first["volumeMounts"]
+    assert mount in container["volumeMounts"]
+    account = container["securityContext"]
+    owner = f"{account['runAsUser']}:{account['runAsGroup']}"
+    assert f"chown {owner} {mount['mountPath']}\n" in first["args"][0]
+    seen = render(state={"hostPath": "/srv/ullage"}, hostPID=True, seeOwners=True)
+    assert "initContainers" not in pod(seen)  # root may write there
+
+
 def test_the_operator_scrapes_the_daemon_with_the_token_it_asks_for(render):
     objects = render(podMonitor={"enabled": True})
     monitor = objects["PodMonitor"]["spec"]
     labels = objects["DaemonSet"]["spec"]["template"]["metadata"]["labels"]
     assert monitor["selector"]["matchLabels"].items() <= labels.items()
     assert objects["DaemonSet"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    assert "ullage" in labels[monitor["jobLabel"]]  # as the rules want the job's name
     (endpoint,) = monitor["podMetricsEndpoints"]
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "ullage"}]
+    rules = (ROOT / "deploy/prometheus/alerts.yml").read_text()
+    assert 'job=~".*ullage.*"' in rules  # as all of them call it
     assert (endpoint["port"], endpoint["path"]) == ("http", "/metrics")
     wanted = environment(objects)["ULLAGE_TOKEN"]["valueFrom"]["secretKeyRef"]
     assert endpoint["authorization"]["credentials"] == wanted

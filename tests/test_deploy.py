@@ -60,7 +60,7 @@ BROKEN: list[tuple[Callable[[Path], str], str, str, str, str]] = [
     (check.chart, SCHEMA, '"advise",', "", "mode"),
     (check.chart, f"{CHART}/values.yaml", "hostPID: false", "hostPIDs: false", "hostPIDs"),
     (check.objects, DAEMONSET, "hostPID:", "hostPid:", "hostPid"),
-    (check.objects, f"{CHART}/templates/podmonitor.yaml", "jobLabel:", "job:", "PodMonitor"),
+    (check.objects, f"{CHART}/templates/podmonitor.yaml", "podMetrics", "podMetric", "PodMonitor"),
     (check.operator_rules, f"{CHART}/files/alerts.yml", "alert: UllageDown", "alerts: U", "rule"),
     (check.prometheus, f"{PROMETHEUS}/prometheus.yml", "rule_files", "rule_file", "rule_file"),
     (check.alertmanager, "deploy/alertmanager/alertmanager.yml", "name: ullage", "name: u", "u"),

@@ -237,6 +237,31 @@ def test_a_daemon_that_was_named_and_does_not_answer_is_trouble(nobody: None) ->
     assert (result.exit_code, result.stdout) == (4, "")
 
 
+@pytest.mark.parametrize(
+    ("said", "closed", "mighty"),
+    [
+        ({}, False, ()),
+        ({"listen.token": "set"}, True, ("that of listen.token",)),
+        ({"listen.tokens.ops.scopes": "admin"}, True, ("ops",)),
+        ({"listen.tokens.prom.scopes": "metrics:read, gateway"}, True, ()),
+        ({"listen.tokens.am.scopes": "alerts:write"}, False, ()),
+        (
+            {"listen.token": "set", "listen.tokens.ops.scopes": "admin"},
+            True,
+            ("that of listen.token", "ops"),
+        ),
+    ],
+)
+def test_any_token_that_closes_the_api_counts(
+    said: dict[str, str], closed: bool, mighty: tuple[str, ...]
+) -> None:
+    from supervisor.cli.doctor import _of_settings
+
+    said = {"listen.host": "0.0.0.0", "listen.token": "not set"} | said
+    found = _of_settings({key: (value, "default") for key, value in said.items()})
+    assert (found["token"], found["mighty"]) == (closed, mighty)
+
+
 def test_engines_on_other_machines_are_not_looked_for_on_this_one() -> None:
     from supervisor.cli.doctor import _engines
 

@@ -11,6 +11,7 @@ from itertools import islice
 
 from collectors.reading import Seconds
 from supervisor.config.alerted import LIMIT, ActionConfig, AlertsConfig
+from supervisor.core.pace import too_old
 from supervisor.core.snapshot import Snapshot
 from supervisor.door import Door, DoorError
 from supervisor.events import NotNow, Run
@@ -26,7 +27,6 @@ from .target import Blind, Target, find
 log = logging.getLogger("ullage.alerts")
 
 ACCEPTED = "accepted"
-STALE = 10.0  # seconds: a sample that is older says nothing of now
 MOST = 2000  # that may wait to be acted on
 RESOLVED = "it was resolved before anything was done"
 UNWRITTEN = "the journal cannot be written just now: is the disk full?"
@@ -169,7 +169,7 @@ class Alerting:
             raise Later("the daemon is stopping")
         if loop.snapshot is None:
             raise Later("the first sample is not in yet")
-        if (age := loop.clock() - loop.snapshot.taken_at) > STALE:
+        if (age := loop.clock() - loop.snapshot.taken_at) > too_old(loop.period):
             raise Later(f"the latest sample is {age:.0f} s old, and says nothing of now")
         if len(self._work) + count > MOST:
             raise Later(f"{len(self._work)} alerts wait to be acted on: as many as may")

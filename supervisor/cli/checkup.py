@@ -96,7 +96,8 @@ class Facts:
     config: File | None = None
     mistakes: tuple[str, ...] = ()
     host: str | None = None
-    token: bool | None = None
+    token: bool | None = None  # does whoever asks the API need one?
+    mighty: tuple[str, ...] = ()  # tokens that may do everything
     tls: bool | None = None
     alerts: Alerts | None = None
     state: File | None = None
@@ -288,8 +289,11 @@ def _alerts(f: Facts) -> Iterator[Check]:
         what = f"token {min(f.alerts.tokens)} may send alerts, and none of them does anything here"
         remedy = "say what they may do ([alerts.actions.NAME]), or take the token out"
         yield Check(about, Status.WARN, what, remedy)
+    elif not f.alerts.tokens and f.token and not f.mighty:
+        what = f"they may cause {actions}, and no token may send them"
+        yield Check(about, Status.FAIL, what, f"make one: {how}")
     elif not f.alerts.tokens and f.host is not None and not is_loopback(f.host):
-        what = f"they may cause {actions}, and are sent with the token that may do everything"
+        what = f"they may cause {actions}, and are sent with a token that may do everything"
         yield Check(about, Status.WARN, what, f"make one for them alone: {how}")
     elif f.alerts.tokens and not good:
         what = f"every token for them has expired: {', '.join(sorted(f.alerts.tokens))}"
@@ -298,7 +302,7 @@ def _alerts(f: Facts) -> Iterator[Check]:
         what = f"they may cause {actions}, and any program of this machine may send them"
         yield Check(about, Status.OK, what)
     else:
-        sent = f"with {', '.join(sorted(good))}" if good else "with the token of listen.token"
+        sent = f"with {', '.join(sorted(good or f.mighty))}"
         yield Check(about, Status.OK, f"they may cause {actions}, and are sent {sent}")
     for name, end in sorted(f.alerts.tokens.items()):
         if end is not None and now < end < now + SOON and f.alerts.actions:

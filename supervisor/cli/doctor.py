@@ -211,11 +211,27 @@ def _of_settings(settings: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     if "listen.host" in settings:
         found["host"] = settings["listen.host"][0]
         found["tls"] = settings.get("listen.tls_cert", ("none", ""))[0] != "none"
-        found["token"] = settings.get("listen.token", ("not set", ""))[0] == "set"
+        found |= _of_tokens(settings)
     if "relief_grace" in settings:
         with suppress(UnitError):
             found["grace"] = parse_duration(settings["relief_grace"][0])
     return found
+
+
+def _of_tokens(settings: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """Does whoever asks the API need a token, and which may do everything?"""
+    from supervisor.config.entrusted import ADMIN, CLOSING
+    from supervisor.config.given import path_of
+
+    main = settings.get("listen.token", ("not set", ""))[0] == "set"
+    scopes = {
+        path[2]: set(text.split(", "))
+        for key, (text, _) in settings.items()
+        if (path := path_of(key))[:2] == ("listen", "tokens") and path[-1] == "scopes"
+    }
+    admins = tuple(name for name, may in scopes.items() if ADMIN in may)
+    closed = main or any(may & CLOSING for may in scopes.values())
+    return {"token": closed, "mighty": ("that of listen.token", *admins) if main else admins}
 
 
 def _token_files(settings: Mapping[str, tuple[str, str]]) -> Iterable[File]:

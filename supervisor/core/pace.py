@@ -12,9 +12,15 @@ from .snapshot import Snapshot, State
 
 WINDOW = Seconds(60.0)  # for this long the fastest fall is remembered
 FASTEST, SLOWEST = 0.25, 3.0  # periods, in parts of the base
+STALE = Seconds(10.0)  # a snapshot that is older says nothing of now
 LOOKS = 4  # so many looks before a pool that falls as fast again is empty
 
 MOVING = (State.LOADING, State.LEAVING)
+
+
+def too_old(period: Seconds) -> Seconds:
+    """From which age on a snapshot says nothing of now, where one is taken each `period`."""
+    return Seconds(max(STALE, 2 * period))
 
 
 @dataclass(slots=True)

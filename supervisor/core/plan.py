@@ -23,6 +23,7 @@ from .snapshot import Demand, ModelRef, Reservation, Resident, Share, Snapshot, 
 from .ways import Ways
 
 __all__ = [
+    "DISMISSED",
     "Action",
     "Cancel",
     "Evict",
@@ -37,7 +38,8 @@ __all__ = [
     "relieve",
 ]
 
-_DISMISSED = {
+# Why they go whom no want of memory makes go, by what asks for it.
+DISMISSED = {
     Trigger.IDLE: Why.IDLE,
     Trigger.BUSY: Why.STUCK,
     Trigger.UNUSED: Why.UNUSED,
@@ -214,7 +216,7 @@ def dismiss(
     even_busy: bool = False,
 ) -> Plan:
     """Unload just these models, because a person or a watchdog says so."""
-    why = _DISMISSED.get(trigger, Why.ASKED)
+    why = DISMISSED.get(trigger, Why.ASKED)
     asked = set(refs)
     even_young = trigger in (Trigger.OPERATOR, Trigger.BUSY, Trigger.ALERT)
     ways = Ways(snapshot, policy, even_busy=even_busy, even_young=even_young)

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from collectors.reading import Seconds
 from supervisor.config.entrusted import ADMIN, FREE, METRICS, READ
 from supervisor.core import explain
+from supervisor.core.pace import too_old
 from supervisor.door import Ambiguous, NotReady, Unknown
 from supervisor.journal.search import Search, engines
 from supervisor.tls.encryption import of_certificates
@@ -26,7 +27,6 @@ from .queries import Query
 from .rows import Whoami
 from .site import Site
 
-STALE = 10.0  # seconds: a sample that is older says nothing of now
 RECENT = 20  # decisions that `why` looks back on
 
 Plain = Call[Query, None]
@@ -241,7 +241,7 @@ class Admin:
         if loop.snapshot is None:
             return "the first sample is not in yet"
         age = loop.clock() - loop.snapshot.taken_at
-        return None if age < STALE else f"the latest sample is {age:.0f} s old"
+        return None if age < too_old(loop.period) else f"the latest sample is {age:.0f} s old"
 
     def _state(self) -> view.Json:
         loop, snapshot = self._site.loop, self._site.loop.snapshot

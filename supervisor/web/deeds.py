@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from supervisor.alerting import Alerting
 from supervisor.alerting.alert import Outcome
 from supervisor.config.alerted import HELD
-from supervisor.core.plan import Trigger, Why
+from supervisor.core.plan import DISMISSED, Trigger, Why
 from supervisor.core.record import Result
 from supervisor.core.verdict import Verdict
 from supervisor.loop import Loop
@@ -25,12 +25,7 @@ VERDICTS = tuple(v.name.lower() for v in Verdict)
 OUTCOMES = tuple(o.value for o in Outcome)
 RESULTS = tuple(r.value for r in Result)
 # Why a model is made to go; all other reasons are why one stays.
-REASONS = tuple(
-    why.name.lower()
-    for why in (
-        Why.MAKES_ROOM, Why.ASKED, Why.IDLE, Why.STUCK, Why.UNUSED, Why.TOGETHER, Why.SWITCHED
-    )
-)  # fmt: skip
+REASONS = tuple(w.name.lower() for w in (Why.MAKES_ROOM, Why.ASKED, *DISMISSED.values()))
 
 
 def deeds(loop: Loop, engines: set[str]) -> Iterator[Fact]:

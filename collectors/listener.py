@@ -10,7 +10,7 @@ from .members import FORWARDERS, members, own_part, path_of, server
 from .process import HOST, cgroup_of, list_pids, name_of
 from .published import behind, targets
 from .sock_diag import Made
-from .sockets import Socket, first, holders, listening
+from .sockets import Socket, answering, first, holders, listening
 
 Ask = Callable[[int], Iterable[Made]]
 
@@ -21,10 +21,11 @@ def listener(port: int, root: Path = HOST, ask: Ask | None = None) -> int | None
 
     Looked for by the descriptors of all processes, which for others' takes rights that we may
     not have; then by the control group of the socket. Whoever only passes on what it is sent is
-    followed to the container behind. None where it is not clear. Takes some milliseconds. `ask`
-    is who tells of a port's sockets, of this machine the kernel.
+    followed to the container behind. Who is asked on loopback counts, not who has the same port at
+    another address. None where it is not clear. Takes some milliseconds. `ask` is who tells of a
+    port's sockets, of this machine the kernel.
     """
-    sockets = listening(port, f"{root}/proc/net")
+    sockets = answering(listening(port, f"{root}/proc/net"))
     if not sockets:
         return None
     holding = _seen(sockets, root)
@@ -32,7 +33,7 @@ def listener(port: int, root: Path = HOST, ask: Ask | None = None) -> int | None
     if found is None:
         if ask is None:
             ask = sock_diag.listeners if root == HOST else _nobody
-        return _of_group(port, tuple(ask(port)), root)
+        return _of_group(port, answering(ask(port)), root)
     if name_of(found, root) not in FORWARDERS:
         return found
     passed_on = targets(holding, port, root) or targets(_beside(found, root), port, root)
@@ -42,7 +43,7 @@ def listener(port: int, root: Path = HOST, ask: Ask | None = None) -> int | None
 def holder(port: int, root: Path = HOST) -> int | None:
     """The same as far as it is seen, and not inferred: the process that has the socket open. None
     also for who only passes on what it is sent: whoever serves behind it may be anybody's."""
-    found = first(_seen(listening(port, f"{root}/proc/net"), root), root)
+    found = first(_seen(answering(listening(port, f"{root}/proc/net")), root), root)
     return None if found is None or name_of(found, root) in FORWARDERS else found
 
 

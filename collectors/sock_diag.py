@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
 from .reading import Seconds
 
@@ -30,11 +31,12 @@ _MESSAGE = 72  # bytes of an inet_diag_msg; its attributes follow
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Of a socket that listens: whose it is, and the number of the control group that it was made
-    in. None where the kernel does not tell."""
+    """Of a socket that listens: whose it is, the number of the control group that it was made in,
+    and where it listens. None where the kernel does not tell."""
 
     uid: int
     group: int | None
+    address: IPv4Address | IPv6Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def parse(data: bytes, port: int) -> Answer:
         if kind == _BY_FAMILY and len(body) >= _MESSAGE:
             (at_port,), (uid,) = _PORT.unpack_from(body, 4), _UID.unpack_from(body, 64)
             if at_port == port:
-                made.append(Made(uid, _group(body[_MESSAGE:])))
+                made.append(Made(uid, _group(body[_MESSAGE:]), _address(body)))
         at += (length + 3) & ~3
     return Answer(tuple(made))
 
@@ -100,6 +102,11 @@ def _answers(line: socket.socket, port: int) -> Iterator[Answer]:
         if answer.last:
             return
     raise OSError("the answer has no end")
+
+
+def _address(body: bytes) -> IPv4Address | IPv6Address:
+    """Of an inet_diag_msg, which begins with the family."""
+    return IPv4Address(body[8:12]) if body[0] == socket.AF_INET else IPv6Address(body[8:24])
 
 
 def _group(attributes: bytes) -> int | None:

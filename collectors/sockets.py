@@ -6,12 +6,16 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from .process import HOST, parse_status, read_file
 
 _LISTEN = b"0A"  # of the states in /proc/net/tcp
+
+# By which engines of this machine are asked.
+_LOOPBACK = frozenset(map(ip_address, ("127.0.0.1", "::1", "::ffff:127.0.0.1")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,25 @@ def listening(port: int, folder: str) -> tuple[Socket, ...]:
                 except ValueError:
                     continue
     return tuple(found)
+
+
+class Bound(Protocol):
+    """A socket at an address. None: nobody says which."""
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None: ...
+
+
+B = TypeVar("B", bound=Bound)
+
+
+def answering(sockets: Iterable[B]) -> tuple[B, ...]:
+    """Of those at one port, who answers on this machine itself: who has its own address there comes
+    before who takes them all. Where neither is, all of them."""
+    found = tuple(sockets)
+    own = tuple(s for s in found if s.address in _LOOPBACK)
+    every = tuple(s for s in found if s.address is None or s.address.is_unspecified)
+    return own or every or found
 
 
 def holders(pids: Iterable[int], sockets: Iterable[Socket], root: Path = HOST) -> frozenset[int]:

@@ -169,7 +169,8 @@ class Attribution:
         roots = {e: pid for e, (pid, _) in self._roots.items() if e in up}
         meant = up.keys() if only is None else up.keys() & set(only)
         missing = {r: h for r, h in hints.items() if r not in self._pids and r.engine in meant}
-        found = _find(missing, self.processes.commands, roots, table) if missing else {}
+        held_by = {pid: r.engine for r, (pid, _) in self._pids.items()}
+        found = _find(missing, self.processes.commands, roots, table, held_by) if missing else {}
         late = self._read_at is None or now - self._read_at >= MEMORY_INTERVAL
         if thorough or (late and only is None):
             if only is None:
@@ -309,24 +310,42 @@ def _find(
     hints: Mapping[ModelRef, Hint],
     commands: Callable[[], dict[int, tuple[str, ...]]],
     roots: Mapping[EngineId, int],
-    table: Iterable[Process],
+    table: Collection[Process],
+    held_by: Mapping[int, EngineId],
 ) -> dict[ModelRef, int]:
+    """`held_by`: who is known already, and of which engine."""
     found = {
         r: h.pid
         for r, h in hints.items()
         if h.pid is not None and (h.ours or _descends(h.pid, roots.get(r.engine), table))
     }
-    found |= {r: roots[r.engine] for r, h in hints.items() if h.whole and r.engine in roots}
-    if not any(h.argv for r, h in hints.items() if r not in found):
-        return found
-    running = commands()
-    for ref, hint in hints.items():
-        if ref in found or not hint.argv:
-            continue
-        matches = [pid for pid, argv in running.items() if _matches(argv, hint)]
-        if matches:
-            found[ref] = min(matches)
-    return found
+    described = {r: h for r, h in hints.items() if h.argv and r not in found}
+    if described:
+        running = commands()
+        families = {e: descendants(pid, table) | {pid} for e, pid in roots.items()}
+        held = dict(held_by) | {pid: ref.engine for ref, pid in found.items()}
+        for ref, hint in described.items():
+            matches = {pid for pid, argv in running.items() if _matches(argv, hint)}
+            if (pid := _own(ref.engine, matches, families, held)) is not None:
+                found[ref], held[pid] = pid, ref.engine
+    whole = (r for r, h in hints.items() if h.whole and r.engine in roots and r not in found)
+    return found | {ref: roots[ref.engine] for ref in whole}
+
+
+def _own(
+    engine: EngineId,
+    matches: Set[int],
+    families: Mapping[EngineId, Set[int]],
+    held: Mapping[int, EngineId],
+) -> int | None:
+    """Of the processes that a description fits, an engine's own: two engines may well have the
+    same file. One that holds no other model comes first."""
+    near = matches & families.get(engine, set())
+    if not near:
+        others = {pid for e, family in families.items() if e != engine for pid in family}
+        others |= {pid for pid, e in held.items() if e != engine}
+        near = matches - others
+    return min(near - held.keys() or near, default=None)
 
 
 def _descends(pid: int, root: int | None, table: Iterable[Process]) -> bool:

@@ -99,6 +99,17 @@ def test_of_an_engine_that_is_one_model_every_process_is_that_models() -> None:
     assert machine.attribution.kin.engines == {}
 
 
+@pytest.mark.parametrize("words", [("-hf", "org/model"), ("-m", "/models/a.gguf"), ()])
+def test_an_engine_that_is_one_model_need_not_have_it_in_its_command_line(
+    words: tuple[str, ...],
+) -> None:
+    machine, _ = house(p7=1)
+    machine.start(5, *SERVER, *words)
+    machine.start(7, "other", "-m", "/models/b.gguf")
+    machine.look(replace(VLLM, process=Process(argv=(("/models/a.gguf",),), whole=True)))
+    assert machine.attribution.pids_of(A) == (5,)
+
+
 def test_an_engine_that_is_one_model_has_nothing_of_it_once_it_is_unloaded() -> None:
     machine, table = house(p7=5)
     machine.look(WHOLE, table=table)

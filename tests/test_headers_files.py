@@ -169,6 +169,9 @@ def test_a_name_is_looked_for_in_the_cache_of_hugging_face(tmp_path: Path) -> No
     for environment in ({"HF_HOME": str(tmp_path)}, {"HF_HUB_CACHE": str(tmp_path / "hub")}):
         assert find("org/model", environment) == snapshot
         assert find("org/model:q8_0", environment) == snapshot / "m-Q8_0.gguf"
+        (snapshot / "M-mmproj-Q8_0.gguf").write_bytes(b"")  # before the model, by name
+        (snapshot / "M-mmproj-Q4_K_M.gguf").write_bytes(b"")
+        assert find("org/model:q8_0", environment) == snapshot / "m-Q8_0.gguf"
         assert find("org/model:Q4_K_M", environment) is None
         assert find("org/other", environment) is None
         assert find("../../etc", environment) is None

@@ -68,7 +68,8 @@ class Process:
 
     Either there is a `pid`, or `argv` describes it: a process matches when its command line
     contains every run of words in `argv`, as ("--alias", "qwen3"). `whole`: the process that
-    answers for the engine and all its children hold this model, and no other.
+    answers for the engine and all its children hold this model, and no other; with `argv`, where
+    that fits none.
 
     An engine in a container gives pids of its own world, which are somebody else's here. So a
     `pid` is believed if that process descends from the one that answers for the engine, or if

@@ -193,8 +193,9 @@ class LlamaCpp(Adapter):
             state=State.SLEEPING if asleep else State.LOADED,
             file_size=_tensors(entry),
             weights=path,
-            # It may have been given as -m or as --model.
-            process=Process(argv=((path,),)) if path else None,
+            # It may have been given as -m or as --model, and need not have been: of -hf, and of
+            # what the environment says, no command line has the path.
+            process=Process(argv=((path,),) if path else (), whole=True),
             setup=Setup(path, *_served(props)),
         )
 

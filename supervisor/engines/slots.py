@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from itertools import pairwise
@@ -64,8 +65,10 @@ class Children:
             self._swept = now
             with suppress(TimeoutError, OSError):  # its numbers are there without
                 running = await self._aside.call(self._commands, DEADLINE)
-                found = dict(p for argv in running.values() if (p := _served(argv)) is not None)
-                self._ports = {file: port for file, port in found.items() if file in files}
+                found = [p for argv in running.values() if (p := _served(argv)) is not None]
+                # Of two with the same file nobody can tell here whose is whose.
+                many = Counter(file for file, _ in found)
+                self._ports = {f: port for f, port in found if f in files and many[f] == 1}
         return bool(self._ports)
 
     def port_of(self, file: str) -> int | None:

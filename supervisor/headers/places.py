@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from .gguf import Unreadable
@@ -45,8 +46,12 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
 
 def _of_kind(folder: Path, kind: str) -> Path | None:
     """The first GGUF file of one quantization, as "Q4_K_M"."""
-    files = sorted(folder.rglob("*.gguf"))[:PIECES]
-    return next((f for f in files if kind.lower() in f.name.lower()), None)
+    files = (f for f in sorted(folder.rglob("*.gguf")) if not _is_projector(f))
+    return next((f for f in islice(files, PIECES) if kind.lower() in f.name.lower()), None)
+
+
+def _is_projector(file: Path) -> bool:
+    return PROJECTOR in file.name.lower()
 
 
 def _hub(environment: Mapping[str, str]) -> Path:
@@ -77,7 +82,7 @@ def _of_folder(folder: Path) -> tuple[Path, ...]:
             raise Unreadable(f"{INDEX} names no files, or strange ones")
         return tuple(sorted(folder / name for name in files))
     for pattern in ("*.safetensors", "*.gguf"):
-        found = [f for f in sorted(folder.glob(pattern)) if not f.name.startswith(PROJECTOR)]
+        found = [f for f in sorted(folder.glob(pattern)) if not _is_projector(f)]
         if found := found[:PIECES]:
             return pieces(found[0]) if pattern == "*.gguf" else tuple(found)
     raise Unreadable("there are no weights in it")

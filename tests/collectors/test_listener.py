@@ -3,16 +3,20 @@
 import os
 import socket
 import sys
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from collectors.listener import listener
+from collectors.listener import holder, listener
 from collectors.sock_diag import Made
 from tests.collectors.listening import (
+    ANY,
     ANY_6,
     CONTAINER,
     HEAD,
+    LOOPBACK,
     listens,
     made_in,
     program,
@@ -41,6 +45,37 @@ def test_of_a_server_and_its_workers_the_server_listens(root: Path) -> None:
     program(root, 90, 501)  # pids may wrap around
     program(root, 95, 501, parent=90)
     assert listener(8080, root) == 90
+
+
+LAN = "0A01A8C0"  # 192.168.1.10
+
+
+@pytest.mark.parametrize("address", [LOOPBACK, ANY])
+def test_of_two_addresses_with_the_same_port_who_is_asked_on_loopback_listens(
+    root: Path, address: str
+) -> None:
+    """As a proxy has the network's, and the engine behind it the machine's own."""
+    listens(root, socket_line(8188, 601, address=LAN), socket_line(8188, 602, address=address))
+    program(root, 50, 601, name="nginx")
+    program(root, 60, 602)
+    assert listener(8188, root) == holder(8188, root) == 60
+    listens(root, socket_line(8189, 603, address=ANY), socket_line(8189, 604))
+    program(root, 51, 603)
+    program(root, 61, 604)
+    assert listener(8189, root) == 61, "who has the address itself is asked"
+    listens(root, socket_line(8190, 605, address=LAN))
+    program(root, 52, 605)
+    assert listener(8190, root) == 52, "nobody else is there"
+
+
+def test_so_does_the_kernel_tell_of_those_that_we_may_not_look_into(root: Path) -> None:
+    ours, proxy = "/system.slice/vllm.service", "/system.slice/nginx.service"
+    program(root, 40, 501, visible=False, group=ours)
+    program(root, 50, visible=False, group=proxy)
+    (own,), (other,) = made_in(root, ours)(8080), made_in(root, proxy)(8080)
+    lan, here = ip_address("192.168.1.10"), ip_address("127.0.0.1")
+    asks = [replace(other, address=lan), replace(own, address=here)]
+    assert listener(8080, root, lambda port: asks) == 40
 
 
 def test_a_socket_that_the_init_system_keeps_is_the_services(root: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import socket
 import sys
+from ipaddress import ip_address
 
 import pytest
 
@@ -20,6 +21,7 @@ V6 = bytes.fromhex(
     "00000000000000000000000000000c00000000000000000000000000000080000000d2040000dfec350005000800"
     "0000000005000b00010000000c001500ff760000000000000600160012000000"
 )
+HERE = ip_address("127.0.0.1")
 DONE = bytes.fromhex("140000000300020001000000821a000000000000")
 REFUSED = bytes.fromhex("140000000300020001000000811a0000feffffff")  # it has no such module
 OLD = V4.replace(bytes.fromhex("0c001500"), bytes.fromhex("0c006300"))  # another attribute
@@ -27,9 +29,11 @@ LITTLE = pytest.mark.skipif(sys.byteorder != "little", reason="the bytes are of 
 
 
 @LITTLE
-@pytest.mark.parametrize("answer", [V4, V6])
-def test_the_user_and_the_control_group_of_a_socket_are_read(answer: bytes) -> None:
-    made = (Made(1234, 30463),)
+@pytest.mark.parametrize(("answer", "address"), [(V4, "127.0.0.1"), (V6, "::1")])
+def test_the_user_the_control_group_and_the_address_of_a_socket_are_read(
+    answer: bytes, address: str
+) -> None:
+    made = (Made(1234, 30463, ip_address(address)),)
     assert parse(answer, 18000) == Answer(made)
     assert parse(answer + DONE, 18000) == Answer(made, last=True)
     assert parse(answer * 2 + DONE + answer, 18000) == Answer(made * 2, last=True)
@@ -38,7 +42,7 @@ def test_the_user_and_the_control_group_of_a_socket_are_read(answer: bytes) -> N
 
 @LITTLE
 def test_an_older_kernel_tells_no_control_group() -> None:
-    assert parse(OLD, 18000) == Answer((Made(1234, None),))
+    assert parse(OLD, 18000) == Answer((Made(1234, None, HERE),))
 
 
 @LITTLE
@@ -53,7 +57,7 @@ def test_what_the_kernel_refuses_is_an_error() -> None:
 def test_half_an_answer_is_no_answer() -> None:
     for end in range(len(V4)):
         found = parse(V4[:end], 18000).made
-        assert found in ((), (Made(1234, None),), (Made(1234, 30463),))
+        assert found in ((), (Made(1234, None, HERE),), (Made(1234, 30463, HERE),))
     assert parse(V4[:80], 18000) == Answer()
     assert parse(bytes(64), 18000) == Answer(last=True), "a length of 0 would never end"
 

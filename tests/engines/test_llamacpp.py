@@ -225,7 +225,7 @@ def test_a_server_with_one_model_lists_it_and_can_do_nothing_else():
     assert single.abilities == {Ability.LIST}
     assert (model.id, model.state) == ("smollm2", State.LOADED)
     assert model.weights == "/models/alpha.gguf"
-    assert model.process == Process(argv=(("/models/alpha.gguf",),))
+    assert model.process == Process(argv=(("/models/alpha.gguf",),), whole=True)
     assert model.file_size == 96576768
     assert activity == Activity(None)
     with pytest.raises(EngineRefused):

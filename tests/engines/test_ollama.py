@@ -310,6 +310,15 @@ def test_without_a_child_that_could_be_asked_nobody_is(argv):
     assert Ability.IN_FLIGHT not in made.abilities
 
 
+def test_of_two_children_with_the_same_file_neither_is_asked():
+    """One is another Ollama's, and what it works on is nothing of this one's."""
+    made, asked = with_child({"status": 200, "body": TWO})
+    other = tuple("40999" if word == "40123" else word for word in CHILD)
+    made._children._commands = lambda: {7: CHILD, 8: other}
+    assert look_at(made).in_flight is None
+    assert not [url for url in asked if "slots" in url]
+
+
 @pytest.mark.parametrize(
     "slots", [{"status": 501, "body": {}}, {"status": 200, "body": {"no": "list"}}]
 )

@@ -52,7 +52,9 @@ class Awaited:
         if self._seen or trouble:  # it may end before it was ever seen
             return trouble or GAVE_UP
         if engine is None or not engine.up:
-            self._was_down, self._absent_since = True, None
+            # One that was too busy to answer in time has not gone away, and still loads it.
+            self._was_down |= engine is None or engine.refuses or not self._was_up
+            self._absent_since = None
             return None
         if self._absent_since is None:
             self._absent_since = now

@@ -97,6 +97,9 @@ class Force:
             return
         except OSError as error:
             raise EngineRefused(engine.id, call, str(error.strerror)) from error
+        except AttributeError as error:
+            why = "this system has no pidfd, and a pid alone may be somebody else's by now"
+            raise EngineRefused(engine.id, call, why) from error
         try:
             now = self.times({pid}).get(pid)
             if now is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from collectors.reading import Seconds
-from supervisor.awaited import BACK, WENT, Awaited
+from supervisor.awaited import ANEW, BACK, LISTED, LISTED_ANEW, NOWHERE, WENT, Awaited
 from supervisor.core.snapshot import EngineId, EngineState, Snapshot, State
 from tests.builders import machine, ref, resident
 
@@ -47,6 +47,22 @@ def test_an_engine_that_is_started_for_a_load_has_not_crashed() -> None:
 
 def test_an_engine_that_is_too_busy_to_answer_has_not_crashed() -> None:
     assert told(seen(UP), *[seen(HANGS)] * 9) == [None] * 10
+
+
+def test_an_engine_that_was_too_busy_for_a_moment_still_loads_what_it_does_not_list() -> None:
+    awaited = Awaited(A, seen(UP))
+    looks = (seen(UP), seen(HANGS), *[seen(UP)] * 9)
+    found = [awaited.lost(look, Seconds(i * LISTED_ANEW)) for i, look in enumerate(looks)]
+    assert found == [None] * 11
+    assert awaited.lost(seen(UP), Seconds(2 * LISTED_ANEW + LISTED)) == NOWHERE
+
+
+def test_an_engine_that_went_and_came_back_without_it_is_waited_for_no_longer() -> None:
+    awaited = Awaited(A, seen(UP))
+    looks = (seen(UP), seen(REFUSES), seen(UP), seen(UP))
+    times = (0.0, 0.1, 0.2, 0.2 + LISTED_ANEW)
+    found = [awaited.lost(look, Seconds(at)) for look, at in zip(looks, times, strict=True)]
+    assert found == [None, None, None, ANEW]
 
 
 def test_an_engine_that_comes_back_begins_anew() -> None:

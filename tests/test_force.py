@@ -60,6 +60,16 @@ def test_a_process_that_is_not_known_to_be_the_same_is_left_alone(
     assert child.poll() is None
 
 
+def test_where_no_system_call_says_whose_pid_it_is_nobody_is_signalled(
+    monkeypatch: pytest.MonkeyPatch, child: subprocess.Popen[bytes]
+) -> None:
+    """As on macOS."""
+    monkeypatch.delattr(os, "pidfd_open")
+    with pytest.raises(EngineRefused, match="this system has no pidfd"):
+        take(Rung.TERM, child.pid, read_times({child.pid})[child.pid].started)
+    assert child.poll() is None
+
+
 def test_a_process_that_has_ended_needs_no_signal() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

@@ -105,6 +105,23 @@ def test_over_a_restart_of_the_machine_unix_time_counts(file: Path) -> None:
     assert again.reserved.all[0].pids == frozenset()  # whoever has that number now is another
 
 
+def test_a_machine_whose_clock_is_behind_when_it_starts_makes_nothing_last_longer(
+    file: Path,
+) -> None:
+    """As one without a battery has it, until it has asked somebody for the time."""
+    time = Time()
+    kept(time, file).journal.close()
+    time.restarts(600 - 8 * 3600)
+    again = time.keeping(file)
+    assert left(again) == [3600] * 3
+    time.passes(60)
+    time.wall += 8 * 3600
+    again.rewrite()
+    assert left(again) == [3540] * 3
+    again.journal.close()
+    assert left(time.keeping(file)) == [3540] * 3
+
+
 def test_a_clock_that_was_set_before_the_machine_restarts_is_the_one_that_counts(
     file: Path,
 ) -> None:
@@ -203,6 +220,23 @@ def test_a_job_is_its_processes_and_all_that_they_start(file: Path) -> None:
     assert reserved.all == (job,)
     reserved.see((process(1, 0), process(8, 1)))
     assert reserved.all == ()
+
+
+def test_a_job_that_ends_while_no_daemon_runs_is_over(file: Path) -> None:
+    def process(pid: int, parent: int) -> Process:
+        return Process(pid, parent, "p", Bytes(0), Bytes(0))
+
+    time = Time()
+    first = kept(time, file)
+    first.reserved.see((process(1, 0), process(44, 1), process(45, 44)))
+    first.journal.close()
+    again = time.keeping(file)
+    again.reserved.see((process(1, 0), process(45, 1)))  # what it has started goes on
+    assert len(again.reserved.all) == 1
+    again.journal.close()
+    last = time.keeping(file)
+    last.reserved.see((process(1, 0),))
+    assert last.reserved.all == ()
 
 
 def test_a_job_whose_processes_were_never_seen_keeps_its_bytes() -> None:

@@ -12,7 +12,7 @@ from .actions import Action, Barred, Cancel, Evict, Load, Loss, Note, Plan, Trig
 from .brake import brake
 from .experience import NONE_YET, Experience
 from .groups import coming
-from .headroom import Tally, rooms
+from .headroom import Tally, rooms, taken
 from .limits import Slots
 from .lines import for_relief, too_small
 from .places import best, places
@@ -84,20 +84,22 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
         assert demand.ref is not None
         return Plan(Trigger.DEMAND, notes=(Note(demand.ref, Why.THERE),))
     newcomers = {d.ref: d for d in (missing, *missing.beside) if d.ref is not None}
-    taken = {s.pool for d in newcomers.values() for s in d.shares}
+    needed = {s.pool for d in newcomers.values() for s in d.shares}
     if shut := tuple(ref for ref in newcomers if policy.drain_of(ref.engine) is not None):
-        engines, pool = sorted({ref.engine for ref in shut}), min(taken, default=RAM)
+        engines, pool = sorted({ref.engine for ref in shut}), min(needed, default=RAM)
         held = tuple(Barred(pool, f"nothing is loaded into {e}: it is drained") for e in engines)
         return Plan(Trigger.DEMAND, notes=tuple(Note(r, Why.DRAINED) for r in shut), barred=held)
     if silent := tuple(ref for ref in newcomers if _is_silent(snapshot, ref)):
-        engines, pool = sorted({ref.engine for ref in silent}), min(taken, default=RAM)
+        engines, pool = sorted({ref.engine for ref in silent}), min(needed, default=RAM)
         held = tuple(Barred(pool, f"nothing can be loaded: {e} does not answer") for e in engines)
         return Plan(Trigger.DEMAND, notes=tuple(Note(r, Why.SILENT) for r in silent), barred=held)
     strangers = experience.barred
-    if barred := tuple(Barred(p, strangers[p]) for p in sorted(taken & {*strangers})):
+    if barred := tuple(Barred(p, strangers[p]) for p in sorted(needed & {*strangers})):
         notes = tuple(Note(ref, Why.BARRED) for ref in newcomers)
         return Plan(Trigger.DEMAND, notes=notes, barred=barred)
     # What was promised to this very demand is not in its way.
+    own = tuple(r for r in snapshot.reservations if _own(r, demand))
+    there = snapshot  # with that promise, of which a part may be in use by now
     if snapshot.reservations:
         kept = (r for r in snapshot.reservations if r.ref not in newcomers and not _own(r, demand))
         snapshot = replace(snapshot, reservations=tuple(kept))
@@ -105,7 +107,7 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
         policy = policy.without_budgets()
     slots = Slots(snapshot, policy if newcomers else NO_LIMITS, missing)
     all_of_them = (missing, *missing.beside)
-    wanted = tuple(s for d in all_of_them for s in _beyond_what_it_keeps(d, snapshot))
+    wanted = tuple(s for d in all_of_them for s in _beyond_what_it_keeps(d, there, own))
     asked = [d.ref for d in (demand, *demand.beside) if d.ref is not None]
     room = _make_room(snapshot, policy, wanted, slots, experience, asked)
     notes = (*room.notes, *(Note(ref, Why.WANTED) for ref in newcomers))
@@ -148,14 +150,18 @@ def _own(reservation: Reservation, demand: Demand) -> bool:
     return bool(demand.job) and reservation.job == demand.job
 
 
-def _beyond_what_it_keeps(demand: Demand, snapshot: Snapshot) -> tuple[Share, ...]:
-    """What a model that sleeps has kept need not be found again."""
-    there = None if demand.ref is None else snapshot.resident(demand.ref)
-    if there is None:
+def _beyond_what_it_keeps(
+    demand: Demand, snapshot: Snapshot, own: Iterable[Reservation]
+) -> tuple[Share, ...]:
+    """What a model that sleeps has kept need not be found again, nor what the processes of a job
+    hold that runs already, whose `own` reservation it is."""
+    if demand.ref is None:
+        kept = {s.pool: sum(taken(snapshot, r, s.pool) for r in own) for s in demand.shares}
+    elif (there := snapshot.resident(demand.ref)) is not None:
+        kept = {s.pool: there.holds(s.pool) for s in demand.shares}
+    else:
         return demand.shares
-    return tuple(
-        replace(s, size=Bytes(max(0, s.size - there.holds(s.pool)))) for s in demand.shares
-    )
+    return tuple(replace(s, size=Bytes(max(0, s.size - kept[s.pool]))) for s in demand.shares)
 
 
 def relieve(

@@ -20,7 +20,10 @@ from .store import Statement
 IN_MEMORY = 5000  # what there is where there is no file
 MOST = 200_000  # rows in the file
 
-_PASSED = "INSERT INTO arrivals (at, engine, model, service, load, bytes) VALUES (?, ?, ?, ?, ?, ?)"
+# By a number of its own, so that what is written once more, as into a file that lacks some, is
+# there once.
+_PASSED = """INSERT OR REPLACE INTO arrivals
+ (rowid, at, engine, model, service, load, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _READ = """SELECT at, engine, model, service, load, bytes FROM arrivals WHERE at >= ?
  ORDER BY at, rowid LIMIT ?"""
 
@@ -45,12 +48,20 @@ class Trail:
     _put: Put
     path: Path | None
     _latest: deque[Passed] = field(default_factory=lambda: deque(maxlen=IN_MEMORY))
+    _numbers: deque[int] = field(default_factory=lambda: deque(maxlen=IN_MEMORY))  # theirs
+    _last: int = 0
 
     def add(self, passed: Iterable[Passed]) -> None:
         with self._lock:
-            rows = list(passed)
-            self._latest.extend(rows)
-            self._put([(_PASSED, _written(p)) for p in rows])
+            rows = [(self._next(p.at), p) for p in passed]
+            self._latest.extend(p for _, p in rows)
+            self._numbers.extend(n for n, _ in rows)
+            self._put([(_PASSED, _written(n, p)) for n, p in rows])
+
+    def _next(self, at: float) -> int:
+        """Its microsecond: it grows over restarts, too, and nothing has to be read for that."""
+        self._last = max(self._last + 1, int(at * 1e6))
+        return self._last
 
     def since(self, at: float, most: int = MOST) -> list[Passed]:
         """Requests from `at` (Unix time) on, the oldest first, at most `most` of them. Reads the
@@ -78,8 +89,8 @@ class Trail:
 
     def everything(self) -> list[Statement]:
         """What writes those in memory, for a file begun afresh."""
-        return [(_PASSED, _written(p)) for p in self._latest]
+        return [(_PASSED, _written(n, p)) for n, p in zip(self._numbers, self._latest, strict=True)]
 
 
-def _written(passed: Passed) -> tuple[object, ...]:
-    return (passed.at, *passed.ref, passed.service, passed.load, passed.size)
+def _written(number: int, passed: Passed) -> tuple[object, ...]:
+    return (number, passed.at, *passed.ref, passed.service, passed.load, passed.size)

@@ -1,7 +1,8 @@
 """Moments that outlive the daemon, and that nobody moves by setting the clock.
 
 Within one run of the machine they are kept on its monotonic clock; over a restart of the machine
-there is only Unix time.
+there is only Unix time, which may be hours behind until somebody sets it. So nothing lasts longer
+from then on than it was to last when it was written.
 """
 
 from __future__ import annotations
@@ -50,10 +51,13 @@ class Deadlines:
         return Seconds(unix - self.wall() + self.clock())
 
     def written(self, at: Seconds) -> Json:
-        return {"unix": self.unix(at), "clock": at, "boot": self.boot()}
+        left = round(at - self.clock(), 3)
+        return {"unix": self.unix(at), "clock": at, "boot": self.boot(), "left": left}
 
     def read(self, written: Mapping[str, Any]) -> Seconds:
         """Raises KeyError, TypeError or ValueError where it was not written by `written`."""
         if written["boot"] is not None and written["boot"] == self.boot():
             return Seconds(float(written["clock"]))
-        return self.at(float(written["unix"]))
+        at = self.at(float(written["unix"]))
+        left = written.get("left")  # absent from what an older version wrote
+        return at if left is None else min(at, self.after(Seconds(float(left))))

@@ -55,6 +55,8 @@ class Reserved:
                     self.deadlines.read(body["ends"]),
                     frozenset(map(int, body["pids"])) if same else frozenset(),
                 )
+                if same and (family := frozenset(map(int, body.get("family", ())))):
+                    self._family[id] = family
             except (KeyError, TypeError, ValueError):
                 log.warning("the reservation %s cannot be read: it is dropped", id)
                 self.shelf.drop(id)
@@ -73,6 +75,8 @@ class Reserved:
         job = Job(id, client, pool, size, ttl, self.deadlines.after(ttl), frozenset(pids))
         self._jobs[id] = job
         self.asked.add(id)
+        if job.pids and self._listed:  # what it has started so far is its own, too
+            self._family[id] = _family(job.pids, self._listed)
         return job
 
     def grant(self, id: str) -> Job:
@@ -125,8 +129,9 @@ class Reserved:
             alive = _family(job.pids | seen, processes)
             if seen and not alive:
                 self.close(job.id, "its processes have ended")
-            else:
+            elif alive != seen:
                 self._family[job.id] = alive
+                self._keep(job)  # whoever has ended by the next start is missed then
 
     @property
     def reservations(self) -> tuple[Reservation, ...]:
@@ -154,6 +159,7 @@ class Reserved:
             "ttl": job.ttl,
             "ends": self.deadlines.written(job.ends),
             "pids": sorted(job.pids),
+            "family": sorted(self._family.get(job.id, ())),
         }
         self.shelf.keep(job.id, body)
 

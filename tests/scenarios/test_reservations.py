@@ -117,6 +117,24 @@ def test_what_cannot_be_had_is_refused_and_evicts_nobody() -> None:
     run(story)
 
 
+def test_a_job_that_runs_already_needs_room_for_what_it_has_not_taken_yet() -> None:
+    async def story() -> None:
+        ram = Machine(process(10, 1, 2), process(11, 10, 6), process(99, 1, 3))
+        async with FakeLlamaRouter(["a"]) as server:
+            server.take("a")
+            async with house({"llama": server}, [ram], BARE) as home:
+                sized(home, server, a=10)
+                ram.free = gib(33)
+                await home.tick(20.0)
+                granted = await home.claims.reserve(gib(36), RAM, "t", Seconds(3600), [10])
+                assert granted.job is not None
+                assert server.loaded == ["a"], "nobody had to go for it"
+                await home.tick(20.0)
+                assert headroom(home) == 33 - 4 - (36 - 2 - 6)
+
+    run(story)
+
+
 def test_bytes_that_the_job_uses_are_not_counted_twice() -> None:
     async def story() -> None:
         ram = Machine(process(10, 1, 1), process(99, 1, 3))

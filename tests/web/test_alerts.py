@@ -242,16 +242,6 @@ def test_a_sample_that_is_too_old_is_one_too() -> None:
     )
 
 
-def test_where_samples_are_taken_seldom_one_is_not_too_old_before_the_next_is_due() -> None:
-    async def story(http: httpx.AsyncClient, at: Site) -> Any:
-        assert at.loop.snapshot is not None
-        at.loop.period = Seconds(30)
-        at.loop.snapshot = replace(at.loop.snapshot, taken_at=Seconds(NOW - 31))
-        return await http.post(AT, json=SENT), await http.get("/readyz")
-
-    assert [reply.status_code for reply in play(story)] == [202, 200]
-
-
 # -- who sends it
 
 

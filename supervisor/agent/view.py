@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from collectors.reading import Bytes, Seconds
+from supervisor.fleet import ledger
 from supervisor.fleet.changes import read_change
 from supervisor.fleet.checked import Checked
 from supervisor.fleet.hosts import Directory, Host, HostId, Presence, Promise, PromiseId, Word
@@ -36,6 +37,7 @@ class View:
         self.index = Index()
         self.since = ""  # what the directory had when it was last heard
         self.began = Seconds(0.0)  # when that directory was started, as far as can be told
+        self._took = Seconds(float("-inf"))  # when it was last heard
         self._roll = Roll(delays)
         self._told: dict[HostId, _Told] = {}
         self._heard: dict[HostId, Seconds] = {}
@@ -62,10 +64,11 @@ class View:
     def take(self, heard: Heard, asked: Seconds, now: Seconds) -> None:
         """What was heard at `now` of a question that was `asked` then: ages count from there."""
         same = heard.version.partition(":")[0] == self.since.partition(":")[0]
-        self.since, self.began = heard.version, Seconds(now - heard.up)
+        self.since, self.began, self._took = heard.version, Seconds(now - heard.up), now
         new = {host for row in heard.words if (host := self._read(row, now, heard.ages))}
         for name, age in heard.ages.items():
-            self._hear(HostId(name), Seconds(asked - age), name in new)
+            if name not in self._garbled:  # what it said before is not how it is now
+                self._hear(HostId(name), Seconds(asked - age), name in new)
         self._engines = {HostId(h): str(version) for h, version in heard.versions.items()}
         for host in heard.dead:
             self._roll.dead(HostId(host))
@@ -128,13 +131,16 @@ class View:
     def _forget(self, host: HostId) -> None:
         for kept in (self._told, self._heard):
             kept.pop(host, None)
+        self._garbled.pop(host, None)
         self._roll.forget(host)
         self.index.forget(host)
 
     def directory(self, now: Seconds, connected: bool) -> Directory:
-        """As it is now. Who cannot hear anybody cannot tell that others are lost; nor can he of
-        those who had no time yet to tell a directory that began anew."""
-        found = self._roll.directory(now, self._promises)
+        """As it is now. Who cannot hear anybody cannot tell that others are lost, also where it is
+        his own daemon that is away, for who tells nothing hears nothing; nor can he of those who
+        had no time yet to tell a directory that began anew."""
+        connected = connected and now - self._took <= self._delays.silent
+        found = self._roll.directory(now, ledger.standing(self._promises, now))
         young = now - self.began < self._delays.lost
         if connected and not young:
             return found

@@ -69,6 +69,10 @@ def _load(file: Path | None) -> Config:
     return found
 
 
+# What a pool is called that nobody could ever read: by who reads it.
+UNREAD = frozenset({"nvidia", "amd", "intel", "npu"})
+
+
 @click.command(epilog=examples(
     'ray start --address=10.0.0.1:6379 "--resources=$(ullage fleet resources --json)"',
 ))  # fmt: skip
@@ -87,6 +91,12 @@ def resources(client: Client, as_json: bool) -> None:
                       "ullage version") from None  # fmt: skip
     if not word.host:
         raise Trouble(INVALID, "this host has no name in a fleet", ["fleet.name is not set"])
+    pools = client.get("/api/v1/state").document["pools"]
+    if unread := {row["id"]: row["blind"] for row in pools if row["id"] in UNREAD and row["blind"]}:
+        # Ray's node keeps what it was started with: RAM in place of GPUs would count for ever.
+        why = [f"{name}: {said}" for name, said in sorted(unread.items())]
+        raise Trouble(REFUSED, f"{word.host} does not know its accelerators yet", why,
+                      "the same again in a while, or ullage doctor")  # fmt: skip
     mib = capacity(word) // 2**20
     if not mib:
         why = ["nothing can be promised: what holds models here cannot be read"]

@@ -14,7 +14,7 @@ from supervisor.config.entrusted import ADMIN, FREE, METRICS, READ
 from supervisor.core import explain
 from supervisor.core.pace import too_old
 from supervisor.door import Ambiguous, NotReady, Unknown
-from supervisor.journal.search import Search, engines
+from supervisor.journal.search import Search
 from supervisor.tls.encryption import of_certificates
 
 from . import answers, keeping, pausing, queries, view
@@ -126,9 +126,6 @@ def operations(site: Site) -> list[Operation]:
     ]
 
 
-MANY = 1000  # decisions, of which the engines are known that are gone
-
-
 class Admin:
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -189,13 +186,13 @@ class Admin:
             if search.model is not None:
                 self._site.door.resolve(search.model)
             snapshot = self._site.door.snapshot()
-            known: set[str] = {e.id for e in snapshot.engines}
-            if search.engine is not None and search.engine not in known:
-                for row in self._site.loop.journal.decisions(MANY):
-                    known |= engines(row)
-                if search.engine not in known:
-                    close = get_close_matches(search.engine, sorted(known), 3, 0.4)
-                    raise Unknown("engine", search.engine, tuple(close))
+            known = {str(e.id) for e in snapshot.engines}
+            if search.engine is None or search.engine in known:
+                return
+            past = Search(engine=search.engine)
+            if not self._site.loop.journal.decisions(1, search=past):
+                close = get_close_matches(search.engine, sorted(known), 3, 0.4)
+                raise Unknown("engine", search.engine, tuple(close))
 
     async def decision(self, call: Plain) -> Response:
         found = self._site.loop.journal.decision(call.named())

@@ -243,6 +243,25 @@ def test_a_host_that_says_nothing_is_silent_then_lost():
     play(story)
 
 
+def test_who_does_not_hear_its_own_daemon_gives_no_others_up():
+    """Who tells nothing hears nothing, though nothing is wrong with the engine."""
+
+    async def story(fleet: Fleet) -> None:
+        fleet.engine.daemons["a"].away = True
+        await fleet.beat(count=20)
+        assert fleet.backends["a"].connected
+        assert {h: state for h, state in seen(fleet, "a").items() if h != "a"} == {
+            "b": "silent",
+            "c": "silent",
+        }
+        assert seen(fleet, "b") == {"a": "lost", "b": "here", "c": "here"}
+        fleet.engine.daemons["a"].away = False
+        await fleet.beat()
+        assert seen(fleet, "a") == {"a": "here", "b": "here", "c": "here"}
+
+    play(story)
+
+
 def test_without_the_engine_this_host_serves_what_it_has_and_the_others_are_not_given_up():
     async def story(fleet: Fleet) -> None:
         fleet.backends["a"].cut = True

@@ -92,12 +92,14 @@ def test_the_agent_goes_by_the_configuration(tmp_path):
     assert backend_of(found, bridge, Given(alone=True)).name == "single"
 
 
-def daemon(monkeypatch: pytest.MonkeyPatch, *spaces: Space) -> None:
-    row = word_row(Word(HostId("gpu1"), "e", 0, "1", 0.0, None, spaces))
+def daemon(monkeypatch: pytest.MonkeyPatch, *spaces: Space, blind: str | None = None) -> None:
+    word = word_row(Word(HostId("gpu1"), "e", 0, "1", 0.0, None, spaces))
+    pools = [{"id": s.pool, "blind": None} for s in spaces]
+    pools += [{"id": blind, "blind": "no answer within 2 s"}] if blind else []
+    told: dict[str, Any] = {"/api/v1/fleet/word": word, "/api/v1/state": {"pools": pools}}
 
     def get(self: Any, path: str, **query: object) -> clients.Answer:
-        assert path == "/api/v1/fleet/word"
-        return clients.Answer(json.dumps(row), row)
+        return clients.Answer(json.dumps(told[path]), told[path])
 
     monkeypatch.setattr(clients.Client, "get", get)
 
@@ -114,6 +116,17 @@ def test_a_host_without_pools_has_nothing_to_promise(monkeypatch):
     found = invoke("fleet", "resources")
     assert found.exit_code == 5
     assert "gpu1 has no pools" in found.output
+
+
+def test_what_accelerators_have_is_not_told_before_they_were_read(monkeypatch):
+    ram = Space(RAM, gib(64), gib(9), gib(9))
+    daemon(monkeypatch, ram, blind="nvidia")
+    found = invoke("fleet", "resources", "--json")
+    assert found.exit_code == 5
+    assert "gpu1 does not know its accelerators yet" in found.output
+    assert "nvidia: no answer within 2 s" in found.output
+    daemon(monkeypatch, ram, blind="GPU-1")  # it was read once, and is lost since
+    assert invoke("fleet", "resources").exit_code == 0
 
 
 def test_no_daemon_no_resources(tmp_path):

@@ -20,6 +20,8 @@ from supervisor.agent.safety import Rules
 from supervisor.cli import fleet_checks, show_fleet
 from supervisor.cli.bars import Screen
 from supervisor.cli.checkup import Status
+from supervisor.fleet.hosts import HostId
+from supervisor.fleet.words import read_directory
 from supervisor.neighbours import read
 
 from .fakes import Daemon, Fleet
@@ -144,6 +146,36 @@ def test_a_promise_that_is_not_understood_is_told_and_is_nobodys():
             promises = fleet.agents["a"].fleet()["directory"]["promises"]
             assert [(p["id"], p["host"], p["size"]) for p in promises] == [("1", "c", 7)]
         await fleet.beat()
+        assert told(fleet) == []
+
+    story(tell)
+
+
+def test_a_promise_whose_time_is_over_is_shown_no_more_though_its_owner_says_nothing():
+    async def tell(fleet: Fleet) -> None:
+        kept = {"id": "1", "model": "m", "shares": {"b": 7}, "left": 5.0}
+        fleet.engine.directory.tell("b", "b", None, (kept,))
+        for left in (True, True, True, True, False, False):
+            fleet.clock.now += 1
+            await fleet.agents["a"].beat()
+            assert bool(fleet.agents["a"].fleet()["directory"]["promises"]) is left
+
+    story(tell)
+
+
+def test_a_host_that_is_not_understood_any_more_is_not_taken_for_what_it_was():
+    async def tell(fleet: Fleet) -> None:
+        word = {**await fleet.engine.daemons["c"].word(), "number": 99, "models": "many"}
+        for state in ("here", "here", "silent", "silent", "lost"):
+            fleet.clock.now += 1
+            fleet.engine.directory.tell("c", "another version", word)
+            for host in "ab":
+                await fleet.agents[host].beat()
+            hosts = read_directory(fleet.agents["a"].fleet()["directory"]).hosts
+            assert hosts[HostId("c")].presence.value == state
+            assert any(line.startswith("c is not understood") for line in told(fleet))
+        fleet.engine.directory.leave("c", "another version")
+        await fleet.agents["a"].beat()
         assert told(fleet) == []
 
     story(tell)

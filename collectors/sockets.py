@@ -14,8 +14,14 @@ from .process import HOST, parse_status, read_file
 
 _LISTEN = b"0A"  # of the states in /proc/net/tcp
 
-# By which engines of this machine are asked.
-_LOOPBACK = frozenset(map(ip_address, ("127.0.0.1", "::1", "::ffff:127.0.0.1")))
+# Who answers at 127.0.0.1, as which the engines of a machine are asked: whoever has that very
+# address before who has all of them, as the kernel chooses. The address of IPv6 comes last.
+_ANSWER = (
+    frozenset(map(ip_address, ("127.0.0.1", "::ffff:127.0.0.1"))),
+    frozenset((ip_address("0.0.0.0"), None)),
+    frozenset(map(ip_address, ("::", "::ffff:0.0.0.0"))),
+    frozenset((ip_address("::1"),)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,10 @@ B = TypeVar("B", bound=Bound)
 
 
 def answering(sockets: Iterable[B]) -> tuple[B, ...]:
-    """Of those at one port, who answers on this machine itself: who has its own address there comes
-    before who takes them all. Where neither is, all of them."""
+    """Of those at one port, who answers on this machine itself. Where nobody would, all of them."""
     found = tuple(sockets)
-    own = tuple(s for s in found if s.address in _LOOPBACK)
-    every = tuple(s for s in found if s.address is None or s.address.is_unspecified)
-    return own or every or found
+    ranked = (tuple(s for s in found if s.address in addresses) for addresses in _ANSWER)
+    return next(filter(None, ranked), found)
 
 
 def holders(pids: Iterable[int], sockets: Iterable[Socket], root: Path = HOST) -> frozenset[int]:

@@ -326,6 +326,8 @@ def _find(
         held = dict(held_by) | {pid: ref.engine for ref, pid in found.items()}
         for ref, hint in described.items():
             matches = {pid for pid, argv in running.items() if _matches(argv, hint)}
+            if hint.whole:  # it is of that family, or it is all of it
+                matches &= families.get(ref.engine, matches)
             if (pid := _own(ref.engine, matches, families, held)) is not None:
                 found[ref], held[pid] = pid, ref.engine
     whole = (r for r, h in hints.items() if h.whole and r.engine in roots and r not in found)

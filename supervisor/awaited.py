@@ -52,8 +52,10 @@ class Awaited:
         if self._seen or trouble:  # it may end before it was ever seen
             return trouble or GAVE_UP
         if engine is None or not engine.up:
-            # One that was too busy to answer in time has not gone away, and still loads it.
-            self._was_down |= engine is None or engine.refuses or not self._was_up
+            # One that was too busy to answer in time has not gone away, and still loads it. Of one
+            # that answers with errors nobody knows: who answers may stand before it.
+            went = engine is None or engine.refuses or engine.degraded
+            self._was_down |= went or not self._was_up
             self._absent_since = None
             return None
         if self._absent_since is None:

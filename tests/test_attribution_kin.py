@@ -105,7 +105,7 @@ def test_an_engine_that_is_one_model_need_not_have_it_in_its_command_line(
 ) -> None:
     machine, _ = house(p7=1)
     machine.start(5, *SERVER, *words)
-    machine.start(7, "other", "-m", "/models/b.gguf")
+    machine.start(7, "llama-bench", "-m", "/models/a.gguf")  # somebody else's
     machine.look(replace(VLLM, process=Process(argv=(("/models/a.gguf",),), whole=True)))
     assert machine.attribution.pids_of(A) == (5,)
 

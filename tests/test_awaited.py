@@ -58,8 +58,13 @@ def test_an_engine_that_was_too_busy_for_a_moment_still_loads_what_it_does_not_l
 
 
 def test_an_engine_that_went_and_came_back_without_it_is_waited_for_no_longer() -> None:
+    for gone in (REFUSES, replace(HANGS, degraded=True)):
+        went_and_came_back(gone)
+
+
+def went_and_came_back(gone: EngineState) -> None:
     awaited = Awaited(A, seen(UP))
-    looks = (seen(UP), seen(REFUSES), seen(UP), seen(UP))
+    looks = (seen(UP), seen(gone), seen(UP), seen(UP))
     times = (0.0, 0.1, 0.2, 0.2 + LISTED_ANEW)
     found = [awaited.lost(look, Seconds(at)) for look, at in zip(looks, times, strict=True)]
     assert found == [None, None, None, ANEW]

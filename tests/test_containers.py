@@ -279,12 +279,13 @@ def test_a_folder_of_the_node_is_given_to_the_account_that_writes_there(render):
     (first,) = told["initContainers"]
     (container,) = told["containers"]
     security = first["securityContext"]
-    assert (security["runAsUser"], security["capabilities"]["add"]) == (0, ["CHOWN"])
+    assert (security["runAsUser"], security["capabilities"]["drop"]) == (0, ["ALL"])
+    assert security["capabilities"]["add"] == ["CHOWN", "DAC_OVERRIDE"]
     (mount,) = first["volumeMounts"]
     assert mount in container["volumeMounts"]
     account = container["securityContext"]
     owner = f"{account['runAsUser']}:{account['runAsGroup']}"
-    assert f"chown {owner} {mount['mountPath']}\n" in first["args"][0]
+    assert f"chown -Rh {owner} {mount['mountPath']}\n" in first["args"][0]
     seen = render(state={"hostPath": "/srv/ullage"}, hostPID=True, seeOwners=True)
     assert "initContainers" not in pod(seen)  # root may write there
 

@@ -142,7 +142,7 @@ def _code(error: ClientError) -> int:
         codes = {401: DENIED, 403: DENIED, 404: UNKNOWN, 409: REFUSED, 422: WRONG, 429: DENIED}
         return codes.get(error.status, FAILED)
     kinds = {NoDaemon: NO_DAEMON, Timeout: LATE, BadAddress: WRONG}
-    return kinds.get(type(error), FAILED)
+    return next((code for kind, code in kinds.items() if isinstance(error, kind)), FAILED)
 
 
 def _usage(error: click.UsageError) -> click.ClickException:

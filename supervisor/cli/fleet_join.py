@@ -69,7 +69,7 @@ def _load(file: Path | None) -> Config:
     return found
 
 
-# What a pool is called that nobody could ever read: by who reads it.
+# What a pool is called that nobody could ever read: by who reads it, and by a number.
 UNREAD = frozenset({"nvidia", "amd", "intel", "npu"})
 
 
@@ -80,10 +80,12 @@ UNREAD = frozenset({"nvidia", "amd", "intel", "npu"})
 @asks()
 def resources(client: Client, as_json: bool) -> None:
     """Print what Ray's node of this host is to be started with: the bytes that may be promised."""
+    from collectors.reading import RAM
     from supervisor.agent.resource import resource
-    from supervisor.fleet.ledger import capacity
+    from supervisor.fleet.ledger import capacity, counted
     from supervisor.fleet.words import read_word
 
+    pools = client.get("/api/v1/state").document["pools"]  # first: what was read by then is in both
     try:
         word = read_word(client.get("/api/v1/fleet/word").document)
     except ValueError as error:
@@ -91,8 +93,11 @@ def resources(client: Client, as_json: bool) -> None:
                       "ullage version") from None  # fmt: skip
     if not word.host:
         raise Trouble(INVALID, "this host has no name in a fleet", ["fleet.name is not set"])
-    pools = client.get("/api/v1/state").document["pools"]
-    if unread := {row["id"]: row["blind"] for row in pools if row["id"] in UNREAD and row["blind"]}:
+    blind = {row["id"]: row["blind"] for row in pools if row["blind"]}
+    unread = {id: said for id, said in blind.items() if id in UNREAD}
+    if counted(word) == {RAM}:  # of several, one may stay dead for ever, and the others count
+        unread |= {id: said for id, said in blind.items() if id.partition(":")[0] in UNREAD}
+    if unread:
         # Ray's node keeps what it was started with: RAM in place of GPUs would count for ever.
         why = [f"{name}: {said}" for name, said in sorted(unread.items())]
         raise Trouble(REFUSED, f"{word.host} does not know its accelerators yet", why,

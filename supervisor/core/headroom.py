@@ -74,12 +74,20 @@ def _arrived(snapshot: Snapshot, resident: Resident, pool: PoolId) -> Bytes:
 def set_aside(snapshot: Snapshot, pool: PoolId) -> Bytes:
     """What is granted to foreign jobs, less what their processes already hold, where a driver or
     the kernel says so."""
-    total = 0
+    return Bytes(sum(granted - used for _, granted, used in jobs(snapshot, pool)))
+
+
+def jobs(snapshot: Snapshot, pool: PoolId) -> list[tuple[Reservation, Bytes, Bytes]]:
+    """Foreign jobs, what each was granted of `pool`, and how much of that its processes hold. What
+    processes hold that are those of several jobs counts once, for the first."""
+    found: list[tuple[Reservation, Bytes, Bytes]] = []
     for reservation in snapshot.reservations:
         if reservation.ref is None:
-            granted = sum(s.size for s in reservation.shares if s.pool == pool)
-            total += max(0, granted - taken(snapshot, reservation, pool))
-    return Bytes(total)
+            granted = Bytes(sum(s.size for s in reservation.shares if s.pool == pool))
+            before = sum(used for other, _, used in found if other.pids & reservation.pids)
+            there = max(0, taken(snapshot, reservation, pool) - before)
+            found.append((reservation, granted, Bytes(min(granted, there))))
+    return found
 
 
 def taken(snapshot: Snapshot, reservation: Reservation, pool: PoolId) -> Bytes:

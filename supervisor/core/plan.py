@@ -12,7 +12,7 @@ from .actions import Action, Barred, Cancel, Evict, Load, Loss, Note, Plan, Trig
 from .brake import brake
 from .experience import NONE_YET, Experience
 from .groups import coming
-from .headroom import Tally, rooms, taken
+from .headroom import Tally, jobs, rooms
 from .limits import Slots
 from .lines import for_relief, too_small
 from .places import best, places
@@ -98,7 +98,6 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
         notes = tuple(Note(ref, Why.BARRED) for ref in newcomers)
         return Plan(Trigger.DEMAND, notes=notes, barred=barred)
     # What was promised to this very demand is not in its way.
-    own = tuple(r for r in snapshot.reservations if _own(r, demand))
     there = snapshot  # with that promise, of which a part may be in use by now
     if snapshot.reservations:
         kept = (r for r in snapshot.reservations if r.ref not in newcomers and not _own(r, demand))
@@ -107,7 +106,7 @@ def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experi
         policy = policy.without_budgets()
     slots = Slots(snapshot, policy if newcomers else NO_LIMITS, missing)
     all_of_them = (missing, *missing.beside)
-    wanted = tuple(s for d in all_of_them for s in _beyond_what_it_keeps(d, there, own))
+    wanted = tuple(s for d in all_of_them for s in _beyond_what_it_keeps(d, there))
     asked = [d.ref for d in (demand, *demand.beside) if d.ref is not None]
     room = _make_room(snapshot, policy, wanted, slots, experience, asked)
     notes = (*room.notes, *(Note(ref, Why.WANTED) for ref in newcomers))
@@ -150,13 +149,13 @@ def _own(reservation: Reservation, demand: Demand) -> bool:
     return bool(demand.job) and reservation.job == demand.job
 
 
-def _beyond_what_it_keeps(
-    demand: Demand, snapshot: Snapshot, own: Iterable[Reservation]
-) -> tuple[Share, ...]:
+def _beyond_what_it_keeps(demand: Demand, snapshot: Snapshot) -> tuple[Share, ...]:
     """What a model that sleeps has kept need not be found again, nor what the processes of a job
-    hold that runs already, whose `own` reservation it is."""
+    hold that runs already."""
     if demand.ref is None:
-        kept = {s.pool: sum(taken(snapshot, r, s.pool) for r in own) for s in demand.shares}
+        pools = {s.pool for s in demand.shares}
+        mine = ((p, used) for p in pools for r, _, used in jobs(snapshot, p) if _own(r, demand))
+        kept: dict[PoolId, Bytes] = {**dict.fromkeys(pools, Bytes(0)), **dict(mine)}
     elif (there := snapshot.resident(demand.ref)) is not None:
         kept = {s.pool: there.holds(s.pool) for s in demand.shares}
     else:

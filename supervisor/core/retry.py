@@ -23,6 +23,9 @@ def pause(failures: int) -> Seconds:
     return Seconds(min(LONGEST, FIRST * 2 ** min(failures - 1, 16)))
 
 
+LOOKED = 4000  # characters of an error or a line: libraries write it at the beginning
+
+
 class Shortage(Enum):
     """Where memory was missing."""
 
@@ -45,8 +48,7 @@ _DEVICE = _any(
     r"mps backend out of memory",
     r"cuda_?error_?(out_of_memory|memory_?allocation)",
     r"cublas_status_alloc_failed",
-    r"cuda\w*malloc\w* failed",
-    r"hip\w*malloc\w* failed",
+    r"(?<!\w)\w{0,40}(cuda|hip)\w{0,40}malloc\w{0,40} failed",
     r"out_?of_?device_?memory",
     r"device memory allocation of size \d+ failed",
     r"(failed|unable) to allocate \S*(cuda|rocm|hip|vulkan|sycl|metal|cann|musa)\d* ",
@@ -79,6 +81,7 @@ _SOMEWHERE = _any(
 
 def shortage(text: str) -> Shortage | None:
     """Does `text`, an error or a line of a log, say that memory was missing, and where?"""
+    text = text[:LOOKED]
     for found, where in (
         (_DEVICE, Shortage.DEVICE),
         (_HOST, Shortage.HOST),

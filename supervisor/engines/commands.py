@@ -39,6 +39,7 @@ SGLANG = {
 }
 # What the engines take of an accelerator unless told otherwise: vLLM's documented default, and
 # what SGLang has settled on for most devices (it works it out, and does not say how beforehand).
+DIGITS = 12  # of a number; Python refuses to read one of thousands
 FRACTIONS = {"vllm": 0.9, "sglang": 0.88}
 
 
@@ -113,7 +114,9 @@ def _said(
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() and 0 < int(text) < 2**31 else None
+    if text is None or not text.isdecimal() or len(text) > DIGITS:
+        return None
+    return int(text) if 0 < int(text) < 2**31 else None
 
 
 def _fraction(text: str | None) -> float | None:

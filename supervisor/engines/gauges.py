@@ -11,6 +11,8 @@ from collectors.reading import Seconds
 from .base import EngineConfused
 from .wire import Wire
 
+MOST = 1000  # lines of one name: engines have one for each of their models, and a few labels
+
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
@@ -31,6 +33,9 @@ class Gauges:
             for line in self.text.splitlines()
             if line.startswith(name) and line[len(name) : len(name) + 1] in ("{", " ", "\t")
         ]
+        if len(lines) > MOST:
+            why = f"{name}: more than {MOST} lines"
+            raise EngineConfused(self.engine, self.call, why)
         values = []
         try:
             # Without its TYPE, a counter keeps the name that it was written with.

@@ -34,7 +34,7 @@ from .wire import CONTROL_TIMEOUT
 
 STATES = {"starting": State.LOADING, "ready": State.LOADED}  # "stopping": still there
 ALL = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.IN_FLIGHT})
-VERSION = re.compile(r"v(\d+)")
+VERSION = re.compile(r"v(\d{1,9})(?!\d)")
 COUNTS_SINCE = 192  # the first whose events tell of requests in flight
 CANCELS_SINCE = 235  # and of each by its name, by which it can be ended
 CONTAINERS = ("docker", "podman", "nerdctl")

@@ -27,7 +27,7 @@ from .serves import OLLAMA, TEXT, Serves, at
 # It waits up to 30 s for requests in flight, then asks the backend to free what it holds.
 CONTROL_TIMEOUT = Seconds(45.0)
 
-VERSION = re.compile(r"v?(\d+)\.(\d+)")
+VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?!\d)")
 LOADS_SINCE = (4, 6)
 ALL = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD})
 OFF = "or switch it off in its settings"

@@ -231,7 +231,8 @@ def _shown(answer: Json) -> _Shown:
     source = _from(answer["modelfile"].text())
     words = [] if said is None else said.text().split()
     told = dict(pairwise(words)).get("num_ctx", "")
-    context = int(told) if told.isdecimal() and 0 < int(told) < 2**31 else None
+    is_one = told.isdecimal() and len(told) < 12
+    context = int(told) if is_one and 0 < int(told) < 2**31 else None
     named = info.value if info is not None and isinstance(info.value, dict) else {}
     values = {part: value for key, value in named.items() if (part := gguf.part_of(key))}
     return _Shown(source, Setup(context=context, tiers=TIERS), values)

@@ -85,6 +85,8 @@ def _served(argv: tuple[str, ...]) -> tuple[str, int] | None:
         return None
     options = dict(pairwise(argv))
     file, port = options.get("--model"), options.get("--port", "")
-    if file is None or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    if file is None or not port.isascii() or not port.isdigit() or len(port) > 5:
+        return None
+    if not 0 < int(port) < 65536:
         return None
     return file, int(port)

@@ -33,7 +33,7 @@ ON_ITS_WAY_OUT = ("TERMINATING", "TERMINATED", "ERROR")
 LAUNCH = ("model_type", "model_engine", "model_format", "quantization")
 BYTES = "xinference:model_gpu_memory_used_bytes"
 COUNTERS = ("requests_total_counter", "responses_total_counter")
-VERSION = re.compile(r'^xinference:build_info\{(?:[^}]*,)?version="([^"]+)"', re.MULTILINE)
+VERSION = re.compile(r'^xinference:build_info\{(?:[^}\n]*,)?version="([^"\n]+)"', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

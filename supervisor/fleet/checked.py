@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 LONGEST = 1024  # characters of a name or a sentence
 MOST = 100_000  # entries of a list
+LARGEST = 2**63  # a whole number
 _MUST = object()  # there is no default
 
 
@@ -57,6 +58,8 @@ class Checked:
         wanted = "a whole number" if negative else "a whole number, 0 or more"
         if isinstance(value, bool) or not isinstance(value, int) or (value < 0 and not negative):
             raise self.wrong(key, wanted, value)
+        if not -LARGEST < value < LARGEST:
+            raise self.wrong(key, f"{wanted}, of 64 bits", value)
         return value
 
     def whole_or_none(self, key: str) -> int | None:

@@ -156,12 +156,12 @@ class Admission:
     # -- held
 
     def _hold(self, ticket: Ticket, sight: Sight | None = None) -> Ticket:
+        # First what may fail: nobody is to stand in a line of whom nobody knows.
+        demand = None if sight is None else self.loads.demand(ticket.ref, sight)
         hold = self.holds.join(ticket)
-        if sight is not None and not hold.under_way:
-            demand = self.loads.demand(hold.ref, sight)
-            if demand is not None:
-                hold.pools = frozenset(s.pool for s in demand.shares)
-                hold.load = self.loads.seconds(hold.ref, demand, sight.snapshot)
+        if sight is not None and demand is not None and not hold.under_way:
+            hold.pools = frozenset(s.pool for s in demand.shares)
+            hold.load = self.loads.seconds(hold.ref, demand, sight.snapshot)
         if ticket.wish.lease is not None:
             self.loop.keeping.leases.awaited.add(ticket.wish.lease)
         self._agenda.at(ticket.until)

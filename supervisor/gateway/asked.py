@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -25,12 +26,16 @@ _JSON, _PASS, _SHOW, _OLLAMA = Where.JSON, Does.PASS, Does.SHOW, Api.OLLAMA
 _BODIES = (Where.JSON, Where.FORM)
 LONGEST_NAME = 1024  # characters
 SHORT = 64 * 1024  # bytes of a value that is looked into
+LARGE = 1024**2  # bytes of a body whose keys are counted before it is read
+MOST_KEYS = 100_000
 Members = Mapping[str, msgspec.Raw]
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any: Final = msgspec.json.Decoder()
 _encode: Final = msgspec.json.Encoder().encode
 # A key that is there twice, or that may be, under a name of escapes: only one of the two is read.
+_MAY_END: Final = (b'":', b'" ', b'"\t', b'"\r', b'"\n')
+_KEY: Final = re.compile(rb'(?<!\\)(?:\\\\)*+"[ \t\r\n]*+:')  # where one ends
 _MODEL, _ESCAPED = b'"model"', b"\\u006"
 _PLACE: Final = re.compile(r"\(byte (\d+)\)")
 _JSON_TYPES: Final = {
@@ -155,6 +160,8 @@ def _blank(members: Members) -> set[str]:
 
 
 def _read(body: bytes) -> Members:
+    if len(body) > LARGE and _has_many(body):
+        raise BadRequest(413, f"the body has more than {MOST_KEYS:,} keys")
     try:
         members = _members.decode(body)
     except RecursionError:
@@ -171,6 +178,13 @@ def _read(body: bytes) -> Members:
         if len(key) == 5 and key != "model" and key.lower() == "model":
             raise BadRequest(400, f'the body has a key {key!r}: it is written "model"', key)
     return members
+
+
+def _has_many(body: bytes) -> bool:
+    """Keys, at whatever depth: a million of them, in 8 MiB, take a second to read, and 150 MiB."""
+    if sum(map(body.count, _MAY_END)) < MOST_KEYS:
+        return False
+    return next(islice(_KEY.finditer(body), MOST_KEYS, None), None) is not None
 
 
 def _twice(body: bytes) -> bool:

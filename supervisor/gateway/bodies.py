@@ -8,6 +8,7 @@ import httptools
 
 from .heads import END, LAST_CHUNK
 
+_BROKEN: Final = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _HEAD: Final = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 _TAIL: Final = 4  # bytes before a read in which a body's end may have begun
 
@@ -47,7 +48,7 @@ class Chunked:
     def feed(self, data: bytes) -> bytes:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except _BROKEN as error:
             self._broke(error)
         if not self.over:
             self._before = data if len(data) >= _TAIL else self._before[-_TAIL:] + data
@@ -69,7 +70,7 @@ class Chunked:
         self.more = self.more or end < len(data)
         return data[:end]
 
-    def _broke(self, error: httptools.HttpParserError) -> None:
+    def _broke(self, error: Exception) -> None:
         if not self.over:
             raise BadBody(str(error)) from None
         self.more = True
@@ -81,7 +82,7 @@ class Chunked:
             return False
         try:
             self._parser.feed_data(LAST_CHUNK)
-        except httptools.HttpParserError:
+        except _BROKEN:
             return False
         return self.over and not self.more
 
@@ -105,7 +106,7 @@ class Unchunked(Chunked):
     def feed(self, data: bytes) -> bytes:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except _BROKEN as error:
             self._broke(error)
         taken = b"".join(self._pieces)
         self._pieces.clear()

@@ -28,6 +28,7 @@ from .surfaces import Does, target
 from .telling import Standing, Telling, code_of, event_of, last_words, status_of, told_of
 from .tokens import Pass, Refused
 from .traced import ADDED, Trace
+from .unforeseen import guarded
 from .upstream import Origin
 from .wishes import STILL, Flies, Grant, Refusal, Wish
 from .wrong import UnknownModel, WrongModel
@@ -71,6 +72,7 @@ class Exchange:
 
     # -- what is asked
 
+    @guarded
     def begin(self) -> None:
         gate, entry, request = self._gate, self._entry, self._request
         surface = entry.surface
@@ -131,8 +133,7 @@ class Exchange:
                 return self._say(of_refused(entry.api, passed, entry.cors))
             self._pass = passed
         client = gate.sessions.who(head, asked.user, caller)
-        wish = Wish(candidates, client, entry.priority, entry.lease, caller.name)
-        return self._enter(wish)
+        return self._enter(Wish(candidates, client, entry.priority, entry.lease, caller.name))
 
     def _not_here(self, wrong: UnknownModel) -> tuple[ModelRef, ...]:
         """No model of this host is called that."""
@@ -140,8 +141,7 @@ class Exchange:
 
     def _not_allowed(self) -> None:
         self._gate.counts.refused("not_allowed")
-        name = "" if self._asked is None else self._asked.model
-        text = f"token {self._entry.caller.name} may not use {name!r}"
+        text = f"token {self._entry.caller.name} may not use {self._asked and self._asked.model!r}"
         return self._refuse(403, text, "not_allowed", param="model")
 
     def _enter(self, wish: Wish) -> None:
@@ -168,6 +168,7 @@ class Exchange:
         stream = self._asked is not None and self._asked.stream
         self._telling.begin(self._entry.surface, stream, self._gate.config.comments_after)
 
+    @guarded
     def _ready(self, found: Grant | Refusal) -> None:
         """The wait is over, in the turn of the loop in which that was decided."""
         self._quiet()
@@ -343,10 +344,9 @@ class Exchange:
         self._gate.counts.refused("token")
         return self._refuse(401, REVOKED, "token")
 
-    def broke(self) -> None:
-        """By a fault of ours, and its client is told so."""
+    def broke(self, text: str) -> None:
         self._step_out()
-        return self._refuse(500, "Ullage itself failed here; its log says how", "internal_error")
+        self._refuse(500, text, "internal_error")
 
     def abandon(self) -> None:
         """It ends now, however far it is: an answer that has begun, with an error."""

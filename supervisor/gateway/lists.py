@@ -172,7 +172,7 @@ class _Host:
 
     def loaded(self, resident: Resident) -> dict[str, Any]:
         ends = resident.expires_at
-        known = ends is not None and ends < LATEST
+        known = ends is not None and 0 <= ends < LATEST
         on_devices = sum(resident.holds(p) for p in resident.pools if self._is_device(p))
         return self._ollama(self._names.id_of(resident.ref), [resident.ref]) | {
             "size": resident.size or None,

@@ -18,9 +18,11 @@ from python_multipart.multipart import parse_options_header
 PARTS = 1000  # in one form
 HEADERS = 16 * 1024  # bytes of one part's
 SMALL = 4096  # bytes of a field that is read
+FEW = 100  # boundaries that go on, in a file: of more, each by itself would take too long
 MODEL = "model"  # of whom it is asked: a field that nothing may hide
 
 _BOUNDARIES: Final = re.compile(rb"[;\s]boundary[\s*\d]*=", re.IGNORECASE)
+_ENDS: Final = (b" ", b"\t", b"\r", b"\n", b"-")  # after a boundary; all else is something else
 _HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)")
 # Nothing is tried twice: whoever means ill could make that take for ever.
 _PARAMETER: Final = re.compile(
@@ -90,14 +92,21 @@ def fields(content_type: bytes, body: bytes) -> Iterator[Field]:
 def _mark(body: bytes, mark: bytes, start: int) -> int:
     """The end of the next boundary, or -1. One that goes on is something else, in a file; but for
     one after which only the end of the line could be meant. Raises BadForm."""
-    while (found := body.find(mark, start)) >= 0:
-        end = found + len(mark)
-        if _end(body, end) == end:
-            return end
-        if body[end : end + 1] in (b" ", b"\t", b"\r", b"\n", b"-"):
-            raise BadForm(f"the form's boundary at byte {found} goes on: nothing may follow it")
+    for _ in range(FEW):
+        if (found := body.find(mark, start)) < 0:
+            return -1
+        if body[found + len(mark) : found + len(mark) + 1] in _ENDS:
+            break
         start = found + 2
-    return -1
+    else:  # many go on: they are passed over without a look at each
+        far = re.compile(re.escape(mark) + rb"(?=[ \t\r\n-])").search(body, start)
+        if far is None:
+            return -1
+        found = far.start()
+    end = found + len(mark)
+    if _end(body, end) == end:
+        return end
+    raise BadForm(f"the form's boundary at byte {found} goes on: nothing may follow it")
 
 
 def _end(body: bytes, end: int) -> int:

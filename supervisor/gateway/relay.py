@@ -192,8 +192,12 @@ class Relay:
     # How an answer is passed on.
 
     def _read_head(self, data: bytes) -> None:
-        if self._came:
-            data = self._came + data
+        while data:  # one early answer (1xx) after the other may be there
+            data = self._read_one(data)
+
+    def _read_one(self, data: bytes) -> bytes:
+        """What follows an early answer, for it is passed over."""
+        data = self._came + data
         link = self._link
         assert link is not None
         answer = link.answer  # the last one: most begin alike
@@ -205,26 +209,24 @@ class Relay:
                 self._came = data
                 if len(data) > MOST_HEAD or not data.startswith(b"HTTP/1."[: len(data)]):
                     self._give_up(End.BAD)
-                return
+                return b""
             try:
                 answer = link.answer = read(data[:end])
             except BadAnswer:
                 self._give_up(End.BAD)
-                return
-        rest = data[end:]
-        self._came = b""
+                return b""
+        rest, self._came = data[end:], b""
         if answer.status == 101:
             self._switch(answer, rest)
-            return
+            return b""
         if answer.status < 200:
-            if rest:
-                self._read_head(rest)
-            return
+            return rest
         self._request = b""
         self.answer, self._stage = answer, _BODY
         extra = self._listener.answered(answer.status, answer.headers)
         if self._stage is _BODY:
             self._pass(self._begin(answer, lines_of(extra)), rest)
+        return b""
 
     def _begin(self, answer: Answer, extra: bytes) -> bytes:
         """Chooses how the body goes on. Gives the head that goes before it."""

@@ -15,6 +15,7 @@ from .heads import Headers
 from .placing import There
 from .relay import End, Relay
 from .surfaces import Does
+from .unforeseen import guarded
 from .wishes import STILL, Flies, Grant, Refusal, Wish
 from .wrong import UnknownModel, WrongModel
 
@@ -43,6 +44,7 @@ class Roaming(Exchange):
         self._client.on_gone = self._left
         return self._fleet.look(self._listed)
 
+    @guarded
     def _listed(self, fleet: placing.Fleet | None) -> None:
         snapshot = self._gate.snapshot
         if self._over or snapshot is None:
@@ -63,6 +65,7 @@ class Roaming(Exchange):
         self._client.on_gone = self._left
         return self._fleet.look(self._seen)
 
+    @guarded
     def _seen(self, fleet: placing.Fleet | None) -> None:
         way = self._way
         if self._over or way is None or way.unknown is None:
@@ -109,10 +112,12 @@ class Roaming(Exchange):
         self._client.on_gone = self._left
         return self._way.begin()
 
+    @guarded
     def here(self, wish: Wish) -> None:
         self._quiet()
         super()._enter(wish)
 
+    @guarded
     def there(self, there: There) -> None:
         self._quiet()
         way, asked, gate = self._way, self._asked, self._gate
@@ -132,6 +137,7 @@ class Roaming(Exchange):
         if self._way is not None:
             self._tell(self._way, self._entry.cors)
 
+    @guarded
     def fails(self, why: Refusal | WrongModel) -> None:
         self._quiet()
         if isinstance(why, WrongModel):
@@ -176,6 +182,11 @@ class Roaming(Exchange):
         if self._way is not None:
             self._way.leave()
         super()._left()
+
+    def broke(self, text: str) -> None:
+        if self._way is not None:
+            self._way.leave()
+        super().broke(text)
 
     def revoke(self) -> None:
         way = self._way

@@ -185,11 +185,7 @@ class Gateway:
             return
         exchange = (Roaming if entry.roams else Exchange)(gate, client, request, entry)
         gate.under_way.add(exchange)
-        try:
-            exchange.begin()
-        except Exception:  # our bug: it costs this client its answer, and nobody else anything
-            log.exception("a request for %s could not be served", entry.label)
-            exchange.broke()
+        exchange.begin()
 
     # -- what it is doing at this moment
 

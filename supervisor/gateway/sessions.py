@@ -48,10 +48,11 @@ class Sessions:
             if not user:
                 return ""
             said = user
-        key = (caller.name, said)
+        # Kept for an hour: who calls itself by a whole text is told by its digest.
+        key = (caller.name, said if len(said) <= LONGEST else _digest(said))
         name = self._names.get(key)
         if name is None:
-            name = self._take(key)
+            name = self._take(key, said)
             if name == OTHERS or not name:
                 return name
         self._heard[name] = self._clock()
@@ -60,9 +61,8 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._heard)
 
-    def _take(self, key: tuple[str, str | bytes]) -> str:
-        token, said = key
-        own = _plain(said)
+    def _take(self, key: tuple[str, str | bytes], said: str | bytes) -> str:
+        token, own = key[0], _plain(said)
         if not own:
             return token
         if len(self._names) >= MOST:
@@ -103,6 +103,10 @@ def priority_of(head: Head, caller: Caller) -> int:
         return caller.priority
     wanted = max(-HIGHEST, min(HIGHEST, wanted))
     return wanted if caller.token is None else min(wanted, caller.priority)
+
+
+def _digest(said: str | bytes) -> bytes:
+    return sha256(said if isinstance(said, bytes) else said.encode("utf-8", "replace")).digest()
 
 
 def _plain(said: str | bytes) -> str:

@@ -26,6 +26,7 @@ MOST = mib(64)  # of a header: those of the largest vocabularies have 20
 LONGEST = 256  # bytes of a text that is kept
 NAME = 1024  # bytes of a name
 PAIRS, TENSORS = 4096, 65_536
+LARGEST = 2**40  # a number that anything is worked out from
 LAYERS = LIST = 4096  # members of a list: one for each layer
 WORDS = 2_000_000  # of a list: the largest vocabularies have 262,144, and twice as many pairs
 
@@ -228,7 +229,7 @@ def told(values: Mapping[str, Value], weights: Bytes, embedding: Bytes = NONE) -
         found = values.get(part)
         if isinstance(found, list):
             found = max((n for n in found if isinstance(n, int)), default=0)
-        return found if isinstance(found, int) and found > 0 else 0
+        return found if isinstance(found, int) and 0 < found < LARGEST else 0
 
     depth, width, heads = number("block_count"), number("embedding_length"), number(HEADS)
     if depth > LAYERS:
@@ -243,7 +244,7 @@ def told(values: Mapping[str, Value], weights: Bytes, embedding: Bytes = NONE) -
     layers = [
         Layers(1, n * keys, n * values_, window if looks[i] else 0)
         for i, n in enumerate(groups[:depth])
-        if isinstance(n, int) and n > 0
+        if isinstance(n, int) and 0 < n < LARGEST
     ]
     return Header(
         weights,

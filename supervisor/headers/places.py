@@ -77,8 +77,8 @@ def _of_folder(folder: Path) -> tuple[Path, ...]:
     index = folder / INDEX
     if index.is_file():
         names = read_json(index).get("weight_map")
-        files = set(names.values()) if isinstance(names, dict) else set()
-        if not files or len(files) > PIECES or not all(map(_is_plain, files)):
+        told = list(names.values()) if isinstance(names, dict) else []
+        if not told or not all(map(_is_plain, told)) or len(files := set(told)) > PIECES:
             raise Unreadable(f"{INDEX} names no files, or strange ones")
         return tuple(sorted(folder / name for name in files))
     for pattern in ("*.safetensors", "*.gguf"):

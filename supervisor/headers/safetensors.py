@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from collectors.reading import Bytes, mib
 from supervisor.core.header import Header, Layers
 
-from .gguf import LAYERS, Unreadable
+from .gguf import LARGEST, LAYERS, Unreadable
 
 # Of one file. The format allows 100 MB, and the largest that are shared have below 1: JSON takes
 # some ten times its size while it is read, and the daemon lives on 64 MiB.
@@ -68,7 +68,7 @@ def header(config: Mapping[str, Any], size: Bytes) -> Header:
     def number(*names: str) -> int:
         for name in names:
             found = said.get(name)
-            if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+            if isinstance(found, int) and not isinstance(found, bool) and 0 < found < LARGEST:
                 return found
         return 0
 

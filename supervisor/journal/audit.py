@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from threading import RLock
@@ -36,6 +37,7 @@ IN_MEMORY = 1000
 MOST = 50_000  # entries in the file
 KEPT_DAYS = 90
 DAY = 86400.0
+LOOKED = 4096  # characters of any text that are looked through for secrets
 LONGEST = 500  # characters of what was asked for, and of why it was refused
 MOST_DECISIONS = 20  # of one entry
 MOST_SUMS = 200  # that are under way at once; those beyond are one
@@ -113,7 +115,9 @@ class Audit:
         now = self.wall()
         key: tuple[object, ...] = (who, told.get("address"), status)
         if status < 400:
-            key = (*key, what, told.get("target"), told.get("wish"))
+            # The wish may be as long as a body, and its key stays for as long as it is summed up.
+            wish = sha256(str(told.get("wish")).encode(errors="replace")).digest()
+            key = (*key, what, told.get("target"), wish)
         with self._lock:
             known = self._sums.get(key)
             if known is None and len(self._sums) >= MOST_SUMS:
@@ -172,7 +176,7 @@ class Audit:
             return {k: HIDDEN if is_secret(str(k)) else self._masked(v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._masked(v) for v in value]
-        return self.redact(value) if isinstance(value, str) else value
+        return self.redact(value[:LOOKED]) if isinstance(value, str) else value
 
     def _row(
         self,
@@ -225,7 +229,7 @@ class Audit:
     def _short(self, text: str | None) -> str | None:
         if text is None:
             return None
-        text = plain(self.redact(text))
+        text = plain(self.redact(text[:LOOKED]))
         return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
     def _log(self, row: Json) -> None:

@@ -70,6 +70,7 @@ class Keeping:
         for kept in (self.pins, self.leases, self.reserved, self.pausing, self.alert_holds):
             kept.recall()
         self._lapse(self.deadlines.now)
+        self.rewrite()  # from now on by this run's clock: else it would begin anew with each start
         return self.over(policy)
 
     def considered(self, policy: Policy) -> Policy:
@@ -123,7 +124,7 @@ class Keeping:
             self.uses = {**self.uses, **{r: replace(use, asked=now) for r, use in used.items()}}
 
     def rewrite(self) -> None:
-        """The wall clock was set."""
+        """Write all moments down by the clocks as they are now."""
         for kept in (self.pins, self.leases, self.reserved, self.pausing, self.alert_holds):
             kept.rewrite()
 

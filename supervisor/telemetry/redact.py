@@ -38,7 +38,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=://)[^/\s'\"@]+@"), f"{HIDDEN}@"),
     (re.compile(rf"(?i)([?&][\w-]*?(?:{_NAMES}|key|sig)=)[^&\s#'\"]+"), rf"\1{HIDDEN}"),
     (
-        re.compile(rf"(?i)(--(?:[\w-]+-)?{_NAMES}(?![\w-])[\s=,'\"]+)[^\s,'\"]+"),
+        # From where the dashes begin, and from nowhere else: of a line of dashes each would be one.
+        re.compile(
+            rf"(?i)(?:(?<![\w-])|(?<=\\[abfnrtv]))(--(?:[\w-]+-)?{_NAMES}(?![\w-])[\s=,'\"]+)[^\s,'\"]+"
+        ),
         rf"\1{HIDDEN}",
     ),
     (

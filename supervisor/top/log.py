@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
@@ -20,7 +21,7 @@ from .look import BAD, GOOD, QUIET, STRONG, WARNING, Look
 
 Row = Mapping[str, Any]
 KEPT = 300  # of what was seen here; the journal keeps the rest
-RECENT = 60.0  # seconds before the newest decision
+RECENT = 60.0  # seconds after which nobody would take it for what a decision did
 TIME = 9  # columns of the time
 WELL = ("done", "recovered")
 
@@ -39,7 +40,8 @@ class Log:
     def __init__(self) -> None:
         self._seen: deque[Entry] = deque(maxlen=KEPT)
         self._decided: list[Entry] = []
-        self._acted: set[tuple[str, str]] = set()  # what was done by decisions of late
+        # What was done by decisions, and when; of what is under way nobody knows yet.
+        self._acted: dict[tuple[str, str], float] = {}
 
     def say(self, at: float, text: str, style: str = "") -> None:
         self._seen.append(Entry(at, printable(text), style))
@@ -47,16 +49,21 @@ class Log:
     def changed(self, before: Row, after: Row, pools: Mapping[str, str]) -> None:
         """What is different between two states; what was decided is told with the decision."""
         for change in changes(before, after, pools):
-            if (change.action, change.model) not in self._acted:
+            at = self._acted.get((change.action, change.model), -inf)
+            if after["now"] - at > RECENT:
                 self.say(after["now"], change.text, change.style)
 
     def decide(self, rows: Iterable[Row]) -> None:
         """The journal's newest decisions."""
         rows = list(rows)
         self._decided = [e for row in rows for e in decided(row)]
-        newest = max((row["at"] for row in rows), default=0.0)
-        late = [row for row in rows if row["at"] > newest - RECENT]
-        self._acted = {(a["action"], a["model"]) for row in late for a in row["actions"]}
+        self._acted = {}
+        for row in rows:
+            ends = [row["at"], *(o["at"] for o in row["outcomes"])]
+            at = inf if row.get("running") else max(ends)
+            for action in row["actions"]:
+                key = action["action"], action["model"]
+                self._acted[key] = max(at, self._acted.get(key, at))
 
     @property
     def entries(self) -> list[Entry]:

@@ -8,6 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from secrets import token_hex
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -80,6 +81,8 @@ class Errands:
     _kept: OrderedDict[str, Errand] = field(default_factory=OrderedDict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _count: int = 0
+    # A page that asks across a restart is not told what became of somebody else's wish.
+    _run: str = field(default_factory=lambda: token_hex(3))
 
     def get(self, id: str) -> Errand | None:
         return self._kept.get(id)
@@ -109,7 +112,7 @@ class Errands:
     async def _send(self, wish: str, ask: Ask[T], tell: Tell[T]) -> Errand:
         self._make_room()
         self._count += 1
-        errand = Errand(f"o-{self._count:06}", wish, self.door.loop.wall())
+        errand = Errand(f"o-{self._run}-{self._count:06}", wish, self.door.loop.wall())
         door = replace(self.door, begun=errand.begun)
         refused: list[DoorError] = []
         self._kept[errand.id] = errand

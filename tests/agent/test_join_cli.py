@@ -125,6 +125,10 @@ def test_what_accelerators_have_is_not_told_before_they_were_read(monkeypatch):
     assert found.exit_code == 5
     assert "gpu1 does not know its accelerators yet" in found.output
     assert "nvidia: no answer within 2 s" in found.output
+    daemon(monkeypatch, ram, blind="nvidia:0")  # the only one could not be read
+    assert invoke("fleet", "resources").exit_code == 5
+    daemon(monkeypatch, ram, Space(PoolId("GPU-2"), gib(24), gib(1), gib(1)), blind="nvidia:0")
+    assert invoke("fleet", "resources").exit_code == 0  # one of several
     daemon(monkeypatch, ram, blind="GPU-1")  # it was read once, and is lost since
     assert invoke("fleet", "resources").exit_code == 0
 

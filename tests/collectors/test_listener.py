@@ -48,6 +48,7 @@ def test_of_a_server_and_its_workers_the_server_listens(root: Path) -> None:
 
 
 LAN = "0A01A8C0"  # 192.168.1.10
+LOOPBACK_6 = "0" * 24 + "01000000"
 
 
 @pytest.mark.parametrize("address", [LOOPBACK, ANY])
@@ -63,6 +64,11 @@ def test_of_two_addresses_with_the_same_port_who_is_asked_on_loopback_listens(
     program(root, 51, 603)
     program(root, 61, 604)
     assert listener(8189, root) == 61, "who has the address itself is asked"
+    listens(root, socket_line(8191, 607, address=ANY))
+    listens(root, socket_line(8191, 608, address=LOOPBACK_6), v6=True)
+    program(root, 53, 608, name="ssh")
+    program(root, 63, 607)
+    assert listener(8191, root) == 63, "127.0.0.1 is his"
     listens(root, socket_line(8190, 605, address=LAN))
     program(root, 52, 605)
     assert listener(8190, root) == 52, "nobody else is there"

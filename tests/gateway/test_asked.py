@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.gateway.asked import BadRequest, look, renamed, typed
+from supervisor.gateway.asked import LARGE, MOST_KEYS, BadRequest, look, renamed, typed
 from supervisor.gateway.keep_alive import seconds_of
 from tests.gateway.asking import at, head
 
@@ -160,6 +160,22 @@ def test_the_user_is_whoever_the_client_says(more, user):
 )  # fmt: skip
 def test_a_keep_alive_is_read_as_ollama_reads_it(value, seconds):
     assert seconds_of(value) == seconds
+
+
+def test_a_body_of_very_many_keys_is_refused_before_it_is_read():
+    """A million of them, in 8 MiB, would hold everybody up for a second."""
+    for sign in (":", " :", "\t\r\n:"):
+        many = ",".join(f'"{i:06x}\\\\"{sign}0' for i in range(MOST_KEYS + 1))
+        body = ('{"model":"m",' + many + "}").encode()
+        assert len(body) > LARGE
+        no = refused(body)
+        assert (no.status, no.message) == (413, "the body has more than 100,000 keys")
+
+
+@pytest.mark.parametrize("text", ['say "x" : ', '\\"', 'a"\n'])
+def test_what_looks_like_keys_in_texts_is_none(text):
+    found = asked({"model": "m", "prompt": text * 200_000, "more": [""] * 300_000})
+    assert found.model == "m"
 
 
 def test_a_keep_alive_is_ollamas_alone():

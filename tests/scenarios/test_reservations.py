@@ -135,6 +135,28 @@ def test_a_job_that_runs_already_needs_room_for_what_it_has_not_taken_yet() -> N
     run(story)
 
 
+def test_what_a_job_holds_already_counts_for_one_of_its_reservations_alone() -> None:
+    async def story() -> None:
+        ram = Machine(process(10, 1, 6))
+        async with FakeLlamaRouter(["a"]) as server:
+            server.take("a")
+            async with house({"llama": server}, [ram], BARE) as home:
+                sized(home, server, a=10)
+                ram.free = gib(14)
+                await home.tick(20.0)
+                first = await home.claims.reserve(gib(6), RAM, "t", Seconds(3600), [10])
+                assert first.job is not None
+                assert headroom(home) == 14 - 4, "all of it is there"
+                second = await home.claims.reserve(gib(6), RAM, "t", Seconds(3600), [10])
+                assert second.job is not None
+                await home.tick(20.0)
+                assert headroom(home) == 14 - 4 - 6
+                third = await home.claims.reserve(gib(6), RAM, "t", Seconds(3600), [10])
+                assert third.job is None, "4 are left"
+
+    run(story)
+
+
 def test_bytes_that_the_job_uses_are_not_counted_twice() -> None:
     async def story() -> None:
         ram = Machine(process(10, 1, 1), process(99, 1, 3))

@@ -124,6 +124,22 @@ def test_what_a_decision_did_is_not_told_twice_and_what_others_did_is() -> None:
     assert said("gemma3:4b is gone") == 1
 
 
+def test_what_happens_long_after_the_last_decision_was_not_its_doing() -> None:
+    names = [m["name"] for m in FULL["models"]]
+    without = changed(models=[m for m in FULL["models"] if m["name"] != "ollama/gemma3:4b"])
+    assert "ollama/gemma3:4b" in names
+    for passed, told in ((log.RECENT, 0), (log.RECENT + 2, 1), (86400, 1)):
+        kept = Log()
+        kept.decide([DONE])
+        at = DONE["outcomes"][-1]["at"] + passed
+        kept.changed(FULL, {**without, "now": at}, NAMES)
+        assert sum("gemma3:4b is gone" in e.text for e in kept.entries) == told
+    kept = Log()
+    kept.decide([{**DONE, "outcomes": [], "running": True}])  # it takes its time
+    kept.changed(FULL, {**without, "now": DONE["at"] + 500}, NAMES)
+    assert not any("gemma3:4b is gone" in e.text for e in kept.entries)
+
+
 def test_the_newest_entries_are_at_the_bottom_and_no_more_than_fit() -> None:
     kept = Log()
     for i in range(log.KEPT + 50):

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import pytest
+
 from collectors.reading import Seconds, gib
 from supervisor.config.config import load
 from supervisor.core.snapshot import Resident
@@ -125,7 +127,9 @@ def driven(world: World | None = None) -> Iterator[Driven]:
         own = Overrides(config, base.loop, base.loop.journal.shelves["overrides"])
         made.site = replace(base, overrides=own, reloading=Reloading(own), gateway=gateway())
         base.loop.journal.open()
-        server = Server(made.site, port=0)
+        with pytest.MonkeyPatch.context() as patch:  # operations are called o-run-000001, ...
+            patch.setattr("supervisor.web.background.token_hex", lambda size: "run")
+            server = Server(made.site, port=0)
         task = asyncio.create_task(base.loop.run())
         await made._look()
         await server.start()

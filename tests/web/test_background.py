@@ -103,14 +103,31 @@ def test_it_waits_then_runs_and_a_client_that_hangs_up_changes_nothing() -> None
     asyncio.run(run())
 
 
-def test_what_can_be_refused_at_once_is() -> None:
+def test_another_daemon_s_wishes_are_called_otherwise() -> None:
+    """Or a page that asks across a restart would be told what became of somebody else's."""
+
+    async def nothing(door: Door) -> None:
+        return
+
+    async def one() -> str:
+        errands = Errands(site(World()).door)
+        errand = await errands._send("load", nothing, lambda _: ({}, 200))
+        await asyncio.gather(*errands._tasks)
+        return errand.id
+
+    assert len({asyncio.run(one()) for _ in range(5)}) == 5
+
+
+def test_what_can_be_refused_at_once_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supervisor.web.background.token_hex", lambda size: "run")
+
     async def story(http: httpx.AsyncClient) -> None:
         unknown = await http.post(f"{API}/load", json={"model": "qwen3:8", "background": True})
         assert (unknown.status_code, unknown.json()["closest"][0]) == (404, "qwen3:8b")
         await http.post(f"{API}/drain", json={"engine": "ollama"})
         drained = {"model": "gemma3:4b", "background": True}
         assert (await http.post(f"{API}/load", json=drained)).status_code == 409
-        nothing = await http.get(f"{API}/operations/o-000001")
+        nothing = await http.get(f"{API}/operations/o-run-000001")
         assert (nothing.status_code, nothing.json()["what"]) == (404, "operation")
 
     play(story)

@@ -41,7 +41,7 @@ IN_PATH = {
     "/pools/": [GPU, "0", "nobody"],
     "/engines/": ["vllm", "nobody"],
     "/decisions/": ["d-000001", "d-999999"],
-    "/operations/": ["o-000001", "o-999999"],
+    "/operations/": ["o-run-000001", "o-999999"],
     "/leases/": ["LEASE", "nobody"],
     "/reservations/": ["RESERVATION", "nobody"],
     "/settings/": KEYS,

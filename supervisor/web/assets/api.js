@@ -27,12 +27,15 @@ export class Away extends Error {
   }
 }
 
+const USABLE = /^[\x21-\x7e]+$/; // no other can be sent in a header
+
 let token = null;
 try {
   token = sessionStorage.getItem(KEY);
 } catch {
   // It is asked for once more in each page.
 }
+if (!USABLE.test(token ?? "")) token = null;
 let answering = null;
 let ask = async () => null;
 
@@ -43,9 +46,16 @@ export function askForToken(question) {
 
 export const hasToken = () => token !== null;
 
+/** One that can be sent at all, or null. What was copied from a text may have marks in it that nobody sees. */
+async function typed(again) {
+  let given = await ask(again);
+  while (given !== null && !USABLE.test(given)) given = await ask(true);
+  return given;
+}
+
 async function freshToken(refused) {
   if (token !== refused) return token; // another request has asked meanwhile
-  answering ??= ask(refused !== null).finally(() => (answering = null));
+  answering ??= typed(refused !== null).finally(() => (answering = null));
   const given = await answering;
   if (given !== null) {
     token = given;

@@ -9,6 +9,7 @@ import { denial } from "./may.js";
 import { count, moment, shown } from "./words.js";
 
 const PAGE = 20;
+const KEPT = 200; // of a page that is open for days; who asks for older ones gets them
 const SIGNS = { done: "✓", failed: "✕", refused: "–", begun: "…" };
 const KINDS = { done: "done", failed: "failed", refused: "refused", begun: "waiting" };
 const VIA = { page: "by the page", file: "by a changed file", signal: "by a signal", daemon: "by the daemon itself" };
@@ -31,6 +32,7 @@ export function audit(store) {
   root.append(details);
   let found = [];
   let next = null;
+  let most = KEPT;
 
   async function read(before = null) {
     if (!details.open) return;
@@ -43,6 +45,11 @@ export function audit(store) {
     const kept = joined ? found.filter((entry) => !known.has(entry.id)) : [];
     if (before !== null || !kept.length) next = page.next;
     found = before === null ? [...page.entries, ...kept] : [...kept, ...page.entries];
+    if (before !== null) most = Math.max(most, found.length);
+    if (found.length > most) {
+      found.length = most;
+      next = found.at(-1).id;
+    }
     list.offer(next !== null);
     list.draw(found);
   }

@@ -6,6 +6,7 @@ import { latest } from "./latest.js";
 import { bytes, moment, shown, some } from "./words.js";
 
 const PAGE = 15;
+const KEPT = 200; // of a page that is open for days; who asks for older ones gets them
 const TELLING = new Set(["decision", "outcome", "reset", "connected"]);
 const SIGNS = { done: "✓", refused: "–", failed: "✕", waiting: "…", nothing: "·", wish: "?" };
 
@@ -20,15 +21,22 @@ export function decisions(store) {
   });
   root.append(...list.elements);
   let found = [];
+  let most = KEPT;
 
   async function read(before = null) {
     const { decisions: rows, next } = await get(query("decisions", { limit: PAGE, before }));
+    if (before !== null && before !== found.at(-1)?.id) return; // newer ones have taken its place
     const known = new Set(rows.map((r) => r.id));
     const kept = found.filter((r) => !known.has(r.id));
     // Were more decided than a page holds since we looked, what is older would leave a gap.
     const joined = before !== null || next === null || found.some((r) => known.has(r.id));
-    found = before === null ? [...rows, ...(joined ? kept : [])] : [...found, ...rows];
+    found = before === null ? [...rows, ...(joined ? kept : [])] : [...kept, ...rows];
+    if (before !== null) most = Math.max(most, found.length);
     if (before !== null || !joined || !kept.length) list.offer(next !== null);
+    if (found.length > most) {
+      found.length = most;
+      list.offer(true);
+    }
     list.draw(found);
   }
 

@@ -37,6 +37,7 @@ const kept = new WeakMap();
 export function keyed(parent, items, key, make) {
   const before = kept.get(parent) ?? new Map();
   const now = new Map();
+  const focused = parent.contains(document.activeElement) ? document.activeElement : null;
   for (const item of items) {
     let id = String(key(item));
     while (now.has(id)) id += "\u0000";
@@ -49,6 +50,10 @@ export function keyed(parent, items, key, make) {
   for (const { element } of now.values()) {
     if (element === at) at = at.nextElementSibling;
     else parent.insertBefore(element, at);
+  }
+  // What is moved has lost the focus, and so has what is gone: then whatever it was in has it.
+  if (focused !== null && document.activeElement !== focused) {
+    (focused.isConnected ? focused : parent.closest("[tabindex]"))?.focus({ preventScroll: true });
   }
   kept.set(parent, now);
   return now;

@@ -9,11 +9,20 @@ const SOON = 300; // milliseconds: several things of it are told at once
 export function latest({ empty, telling, row, read, more }) {
   const list = h("ol", { class: "decisions" });
   const none = h("p", { class: "quiet" }, empty);
-  const older = h("button", { type: "button", click: () => ask(more) }, "Older ones");
+  const older = h("button", { type: "button", click: () => askOnce() }, "Older ones");
   const trouble = h("p", { class: "wrong", hidden: true });
   none.hidden = older.hidden = true;
   let due = null;
   let seen = null;
+  let asking = false;
+
+  /** A second click while the first is answered would have the same ones come twice. */
+  async function askOnce() {
+    if (asking) return;
+    asking = true;
+    await ask(more);
+    asking = false;
+  }
 
   async function ask(reading) {
     due = null;

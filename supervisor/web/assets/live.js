@@ -82,9 +82,9 @@ export class Live {
         if ((await this.#listen()) === "again") continue;
       } catch (error) {
         if (document.hidden) continue;
-        if (error instanceof Problem && [401, 421].includes(error.status)) {
-          this.standing("refused", { text: error.message, token: error.status === 401 });
-          await this.#pause(null);
+        if (error instanceof Problem && [401, 403, 421, 429].includes(error.status)) {
+          this.standing("refused", { text: error.message, token: [401, 403].includes(error.status) });
+          await this.#pause(error.status === 429 ? LONGEST : null);
           continue;
         }
         if (!(error instanceof Away) && !(error instanceof Problem) && error.name !== "AbortError") {
@@ -125,7 +125,7 @@ export class Live {
         clearTimeout(timer);
         return await this.#poll();
       }
-      if (!response.ok) throw new Problem(response.status, null);
+      if (!response.ok) throw new Problem(response.status, await response.json().catch(() => null));
       this.#connected("live");
       for await (const { id, event, data } of events(response.body, alive)) {
         if (id) this.last = id;

@@ -62,6 +62,7 @@ export function models(store) {
     if (!onRow) choose(own);
     const by = moves[event.key];
     if (by !== undefined) step(by);
+    else if (event.repeat) return; // who holds a key wants it once
     else if (!own.press(event.key === "Enter" ? "w" : event.key)) return;
     event.preventDefault();
   });

@@ -45,14 +45,17 @@ export function row(store, chosen) {
     const cells = contents.map((inner, i) => cell(COLUMNS[i][0], COLUMNS[i][1], ...inner));
     cells[0].className = "who";
     const element = h("tr", { role: "row", tabindex: "-1" }, ...cells);
+    const under = new Set(); // what is being done, by a key or by a button
     let model = first;
 
     async function act(doing, button) {
-      if (button?.getAttribute("aria-disabled")) return;
+      if (under.has(doing)) return;
+      under.add(doing);
       button?.setAttribute("aria-disabled", "true");
       try {
         await doing(model);
       } finally {
+        under.delete(doing);
         button?.removeAttribute("aria-disabled");
       }
     }
@@ -80,7 +83,7 @@ export function row(store, chosen) {
         keyed(where, model.shares ?? [], (s) => s.pool, share(pools));
         text(kept, model.kept_by?.length ? model.kept_by.map(shown).join(", ") : model.shares === undefined ? "" : "nobody");
         const actions = actionsOf(model, own.abilities());
-        keyed(buttons, actions, (a) => a[0], button(act, () => model));
+        keyed(buttons, actions, (a) => a[1], button(act, () => model)); // Unpin is in the place of Pin
         own.tick();
         // Narrow screens leave out what is not there.
         for (const each of cells) attribute(each, "data-empty", each.textContent.trim() === "");
@@ -125,13 +128,14 @@ function share(pools) {
 }
 
 function button(act, model) {
-  return ([verb, key, first]) => {
+  return ([, key, first]) => {
     let doing = null;
-    const element = h("button", { type: "button", "data-needs": first === why ? null : "operate", "aria-keyshortcuts": key, click: () => act(doing, element) }, verb);
+    const element = h("button", { type: "button", "data-needs": first === why ? null : "operate", "aria-keyshortcuts": key, click: () => act(doing, element) });
     return {
       element,
-      update(action) {
-        doing = action[2];
+      update([verb, , now]) {
+        doing = now;
+        text(element, verb);
         attribute(element, "aria-label", `${verb} ${shown(model().name)}`);
       },
     };

@@ -67,15 +67,21 @@ export function timeline(store) {
   /** A dozen moments of all pools, the latest first. */
   function numbers(name) {
     const ids = Object.keys(found.pools);
-    const times = found.pools[ids[0]]?.t ?? [];
+    const times = [...new Set(ids.flatMap((id) => found.pools[id].t))].sort((a, b) => a - b);
     if (!times.length) return [];
     const { element, body } = table("Headroom by pool", [["When"], ...ids.map((id) => [name(id), "n"])], { class: "compact" });
     const step = Math.max(1, Math.ceil(times.length / ROWS));
     for (let i = times.length - 1; i >= 0; i -= step) {
-      const cells = ids.map((id) => cell(name(id), "n", said(found.pools[id].headroom[i])));
+      const cells = ids.map((id) => cell(name(id), "n", said(by(found.pools[id], times[i]))));
       body.append(h("tr", { role: "row" }, cell("When", null, moment(times[i])), ...cells));
     }
     return [element];
+  }
+
+  /** What a pool had by then. One may have been seen later than others, or not been read for a while. */
+  function by(line, at) {
+    const i = line.t.findLastIndex((t) => t <= at);
+    return i < 0 || at - line.t[i] > 2 * found.step ? null : line.headroom[i];
   }
 
   return {

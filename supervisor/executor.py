@@ -90,6 +90,7 @@ class Executor:
                 report(outcome)
 
         tried: set[ModelRef] = set()
+        lulled: dict[ModelRef, Rung] = {}  # who was let sleep, which may not have been enough
         failed: set[ModelRef] = set()
         ended: set[ModelRef] = set()
         reasons: dict[ModelRef, str] = {}  # why those who were to go are let be
@@ -99,7 +100,7 @@ class Executor:
             fresh = replan(before, failed)
             reasons = spared(decided, fresh) | reasons  # the first reason is the true one
             beside |= {e.ref: e for e in fresh.evictions if e.beside is not None}
-            going = (e for e in fresh.evictions if e.ref not in tried)
+            going = (e for e in fresh.evictions if e.ref not in tried or _goes_on(e, lulled))
             action = next((e for e in going if not has_mate(e, before, ended)), None)
             if action is None:
                 due = companions(beside.values(), before, tried, ended)
@@ -107,6 +108,7 @@ class Executor:
             if action is None or self.stopping or self.mode is not Mode.ENFORCE:
                 break
             tried.add(action.ref)
+            lulled.pop(action.ref, None)
             await leave(action)
             without = frozenset(failed)
             again = partial(_again, replan, without)
@@ -115,8 +117,11 @@ class Executor:
             note(await self._whole(decision, action, work, report))
             if not kept_its_promise(outcomes[-1]):
                 failed.add(action.ref)
-            if outcomes[-1].result is Result.DONE and outcomes[-1].rung in SIGNALS | WHOLE:
+            last = outcomes[-1]
+            if last.result is Result.DONE and last.rung in SIGNALS | WHOLE:
                 ended.add(action.ref)
+            elif last.result is Result.DONE and last.rung in ASLEEP:
+                lulled[action.ref] = last.rung
         note(*self._skipped(decision, decided, reasons, tried))
         for cancel in (a for a in decided.actions if isinstance(a, Cancel)):
             note(await self._whole(decision, cancel, self._cancel(decision, cancel, fresh), report))
@@ -367,6 +372,12 @@ def _first(
             return action
         reasons[action.ref] = held_back(why)
     return None
+
+
+def _goes_on(evict: Evict, lulled: Mapping[ModelRef, Rung]) -> bool:
+    """Was it let sleep for others' sake, and has to go further after all?"""
+    rung = lulled.get(evict.ref)
+    return rung is not None and evict.why is Why.MAKES_ROOM and rung not in evict.ladder
 
 
 def _could_not(outcomes: Sequence[Outcome]) -> ModelRef | None:

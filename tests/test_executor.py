@@ -246,7 +246,8 @@ def test_an_engine_that_comes_back_without_what_it_was_to_load_has_lost_it() -> 
         async def sleep(self, seconds: float) -> None:
             await super().sleep(seconds)
             down = "connection refused" if 101 <= self.now < 130 else None
-            states = tuple(replace(e, fault=down) for e in self.snapshot.engines)
+            gone = {"fault": down, "degraded": down is not None}
+            states = tuple(replace(e, **gone) for e in self.snapshot.engines)
             self.snapshot = replace(self.snapshot, engines=states)
 
     world = Crashing(machine(free=12), loads="never")

@@ -46,6 +46,8 @@ class Host:
     up: bool = True
     now: float = 0.0
     loaded: bool = False
+    needs: float = 12  # of what is to be loaded
+    grows: float = 0.0  # by so much, while the other one sleeps
 
     async def sample(self) -> Snapshot:
         abilities = self.able
@@ -136,7 +138,8 @@ class Host:
         policy = replace(policy, pools=dict(policy.pools) | {RAM: reserve(0, RAM).pools[RAM]})
 
         def replan(snapshot: Snapshot, failed: Set[ModelRef]) -> Plan:
-            return plan(snapshot, policy, demand("new", 12), Experience(failed))
+            more = self.grows if self.state is S.SLEEPING else 0.0
+            return plan(snapshot, policy, demand("new", self.needs + more), Experience(failed))
 
         async def leave(evict: Evict) -> None: ...
 
@@ -214,6 +217,17 @@ def test_a_model_that_sleeps_and_gave_too_little_is_unloaded() -> None:
     old = host.run()[0]
     assert host.calls[:3] == ["sleep", "unload", "load new"]
     assert old.slipped == ("let sleep ollama/old: 2.0 GiB of 15.0 GiB came back",)
+
+
+@pytest.mark.parametrize("rest", [["unload", "load new"], ["unload"]])
+def test_one_that_sleeps_as_promised_and_is_in_the_way_still_goes_further(rest: list[str]) -> None:
+    """Somebody else took memory meanwhile."""
+    host = Host({"sleep": 15, "unload": 1 if "load new" in rest else 0.0}, grows=11.5)
+    outcomes = host.run()
+    assert host.calls[:1] == ["sleep"]
+    assert host.calls[1 : 1 + len(rest)] == rest
+    assert next(o.rung for o in outcomes if o.action.ref == OLD) is Rung.SLEEP
+    assert host.calls.count("sleep") == host.calls.count("unload") == 1
 
 
 def test_a_sleeping_model_is_woken_and_not_loaded() -> None:

@@ -23,7 +23,7 @@ class Bucket:
         return min(brake.count, self.left + (now - self.at) * brake.count / brake.period)
 
     def take(self, brake: Brake, now: Seconds) -> Bucket:
-        return Bucket(self.now(brake, now) - 1, now)
+        return Bucket(max(0.0, self.now(brake, now) - 1), now)
 
     def wait(self, brake: Brake, now: Seconds) -> Seconds:
         """How long until there may be one more; 0: at once."""

@@ -59,9 +59,9 @@ def least_loss(
     Exact among the cheapest where each of them gives to one pool that lacks bytes, whatever
     the others do; else the best of a bounded search.
     """
-    expected = weighing.expected
+    expected, used = weighing.expected, weighing.in_use
     losses = {
-        r.ref: expected(r, r.ref in asleep) + (AT_WORK if r.busy else 0.0) for r in candidates
+        r.ref: expected(r, r.ref in asleep) + (AT_WORK if used(r) else 0.0) for r in candidates
     }
     over = slots.full()
     if not over and not tally.lacking:

@@ -16,7 +16,7 @@ from .plan import Plan, Trigger, Why
 from .policy import Policy, Retention
 from .rank import RANKINGS, VALUE
 from .refusal import of_change, of_limit, of_short
-from .retention import idle_for
+from .retention import idle_for, is_at_rest
 from .rows import plan_row
 from .snapshot import ModelRef, Resident, Snapshot, State
 from .status import Hold, Keeper, Status, standing
@@ -292,12 +292,16 @@ def _prospects(resident: Resident, snapshot: Snapshot, policy: Policy) -> list[s
     if resident.state is State.UNKNOWN:
         return ["it stays: its engine does not answer"]
     lines = [of_farewell(str(ref), found.contexts)] if found.status is Status.LEAVING else []
-    lines += [f"it stays: it is {of_keeper(k, now)}" for k in found.keepers if k.hold is Hold.LEASE]
-    if resident.busy and not policy.force_when_busy:
+    forced = policy.force_when_busy_of(ref)
+    leases = [k for k in found.keepers if k.hold is Hold.LEASE and not forced]
+    lines += [f"it stays: it is {of_keeper(k, now)}" for k in leases]
+    if resident.busy and not forced:
         lines.append("it stays while it is serving")
     if policy.goes_unused(ref):
         lines.append("it goes with its last user: it is not kept for the next one")
         lines += [f"it {of_keeper(k, now)}" for k in found.keepers if k.hold is Hold.FIRST]
+    elif is_at_rest(resident, policy):
+        lines.append("it sleeps until it is used, or RAM is needed")
     elif timeout := policy.idle_timeout_of(ref):
         left = duration(max(0.0, timeout - idle_for(resident, snapshot)))
         what = "keep-alive" if policy.retention_of(ref) is Retention.KEEP_ALIVE else "idle watchdog"

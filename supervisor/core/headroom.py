@@ -303,13 +303,14 @@ class Tally:
 
 def without(snapshot: Snapshot, victims: Collection[ModelRef]) -> Snapshot:
     """The snapshot as it would be with those residents gone."""
-    pools = tuple(_given_back(p, frees(snapshot, victims, p.id)) for p in snapshot.pools)
+    pools = tuple(given_back(p, frees(snapshot, victims, p.id)) for p in snapshot.pools)
     leaving = set(victims)
     kept = tuple(r for r in snapshot.residents if r.ref not in leaving)
     return replace(snapshot, pools=pools, residents=kept)
 
 
-def _given_back(pool: MemoryPool, size: Bytes) -> MemoryPool:
+def given_back(pool: MemoryPool, size: Bytes) -> MemoryPool:
+    """The pool with so many bytes more that are free."""
     used = pool.device_used
     return replace(
         pool,

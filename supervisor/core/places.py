@@ -34,17 +34,25 @@ def places(snapshot: Snapshot, policy: Policy, demand: Demand) -> list[Demand]:
     return found
 
 
-def best(made: list[tuple[Demand, Plan]], rooms: Mapping[PoolId, Room]) -> Plan:
-    """Of plans for the same demand at different places: free room first, and of that the tightest
-    fit, or the widest for what nobody knows the size of; then whose victims cost least; if none
-    works, whose least is missing."""
+def lost(plan: Plan, snapshot: Snapshot) -> tuple[int, float]:
+    """How many go by `plan` who are in use, and what all of it is expected to cost in seconds."""
+    used = {lease.ref for lease in snapshot.leases}
+    used |= {r.ref for r in snapshot.residents if r.busy}
+    cut = sum(e.ref in used for e in plan.evictions)
+    return cut, sum(e.loss.expected for e in plan.evictions if e.loss is not None)
 
-    def cost(one: tuple[Demand, Plan]) -> tuple[bool, float, float, float]:
+
+def best(made: list[tuple[Demand, Plan]], rooms: Mapping[PoolId, Room], snapshot: Snapshot) -> Plan:
+    """Of plans for the same demand at different places: free room first, and of that the tightest
+    fit, or the widest for what nobody knows the size of; then whose victims are not in use, and
+    cost least; if none works, whose least is missing."""
+
+    def cost(one: tuple[Demand, Plan]) -> tuple[bool, float, tuple[int, float], float]:
         demand, plan = one
         missing = sum(s.size for s in plan.unmet)
-        loss = sum(e.loss.expected for e in plan.evictions if e.loss is not None)
         over = sum(rooms[s.pool].headroom - s.size for s in demand.shares if s.pool in rooms)
-        return (not plan.works, missing, loss, over if is_sized(demand.shares) else -over)
+        over = over if is_sized(demand.shares) else -over
+        return not plan.works, missing, lost(plan, snapshot), over
 
     return min(made, key=cost)[1]  # the first of equals
 

@@ -75,7 +75,7 @@ def _somewhere(snapshot: Snapshot, policy: Policy, demand: Demand, experience: E
     if len(there) == 1:
         return _plan(snapshot, policy, there[0], experience)
     made = [(place, _plan(snapshot, policy, place, experience)) for place in there]
-    return best(made, {r.pool: r for r in rooms(snapshot, policy)})
+    return best(made, {r.pool: r for r in rooms(snapshot, policy)}, snapshot)
 
 
 def _plan(snapshot: Snapshot, policy: Policy, demand: Demand, experience: Experience) -> Plan:

@@ -38,8 +38,13 @@ class Weighing:
         self._horizons: dict[PoolId | None, Seconds] = {}
         self._ram_price = self.history.price(RAM)
         self._priorities = policy.says("priority")
+        self._leased = frozenset(lease.ref for lease in snapshot.leases)
         self._gone: dict[ModelRef, _Weighed] = {}
         self._asleep: dict[ModelRef, _Weighed] = {}
+
+    def in_use(self, resident: Resident) -> bool:
+        """Would somebody's work end with it?"""
+        return resident.busy or resident.ref in self._leased
 
     def idle(self, resident: Resident) -> Seconds:
         """Since it was last asked for, or last seen at work."""
@@ -120,9 +125,9 @@ class Ranking:
     meaning: str
 
     def order(self, weighing: Weighing, residents: Sequence[Resident]) -> list[Resident]:
-        """The idle before the busy, then by score, then by name: total, and the same each time."""
-        score = self.score
-        return sorted(residents, key=lambda r: (r.busy, *score(weighing, r), r.ref[1], r.ref[0]))
+        """Who is in use comes last; then by score, then by name: total, and the same each time."""
+        score, used = self.score, weighing.in_use
+        return sorted(residents, key=lambda r: (used(r), *score(weighing, r), r.ref[1], r.ref[0]))
 
 
 def _mostly(resident: Resident) -> tuple[PoolId | None, int]:

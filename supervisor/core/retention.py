@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from collectors.reading import Seconds
 
+from .ladder import ASLEEP
 from .lease import Use
 from .policy import Policy
 from .snapshot import ModelRef, Resident, Snapshot, State
@@ -87,3 +88,10 @@ def unused(snapshot: Snapshot, policy: Policy) -> tuple[ModelRef, ...]:
         and policy.goes_unused(r.ref)
         and not policy.is_pinned(r.ref)
     )
+
+
+def is_at_rest(resident: Resident, policy: Policy) -> bool:
+    """Does it sleep, as whoever is idle for too long does first? Then it stays in RAM until that is
+    needed: to unload it a moment later would make its sleep worth nothing."""
+    allowed = policy.ladder_of(resident.ref)
+    return resident.state is State.SLEEPING and (not allowed or not ASLEEP.isdisjoint(allowed))

@@ -10,7 +10,7 @@ from collectors.reading import Seconds
 
 from .lease import Lease
 from .policy import Policy
-from .retention import THERE, idle_for, waits
+from .retention import THERE, idle_for, is_at_rest, waits
 from .snapshot import ModelRef, Resident, Snapshot, State
 
 
@@ -116,7 +116,7 @@ class Standings:
             use = self._snapshot.uses.get(ref)
             if use is not None and (until := waits(use)) is not None:
                 yield Keeper(Hold.FIRST, ends=until)
-        elif limit := policy.idle_timeout_of(ref):
+        elif (limit := policy.idle_timeout_of(ref)) and not is_at_rest(resident, policy):
             yield Keeper(Hold.TIMER, ends=Seconds(now + limit - idle_for(resident, self._snapshot)))
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
-from .actions import Plan, Trigger
+from collectors.reading import Bytes, PoolId
+
+from .actions import Evict, Plan, Trigger
+from .brake import brake
 from .experience import NONE_YET, Experience
-from .headroom import without
+from .headroom import given_back, without
+from .ladder import ASLEEP
 from .plan import dismiss, plan
 from .policy import Policy, Switch
-from .snapshot import Demand, ModelRef, Snapshot
+from .snapshot import Demand, ModelRef, Snapshot, State
 
 
 def switches(policy: Policy) -> bool:
@@ -34,14 +40,16 @@ def switch(
     experience: Experience = NONE_YET,
 ) -> Plan:
     """Make `demand` fit, with those `behind` gone if they may go: they are the first. Nobody goes
-    for one that cannot fit."""
+    for one that cannot fit, nor while a swap brake is on."""
     leave = set(behind) - {d.ref for d in demand.beside}
     if not leave:
         return plan(snapshot, policy, demand, experience)
     leaving = dismiss(snapshot, policy, leave, Trigger.SWITCH)
     going = {e.ref for e in leaving.evictions}
-    made = plan(without(snapshot, going) if going else snapshot, policy, demand, experience)
-    if not going or not made.works:
+    if not going or brake(leaving.evictions, experience.braked):
+        return plan(snapshot, policy, demand, experience)
+    made = plan(_after(snapshot, leaving.evictions), policy, demand, experience)
+    if not made.works:
         return made
     notes = [n for n in (*leaving.notes, *made.notes) if n.ref not in going]
     notes += [n for n in leaving.notes if n.ref in going]
@@ -51,3 +59,23 @@ def switch(
         (*leaving.evictions, *made.actions),
         tuple(once[ref] for ref in sorted(once)),
     )
+
+
+def _after(snapshot: Snapshot, evictions: Sequence[Evict]) -> Snapshot:
+    """As it will be once they are carried out. Who can only sleep keeps what it does not free."""
+    asleep = {e.ref: e for e in evictions if ASLEEP.issuperset(e.ladder)}
+    world = without(snapshot, {e.ref for e in evictions} - asleep.keys())
+    if not asleep:
+        return world
+    back = Counter[PoolId]()
+    residents = []
+    for resident in world.residents:
+        if (evict := asleep.get(resident.ref)) is not None:
+            freed = {s.pool: s.size for s in evict.frees}
+            back.update(freed)
+            left = ((s, max(0, s.size - freed.get(s.pool, 0))) for s in resident.shares)
+            shares = tuple(replace(s, size=Bytes(size)) for s, size in left)
+            resident = replace(resident, shares=shares, state=State.SLEEPING)
+        residents.append(resident)
+    pools = tuple(given_back(p, Bytes(back[p.id])) for p in world.pools)
+    return replace(world, pools=pools, residents=tuple(residents))

@@ -16,7 +16,7 @@ from .headroom import rooms
 from .limits import Slots
 from .lines import for_relief, lines_of
 from .policy import Policy
-from .retention import idle_for
+from .retention import idle_for, is_at_rest
 from .snapshot import ModelRef, Resident, Snapshot, State
 
 
@@ -161,7 +161,7 @@ def _model(resident: Resident, snapshot: Snapshot, policy: Policy) -> Iterator[F
     name = str(resident.ref)
     limit, idle = policy.idle_timeout_of(resident.ref), idle_for(resident, snapshot)
     # Of 0 s it is not a watchdog that minds, but whoever sees its last user go.
-    if limit and not resident.busy and idle >= limit:
+    if limit and not resident.busy and idle >= limit and not is_at_rest(resident, policy):
         detail = f"idle for longer than its timeout of {limit:g} s"
         yield _found(Kind.IDLE, name, Severity.INFO, detail, idle, resident.ref)
     busy = policy.busy_timeout_of(resident.ref)

@@ -79,9 +79,12 @@ class Ways:
         """Why `resident` stays, whoever needs its bytes. None: it may go."""
         why = self._spared_alone(resident)
         if why is None and self._grouped:
-            others = map(self._spared_alone, self._units.of(resident.ref))
-            if any(other not in (None, Why.LEAVING) for other in others):
-                return Why.STAYS_TOGETHER
+            for other in self._units.of(resident.ref):
+                held = self._spared_alone(other)
+                # One that sleeps and cannot do more has gone as far as it goes.
+                gone = held is Why.UNABLE and other.state is State.SLEEPING
+                if held not in (None, Why.LEAVING) and not gone:
+                    return Why.STAYS_TOGETHER
         return why
 
     def whole(self, chosen: Sequence[Resident]) -> list[Resident]:

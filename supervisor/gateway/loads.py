@@ -13,6 +13,7 @@ from supervisor.core import admission
 from supervisor.core.admission import Held, Hope, hope, order, patient, taken_back, tight
 from supervisor.core.experience import Experience
 from supervisor.core.history import Tier
+from supervisor.core.places import lost
 from supervisor.core.plan import Evict, Load, Plan, Why, plan
 from supervisor.core.policy import Policy
 from supervisor.core.record import Outcome, Result
@@ -120,16 +121,15 @@ class Loads:
                 if found(ref, sight.snapshot):
                     return ref
 
-        def cost(ref: ModelRef) -> tuple[bool, bool, float, int, float]:
+        def cost(ref: ModelRef) -> tuple[bool, bool, tuple[int, float], int, float]:
             demand = self.demand(ref, sight)
             going = sight.snapshot.resident(ref) is not None  # it is there, and not to be had
             if demand is None:
-                return True, going, 0.0, 0, 0.0
+                return True, going, (0, 0.0), 0, 0.0
             experience = self.halts.barred(sight.experience, ref)
             made = plan(sight.snapshot, sight.policy, demand, experience)
-            loss = sum(e.loss.expected for e in made.evictions if e.loss is not None)
             seconds = self.seconds(ref, demand, sight.snapshot) or 0.0
-            return not made.works, going, loss, len(made.evictions), seconds
+            return not made.works, going, lost(made, sight.snapshot), len(made.evictions), seconds
 
         return min(refs, key=cost)
 

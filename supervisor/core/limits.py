@@ -4,7 +4,7 @@ NPU, and of a group of which only one may be."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from collectors.reading import PoolId
 
@@ -69,6 +69,7 @@ class Slots:
         """A limit that only those who are `tolerated` exceed is not exceeded. `exact`: it is
         counted also where no limit could be exceeded."""
         self._policy = policy
+        self.units: Mapping[ModelRef, Sequence[Resident]] = {}  # who goes with whom
         self._most = _limits(snapshot, policy)
         self._count: Counter[str] = Counter()
         self._over: dict[str, int] = {}  # what is exceeded, and by how much
@@ -119,12 +120,15 @@ class Slots:
                 del self._over[key]
 
     def leave(self, resident: Resident) -> None:
-        if self._most and resident.state not in PASSIVE:
-            self._add(resident.ref, -1)
+        self._count_unit(resident, -1)
 
     def stay(self, resident: Resident) -> None:
-        if self._most and resident.state not in PASSIVE:
-            self._add(resident.ref, 1)
+        self._count_unit(resident, 1)
+
+    def _count_unit(self, resident: Resident, by: int) -> None:
+        for each in self.units.get(resident.ref, (resident,)) if self._most else ():
+            if each.state not in PASSIVE:
+                self._add(each.ref, by)
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -148,9 +152,11 @@ class Slots:
 
     def helps(self, resident: Resident) -> bool:
         """Would a limit be exceeded by less without it?"""
-        if not self._over or resident.state in PASSIVE:
+        if not self._over:
             return False
-        return not self._over.keys().isdisjoint(self._keys.get(resident.ref, ()))
+        unit = self.units.get(resident.ref, (resident,))
+        refs = (r.ref for r in unit if r.state not in PASSIVE)
+        return any(not self._over.keys().isdisjoint(self._keys.get(ref, ())) for ref in refs)
 
     def _add(self, ref: ModelRef, by: int) -> None:
         self._add_to(self._keys.get(ref, ()), by)

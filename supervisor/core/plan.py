@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -10,6 +10,7 @@ from collectors.reading import RAM, Blind, Bytes, PoolId
 
 from .actions import Action, Barred, Cancel, Evict, Load, Loss, Note, Plan, Trigger, Why
 from .brake import brake
+from .choose import Chosen
 from .experience import NONE_YET, Experience
 from .groups import coming
 from .headroom import Tally, jobs, rooms
@@ -298,13 +299,35 @@ def _make_room(
         stay |= {r.ref: Why.NO_BED for r in candidates if r.ref in awake}
         whys |= stay
         candidates = [r for r in candidates if r.ref not in stay]
-    chosen, lacks = choose(weighing, candidates, asleep, tally, slots)
+    # Who go together are one candidate, with what all of them give and cost.
+    units = ways.units(candidates)
+    beside = {r.ref for head, unit in units.items() for r in unit if r.ref != head}
+    heads = [r for r in candidates if r.ref not in beside] if units else candidates
+    slots.units = units
+
+    def chosen_of(asleep: Mapping[ModelRef, Resident], instead: Sequence[Resident] = ()) -> Chosen:
+        nonlocal tally
+        if instead:
+            for resident in instead:
+                slots.stay(resident)
+            tally = Tally(snapshot, policy, wanted)
+        weighing.units = {h: [(r, r.ref in asleep) for r in u] for h, u in units.items()}
+        gives = {**asleep, **{h: _as_one(u, asleep) for h, u in units.items()}}
+        return choose(weighing, heads, gives, tally, slots)
+
+    chosen, lacks = chosen_of(asleep)
     if asleep and lacks[0]:  # asleep they keep too much: whoever can has to go for good
-        for resident in chosen:
-            slots.stay(resident)
-        tally = Tally(snapshot, policy, wanted)
         asleep = ways.only_sleepers(asleep)
-        chosen, lacks = choose(weighing, candidates, asleep, tally, slots)
+        chosen, lacks = chosen_of(asleep, chosen)
+    elif len(chosen) > 1 and any(r.ref in asleep for r in chosen):
+        # Asleep they keep some, for which others have to go: it may cost less that they do not.
+        cost, first = weighing.cost(chosen, asleep), chosen
+        for_good = ways.only_sleepers(asleep)
+        chosen, lacks = chosen_of(for_good, first)
+        if not lacks[0] and weighing.cost(chosen, for_good) < cost:
+            asleep = for_good
+        else:
+            chosen, lacks = chosen_of(asleep, chosen)
 
     whole = ways.whole(chosen)
     if relief and lacks[0] and len(whole) == len(chosen):  # who go together are not told apart
@@ -322,6 +345,16 @@ def _make_room(
     refs = sorted(whys)
     notes = tuple(map(Note, refs, map(whys.__getitem__, refs), map(told.get, refs)))
     return _Room(victims, notes, tally.missing(), lacks[1])
+
+
+def _as_one(unit: Sequence[Resident], asleep: Mapping[ModelRef, Resident]) -> Resident:
+    """What they give, as if it were one's. The first is who it is."""
+    gives = [asleep.get(r.ref, r) for r in unit]
+    sizes: dict[PoolId, int] = {}
+    for share in (s for r in gives for s in r.shares):
+        sizes[share.pool] = sizes.get(share.pool, 0) + share.size
+    shares = tuple(Share(pool, Bytes(size)) for pool, size in sizes.items())
+    return replace(unit[0], shares=shares, mapped=tuple(m for r in gives for m in r.mapped))
 
 
 def _in_vain(why: Why) -> Why:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,11 +39,15 @@ class Weighing:
         self._ram_price = self.history.price(RAM)
         self._priorities = policy.says("priority")
         self._leased = frozenset(lease.ref for lease in snapshot.leases)
+        # Who goes with whom, and whether to sleep: then it is what all of them would cost.
+        self.units: Mapping[ModelRef, Sequence[tuple[Resident, bool]]] = {}
         self._gone: dict[ModelRef, _Weighed] = {}
         self._asleep: dict[ModelRef, _Weighed] = {}
 
     def in_use(self, resident: Resident) -> bool:
         """Would somebody's work end with it?"""
+        if (unit := self.units.get(resident.ref)) is not None:
+            return any(r.busy or r.ref in self._leased for r, _ in unit)
         return resident.busy or resident.ref in self._leased
 
     def idle(self, resident: Resident) -> Seconds:
@@ -60,8 +64,16 @@ class Weighing:
         return Loss._make(self._weighed(resident, sleeps)[:4])
 
     def expected(self, resident: Resident, sleeps: bool = False) -> float:
-        """The same, in seconds."""
+        """The same, in seconds, with whoever goes with it."""
+        if (unit := self.units.get(resident.ref)) is not None:
+            return sum(self._weighed(r, is_asleep)[3] for r, is_asleep in unit)
         return self._weighed(resident, sleeps)[3]
+
+    def cost(self, going: Iterable[Resident], asleep: Collection[ModelRef]) -> tuple[int, float]:
+        """How many of them are in use, and what all of it is expected to cost, in seconds."""
+        going = tuple(going)
+        loss = sum(self.expected(r, r.ref in asleep) for r in going)
+        return sum(map(self.in_use, going)), loss
 
     def density(self, resident: Resident) -> float:
         """What is expected to be lost by each byte of it."""

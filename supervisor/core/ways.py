@@ -91,6 +91,20 @@ class Ways:
         """`chosen`, and behind them whoever has to go with one of them."""
         return self._units.whole(chosen, lambda other: self._spared_alone(other) is None)
 
+    def units(self, candidates: Sequence[Resident]) -> dict[ModelRef, tuple[Resident, ...]]:
+        """Those of whom none goes without the others, by the first of them in `candidates`."""
+        found: dict[ModelRef, tuple[Resident, ...]] = {}
+        seen: set[ModelRef] = set()
+        for resident in candidates if self._grouped else ():
+            if resident.ref in seen or len(unit := self.whole([resident])) == 1:
+                continue
+            refs = {r.ref for r in unit}
+            # By patterns one may take another along that goes alone as well: those stay apart.
+            if all({r.ref for r in self.whole([other])} == refs for other in unit[1:]):
+                found[resident.ref] = tuple(unit)
+                seen |= refs
+        return found
+
     def _spared_alone(self, resident: Resident) -> Why | None:
         if self._even_busy is None:
             why = self._staying.get(resident.ref)

@@ -14,7 +14,7 @@ from supervisor.core.explain import why
 from supervisor.core.groups import Group, Rule
 from supervisor.core.ladder import RESIDUE, Rung
 from supervisor.core.plan import Trigger, Why, dismiss, plan
-from supervisor.core.policy import Brake, Switch, Watchdog
+from supervisor.core.policy import Brake, ModelPolicy, Switch, Watchdog
 from supervisor.core.snapshot import Ability, State
 from supervisor.core.switch import switch
 from supervisor.core.watch import Kind, watch
@@ -56,6 +56,27 @@ def test_the_second_of_a_pair_goes_after_the_first_that_can_only_sleep() -> None
     pinned = replace(policy, pinned=frozenset({"a"}))
     (note,) = (n for n in dismiss(half, pinned, [b.ref], Trigger.OPERATOR).notes if n.ref == b.ref)
     assert note.why is Why.STAYS_TOGETHER, "somebody wants the first one to stay as it is"
+
+
+def test_one_goes_for_good_where_asleep_it_would_cost_somebody_else_its_place() -> None:
+    """It keeps a GiB asleep: for that another would have to go, who will be missed."""
+    dear = resident("dear", 4, idle=1)
+    policy = replace(allow(), models={"dear": ModelPolicy(priority=5)})
+    world = host(machine(BIG, dear, free=4), 40, BOTH)
+    (one,) = plan(world, policy, demand("new", 20)).evictions
+    assert (one.ref, one.ladder) == (BIG.ref, (Rung.UNLOAD,))
+    (one,) = plan(world, policy, demand("new", 19)).evictions
+    assert (one.ref, one.ladder[0]) == (BIG.ref, Rung.SLEEP)
+    cheap = replace(allow(), models={"big": ModelPolicy(priority=9)})
+    first, second = sorted(plan(world, cheap, demand("new", 20)).evictions, key=lambda e: e.ref)
+    assert (first.ref, first.ladder[0]) == (BIG.ref, Rung.SLEEP)
+    assert second.ref == dear.ref
+    only = host(
+        machine(BIG, dear, free=4),
+        40,
+        VLLM,
+    )
+    assert len(plan(only, policy, demand("new", 20)).evictions) == 2, "it can do no more"
 
 
 def test_a_client_that_moves_on_from_one_that_can_only_sleep_gets_what_that_frees() -> None:

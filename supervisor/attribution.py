@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from collectors.listener import listener
@@ -326,12 +327,22 @@ def _find(
         held = dict(held_by) | {pid: ref.engine for ref, pid in found.items()}
         for ref, hint in described.items():
             matches = {pid for pid, argv in running.items() if _matches(argv, hint)}
-            if hint.whole:  # it is of that family, or it is all of it
-                matches &= families.get(ref.engine, matches)
+            if hint.whole and _is_like(roots.get(ref.engine), matches, running):
+                matches &= families[ref.engine]  # it is of that family, or it is all of it
             if (pid := _own(ref.engine, matches, families, held)) is not None:
                 found[ref], held[pid] = pid, ref.engine
     whole = (r for r, h in hints.items() if h.whole and r.engine in roots and r not in found)
     return found | {ref: roots[ref.engine] for ref in whole}
+
+
+def _is_like(root: int | None, matches: Set[int], running: Mapping[int, tuple[str, ...]]) -> bool:
+    """Is the process that answers one as those are, as llama-server is and llama-bench? Else it may
+    be a proxy in front of one of them."""
+
+    def kind(pid: int) -> str:
+        return PurePath(next(iter(running.get(pid, ())), "")).name.partition("-")[0]
+
+    return root is not None and kind(root) in map(kind, matches)
 
 
 def _own(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from collectors.reading import PoolId, Seconds
 
 from .core.brake import Bucket
-from .core.plan import Load, Plan, Trigger
+from .core.plan import Load, Plan, Trigger, Why
 from .core.policy import Policy
 
 
@@ -27,10 +27,11 @@ class Brakes:
         return found
 
     def begun(self, plan: Plan, policy: Policy, now: Seconds) -> None:
-        """One swap more, if it is one."""
+        """One swap more, if it is one. Whom a client has left goes anyhow, and for nobody."""
         if plan.trigger is not Trigger.DEMAND or not any(isinstance(a, Load) for a in plan.actions):
             return
-        for pool in {share.pool for e in plan.evictions for share in e.frees}:
+        gone = (e for e in plan.evictions if e.why is not Why.SWITCHED)
+        for pool in {share.pool for e in gone for share in e.frees}:
             own = policy.pools.get(pool)
             if own is not None and own.brake is not None:
                 bucket = self._buckets.get(pool, Bucket(own.brake.count, now))

@@ -100,7 +100,8 @@ class Executor:
             fresh = replan(before, failed)
             reasons = spared(decided, fresh) | reasons  # the first reason is the true one
             beside |= {e.ref: e for e in fresh.evictions if e.beside is not None}
-            going = (e for e in fresh.evictions if e.ref not in tried or _goes_on(e, lulled))
+            going = [e for e in fresh.evictions if e.ref not in tried]
+            going += [e for e in fresh.evictions if e.ref in tried and _goes_on(e, lulled)]
             action = next((e for e in going if not has_mate(e, before, ended)), None)
             if action is None:
                 due = companions(beside.values(), before, tried, ended)

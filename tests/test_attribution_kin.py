@@ -110,6 +110,14 @@ def test_an_engine_that_is_one_model_need_not_have_it_in_its_command_line(
     assert machine.attribution.pids_of(A) == (5,)
 
 
+def test_an_engine_that_is_one_model_may_stand_behind_a_proxy() -> None:
+    machine = Machine({8080: 3})
+    machine.start(3, "/usr/sbin/nginx")
+    machine.start(5, *SERVER, "-m", "/models/a.gguf")
+    machine.look(replace(VLLM, process=Process(argv=(("/models/a.gguf",),), whole=True)))
+    assert machine.attribution.pids_of(A) == (5,)
+
+
 def test_an_engine_that_is_one_model_has_nothing_of_it_once_it_is_unloaded() -> None:
     machine, table = house(p7=5)
     machine.look(WHOLE, table=table)

@@ -19,6 +19,7 @@ from .lines import for_relief, too_small
 from .places import best, places
 from .policy import Policy
 from .rank import Weighing
+from .retention import is_at_rest
 from .short import shorts
 from .snapshot import Demand, ModelRef, Reservation, Resident, Share, Snapshot, is_sized
 from .ways import Ways
@@ -232,12 +233,14 @@ def dismiss(
         if resident.ref in asked:
             spared = ways.spared(resident)
             if spared is None and trigger is Trigger.IDLE:  # all that go together have to be
-                others = {r.ref for r in ways.whole([resident])}
+                others = {r.ref for r in ways.whole([resident]) if not is_at_rest(r, policy)}
                 spared = None if others <= asked else Why.STAYS_TOGETHER
             notes.append(Note(resident.ref, spared or why))
             if spared is None:
                 leaving.append(resident)
     whole = ways.whole(leaving)
+    if trigger is Trigger.IDLE:  # who sleeps already has done what they are to do
+        whole = [r for r in whole if r.ref in asked or not is_at_rest(r, policy)]
     notes += [Note(r.ref, Why.TOGETHER) for r in whole if r.ref not in asked]
     leaving = whole
     asleep = ways.sleepers(leaving, ())
@@ -304,6 +307,9 @@ def _make_room(
     beside = {r.ref for head, unit in units.items() for r in unit if r.ref != head}
     heads = [r for r in candidates if r.ref not in beside] if units else candidates
     slots.units = units
+    if units:
+        weighing.units = {h: [(r, r.ref in asleep) for r in u] for h, u in units.items()}
+        heads = policy.ranking.order(weighing, heads)
 
     def chosen_of(asleep: Mapping[ModelRef, Resident], instead: Sequence[Resident] = ()) -> Chosen:
         nonlocal tally
@@ -312,8 +318,10 @@ def _make_room(
                 slots.stay(resident)
             tally = Tally(snapshot, policy, wanted)
         weighing.units = {h: [(r, r.ref in asleep) for r in u] for h, u in units.items()}
-        gives = {**asleep, **{h: _as_one(u, asleep) for h, u in units.items()}}
-        return choose(weighing, heads, gives, tally, slots)
+        return choose(weighing, heads, gives_of(asleep), tally, slots)
+
+    def gives_of(asleep: Mapping[ModelRef, Resident]) -> dict[ModelRef, Resident]:
+        return {**asleep, **{head: _as_one(unit, asleep) for head, unit in units.items()}}
 
     chosen, lacks = chosen_of(asleep)
     if asleep and lacks[0]:  # asleep they keep too much: whoever can has to go for good
@@ -330,11 +338,14 @@ def _make_room(
             chosen, lacks = chosen_of(asleep, chosen)
 
     whole = ways.whole(chosen)
-    if relief and lacks[0] and len(whole) == len(chosen):  # who go together are not told apart
-        small = too_small(tally, chosen, asleep, lacking)
+    # Who takes others along and is no unit with them cannot be told apart.
+    if relief and lacks[0] and len(whole) == sum(len(units.get(r.ref, (r,))) for r in chosen):
+        small = too_small(tally, chosen, gives_of(asleep), lacking)
+        chosen = [r for r in chosen if r.ref not in small]
+        small = {r.ref for head in small for r in units.get(head, ())} | small
         whys |= dict.fromkeys(small, Why.TOO_SMALL)
         candidates = [r for r in candidates if r.ref not in small]
-        whole = chosen = [r for r in chosen if r.ref not in small]
+        whole = ways.whole(chosen)
     loss = {r.ref: weighing.loss(r, r.ref in asleep) for r in whole}
     victims = ways.evictions(whole, asleep, Why.MAKES_ROOM, {r.ref for r in chosen}, loss)
     whys |= {v.ref: v.why for v in victims}

@@ -9,7 +9,6 @@ from dataclasses import replace
 from collectors.reading import Bytes, PoolId
 
 from .actions import Evict, Plan, Trigger
-from .brake import brake
 from .experience import NONE_YET, Experience
 from .headroom import given_back, without
 from .ladder import ASLEEP
@@ -40,13 +39,13 @@ def switch(
     experience: Experience = NONE_YET,
 ) -> Plan:
     """Make `demand` fit, with those `behind` gone if they may go: they are the first. Nobody goes
-    for one that cannot fit, nor while a swap brake is on."""
+    for one that cannot fit."""
     leave = set(behind) - {d.ref for d in demand.beside}
     if not leave:
         return plan(snapshot, policy, demand, experience)
     leaving = dismiss(snapshot, policy, leave, Trigger.SWITCH)
     going = {e.ref for e in leaving.evictions}
-    if not going or brake(leaving.evictions, experience.braked):
+    if not going:
         return plan(snapshot, policy, demand, experience)
     made = plan(_after(snapshot, leaving.evictions), policy, demand, experience)
     if not made.works:

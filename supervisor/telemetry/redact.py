@@ -40,7 +40,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         # From where the dashes begin, and from nowhere else: of a line of dashes each would be one.
         re.compile(
-            rf"(?i)(?:(?<![\w-])|(?<=\\[abfnrtv]))(--(?:[\w-]+-)?{_NAMES}(?![\w-])[\s=,'\"]+)[^\s,'\"]+"
+            rf"(?i)(?<!-)(-{{2,}}+(?:\w[\w-]{{0,62}}-)?{_NAMES}(?![\w-])[\s=,'\"]+)[^\s,'\"]+"
         ),
         rf"\1{HIDDEN}",
     ),

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from supervisor.claims import Claims, Granted, Leased
 from supervisor.config.entrusted import ADMIN, OPERATE, READ
 from supervisor.core import explain
-from supervisor.core.headroom import taken
+from supervisor.core.headroom import jobs
 from supervisor.core.lease import Lease
 from supervisor.core.policy import Retention
 from supervisor.core.snapshot import ModelRef
@@ -270,8 +270,11 @@ def reservations(loop: Loop) -> list[Row]:
 def job_row(job: Job, loop: Loop) -> Row:
     """`used` is what its processes hold, as far as they are known; the rest is kept free."""
     deadlines, snapshot = loop.keeping.deadlines, loop.snapshot
-    mine = (r for r in loop.keeping.reserved.reservations if r.job == job.id)
-    found = 0 if snapshot is None else sum(taken(snapshot, r, job.pool) for r in mine)
+    found = 0
+    if snapshot is not None:
+        own = loop.keeping.reserved.reservations
+        there = jobs(replace(snapshot, reservations=own), job.pool)
+        found = sum(used for r, _, used in there if r.job == job.id)
     return {
         "id": job.id,
         "client": job.client,

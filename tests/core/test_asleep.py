@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from collectors.reading import Seconds, gib
+from supervisor.brakes import Brakes
 from supervisor.core.brake import Bucket
-from supervisor.core.experience import Experience
 from supervisor.core.explain import why
 from supervisor.core.groups import Group, Rule
 from supervisor.core.ladder import RESIDUE, Rung
 from supervisor.core.plan import Trigger, Why, dismiss, plan
-from supervisor.core.policy import Brake, ModelPolicy, Switch, Watchdog
+from supervisor.core.policy import Brake, ModelPolicy, PoolPolicy, Switch, Watchdog
 from supervisor.core.snapshot import Ability, State
 from supervisor.core.switch import switch
 from supervisor.core.watch import Kind, watch
@@ -58,6 +58,21 @@ def test_the_second_of_a_pair_goes_after_the_first_that_can_only_sleep() -> None
     assert note.why is Why.STAYS_TOGETHER, "somebody wants the first one to stay as it is"
 
 
+def test_of_a_pair_that_was_idle_for_long_both_sleep_though_they_could_unload() -> None:
+    pair = Group(Rule.ALWAYS_TOGETHER, ("a", "b"))
+    policy = replace(allow(), groups={"pair": pair})
+    a, b = resident("a", 8, idle=900), resident("b", 8, idle=900)
+    world = host(machine(a, b, free=4), 60, BOTH)
+    first, second = dismiss(world, policy, [a.ref, b.ref], Trigger.IDLE).evictions
+    assert first.ladder[0] is second.ladder[0] is Rung.SLEEP
+    lulled = replace(a, state=State.SLEEPING, shares=(replace(a.shares[0], size=RESIDUE),))
+    half = host(machine(lulled, b, free=11), 50, BOTH)
+    (one,) = dismiss(half, policy, [b.ref], Trigger.IDLE).evictions
+    assert (one.ref, one.ladder[0]) == (b.ref, Rung.SLEEP)
+    both = dismiss(half, policy, [b.ref], Trigger.OPERATOR).evictions
+    assert {e.ref for e in both} == {a.ref, b.ref}, "who is told to go takes the other along"
+
+
 def test_one_goes_for_good_where_asleep_it_would_cost_somebody_else_its_place() -> None:
     """It keeps a GiB asleep: for that another would have to go, who will be missed."""
     dear = resident("dear", 4, idle=1)
@@ -91,18 +106,23 @@ def test_a_client_that_moves_on_from_one_that_can_only_sleep_gets_what_that_free
     assert sum(s.size for s in made.evictions[0].frees) == gib(19)
 
 
-def test_while_a_swap_brake_is_on_nobody_goes_because_a_client_moved_on() -> None:
+def test_a_client_that_moves_on_swaps_nobody() -> None:
+    """A brake neither holds it up nor counts it, and holds nobody else up for it."""
     old = resident("old", 8, idle=1)
-    policy = replace(allow(), unload_on_switch=Switch.HOST)
-    braked = Experience(braked={GPU: Seconds(41)})
-    roomy = host(machine(old, free=16), 40, BOTH)
-    made = switch(roomy, policy, demand("new", 8), [old.ref], braked)
-    assert (made.works, made.evictions) == (True, ())
-    full = host(machine(old, free=2), 40, BOTH)
-    made = switch(full, policy, demand("new", 8), [old.ref], braked)
-    assert not made.works
-    assert [b.pool for b in made.barred] == [GPU]
-    assert switch(full, policy, demand("new", 8), [old.ref]).works
+    policy = replace(
+        allow(), unload_on_switch=Switch.HOST, pools={GPU: PoolPolicy(brake=Brake(2, Seconds(600)))}
+    )
+    world = host(machine(old, free=12), 40, BOTH)
+    made = switch(world, policy, demand("new", 8), [old.ref])
+    assert [e.why for e in made.evictions] == [Why.SWITCHED]
+    brakes = Brakes()
+    for _ in range(20):
+        brakes.begun(made, policy, Seconds(0))
+    assert brakes.braked(policy, Seconds(0)) == {}
+    swap = plan(world, policy, demand("new", 14))
+    for _ in range(2):
+        brakes.begun(swap, policy, Seconds(0))
+    assert brakes.braked(policy, Seconds(0)) == {GPU: 300}
 
 
 def test_a_brake_that_was_passed_is_on_no_longer_than_it_says() -> None:

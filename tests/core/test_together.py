@@ -8,7 +8,7 @@ import pytest
 
 from collectors.reading import gib
 from supervisor.core.groups import Group, Rule
-from supervisor.core.plan import Why, plan
+from supervisor.core.plan import Why, plan, relieve
 from supervisor.core.policy import ModelPolicy, Policy
 from supervisor.core.rank import RANKINGS
 from tests.builders import OTHER, demand, machine, reserve, resident
@@ -47,8 +47,9 @@ def test_for_one_place_one_goes_and_no_pair() -> None:
     assert gone(busy, a, b, c, free=36, needs=1) == ["a", "b"]
 
 
-def test_a_pair_whose_second_is_at_work_in_another_pool_goes_last() -> None:
-    policy = replace(POLICY, force_when_busy=True)
+@pytest.mark.parametrize("ranking", sorted(RANKINGS))
+def test_a_pair_whose_second_is_at_work_in_another_pool_goes_last(ranking: str) -> None:
+    policy = replace(POLICY, force_when_busy=True, ranking=RANKINGS[ranking])
     a, c = resident("a", 8, idle=900), resident("c", 8, idle=1)
     b = resident("b", 8, busy=5, pool=OTHER)
     assert gone(policy, a, b, c, free=0, needs=8) == ["c"]
@@ -71,6 +72,17 @@ def test_files_that_both_have_mapped_come_back_once() -> None:
     assert gone(POLICY, a, b, c, free=0, needs=8) in (["a", "b"], ["c"])
     assert gone(POLICY, a, b, c, free=0, needs=16) == ["a", "b", "c"]
     assert gone(POLICY, a, b, c, free=0, needs=17) == []
+
+
+def test_relief_that_cannot_do_enough_spares_the_small_ones_alone_or_in_pairs() -> None:
+    a, b, c, d = (resident(n, s, idle=60) for n, s in (("a", 4), ("b", 4), ("c", 0.1), ("d", 0.1)))
+    tiny = resident("tiny", 0.2, idle=60)
+    groups = {"pair": PAIR, "other": Group(Rule.ALWAYS_TOGETHER, ("c", "d"))}
+    policy = replace(reserve(20), groups=groups)
+    made = relieve(machine(a, b, c, d, tiny, free=0), policy)
+    assert sorted(e.ref.model for e in made.evictions) == ["a", "b"]
+    whys = {n.ref.model: n.why for n in made.notes}
+    assert whys["tiny"] is whys["c"] is whys["d"] is Why.TOO_SMALL
 
 
 def test_by_a_pattern_one_may_go_alone_and_still_does() -> None:

@@ -48,7 +48,7 @@ export function audit(store) {
     if (before !== null) most = Math.max(most, found.length);
     if (found.length > most) {
       found.length = most;
-      next = found.at(-1).id;
+      next = Number(found.at(-1).id.replace("a-", "")); // by number, as the daemon has it
     }
     list.offer(next !== null);
     list.draw(found);

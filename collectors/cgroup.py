@@ -77,7 +77,7 @@ class Groups:
 def parse_membership(text: str) -> list[tuple[bool, str]]:
     """/proc/self/cgroup → (is v2, path) of the hierarchies that can limit memory."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # at nothing else: any other sign may be in a group's name
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if path.startswith("/") and (

@@ -97,7 +97,7 @@ def own_group(pid: int, root: Path = HOST) -> str | None:
     except OSError:
         return None
     # Numbered downwards: the last line is of v2, the one before of systemd itself.
-    paths = (line.split(":", 2)[-1] for line in reversed(text.splitlines()))
+    paths = (line.split(":", 2)[-1] for line in reversed(text.rstrip("\n").split("\n")))
     return next((own for path in paths if (own := own_part(path)) is not None), None)
 
 

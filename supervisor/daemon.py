@@ -117,7 +117,8 @@ class App:
 
     async def _end_former(self) -> None:
         """Begin to end what was started for engines that have left the configuration since."""
-        named = [engine.id for engine in self.config.engines]
+        # Of another kind nobody would look after what was started under its name.
+        named = [engine.id for engine in self.config.engines if engine.kind == "process"]
         for folder in folders(self.config.state_dir / CHILDREN, named):
             keep = Keep(folder.name, folder, {})
             self._former.append(keep)

@@ -5,6 +5,7 @@ What is done here is never decided here: a plan has named the model and the rung
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
@@ -56,8 +57,7 @@ class Force:
             case Rung.RESTART if Ability.RESTART in engine.abilities:
                 await engine.restart()
             case Rung.RESTART:
-                await self._service(engine).stop()
-                await self._service(engine).start()
+                await _anew(self._service(engine))
             case Rung.STOP:
                 await self._service(engine).stop()
             case Rung.TERM | Rung.KILL:
@@ -72,8 +72,7 @@ class Force:
         if Ability.RESTART in engine.abilities:
             await engine.restart()
         else:
-            await self._service(engine).stop()
-            await self._service(engine).start()
+            await _anew(self._service(engine))
 
     async def start(self, engine: EngineId) -> bool:
         """Start an engine that was stopped. False: nobody knows how."""
@@ -114,3 +113,13 @@ class Force:
             raise EngineRefused(engine.id, call, why) from error
         finally:
             os.close(handle)
+
+
+async def _anew(service: Service) -> None:
+    """Stopped, and started again also where the daemon ends meanwhile."""
+    try:
+        await service.stop()
+    except asyncio.CancelledError:
+        await asyncio.shield(service.start())
+        raise
+    await service.start()

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from supervisor.children import kin
 from supervisor.children.cgroup import Group
 from supervisor.children.keep import _remove
+from supervisor.daemon import CHILDREN, App
 from tests.children.programs import DEAF, DOUBLE, SERVES, forks, kill
 from tests.daemon import QUICK, Daemon
 
@@ -192,3 +194,14 @@ def test_the_daemon_s_end_is_not_held_up_by_the_deaf(tmp_path: Path) -> None:
             assert ours(tmp_path) == set()
 
     run(story())
+
+
+def test_what_was_started_under_a_name_that_is_of_another_kind_now_is_ended(tmp_path: Path) -> None:
+    for name in ("gone", "moved", "same"):
+        (tmp_path / CHILDREN / name).mkdir(parents=True)
+    kinds = {"moved": "systemd", "same": "process", "new": "vllm"}
+    engines = [SimpleNamespace(id=name, kind=kind) for name, kind in kinds.items()]
+    config = SimpleNamespace(engines=engines, state_dir=tmp_path)
+    app = SimpleNamespace(config=config, _former=[])
+    asyncio.run(App._end_former(app))  # type: ignore[arg-type]
+    assert sorted(keep._name for keep in app._former) == ["gone", "moved"]

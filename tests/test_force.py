@@ -114,6 +114,25 @@ def test_an_engine_is_restarted_by_itself_where_it_can_and_else_by_its_unit() ->
     asyncio.run(Force({Engine.id: Able()}, units).restart(Engine.id))  # type: ignore[dict-item]
     asyncio.run(Force({Engine.id: Engine()}, units).restart(Engine.id))  # type: ignore[dict-item]
     assert calls == ["restart", "stop", "start"]
+    del calls[:]
+    stopping = asyncio.Event()
+
+    class Slow(Unit):
+        async def stop(self) -> None:
+            await super().stop()
+            stopping.set()
+            await asyncio.Event().wait()
+
+    async def cut_short() -> None:
+        force = Force({Engine.id: Engine()}, {Engine.id: Slow()})  # type: ignore[dict-item]
+        task = asyncio.create_task(force.restart(Engine.id))
+        await stopping.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+
+    asyncio.run(cut_short())
+    assert calls == ["stop", "start"], "the daemon ends, and the engine does not for that"
     for engines in ({Engine.id: Engine()}, {}):
         with pytest.raises(EngineRefused):
             asyncio.run(Force(engines).restart(Engine.id))  # type: ignore[arg-type]

@@ -29,6 +29,8 @@ class Kindred:
         self.mark, self.main, self.group = mark, main, group
         self._aside = aside
         self.known: dict[int, int] = {}
+        self.seen: dict[int, int] = {}  # whoever was ever found
+        self.whole = True  # the latest look was at all processes
 
     async def find(self) -> dict[int, int]:
         """Those that run now, the first of them included, as pid → start."""
@@ -37,10 +39,13 @@ class Kindred:
             root = self.main.pid, self.main.started
         try:
             found = await self._aside.call(partial(self._look, root), LOOK)
+            self.whole = True
         except (TimeoutError, OSError):
             # Somebody's /proc hangs. Who is known, or in its control group, is found all the same.
+            self.whole = False
             found = {p: s for p, s in self._grouped().items() if kin.runs(p, s)}
         self.known = found
+        self.seen |= found
         return found
 
     def _look(self, root: tuple[int, int] | None) -> dict[int, int]:
@@ -74,7 +79,8 @@ async def end(kindred: Kindred, number: signal.Signals, grace: Seconds) -> froze
     if rest and (main is None or main.has_ended()):
         await _ask(kindred, rest, number, deadline)
         rest = await kindred.find()
-    if rest or (main is not None and not main.has_ended()):
+    # Whom nobody could look for is in the group of the first, whose number is its own until then.
+    if rest or not kindred.whole or (main is not None and not main.has_ended()):
         rest = await kill(kindred)
     _reap_orphans(kindred)
     return frozenset(rest)
@@ -117,9 +123,10 @@ def _pauses() -> Iterator[float]:
 def _reap_orphans(kindred: Kindred) -> None:
     """As the first process of a container we are the parent of every orphan."""
     if os.getpid() == 1:
-        for pid in kindred.known:
-            with suppress(OSError):
-                os.waitpid(pid, os.WNOHANG)
+        for pid, started in kindred.seen.items():
+            if kin.birth(pid) == started:
+                with suppress(OSError):
+                    os.waitpid(pid, os.WNOHANG)
 
 
 def _loop_time(deadline: float) -> float:

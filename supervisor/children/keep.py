@@ -242,7 +242,8 @@ class Keep:
             pid = await self._aside.call(partial(self._listens, port), LOOK)
         except (TimeoutError, OSError):
             pid = None
-        if pid is None or pid in await child.kindred.find():  # None: nobody can tell
+        found = {} if pid is None else await child.kindred.find()
+        if pid is None or pid in found or not child.kindred.whole:  # it is ours, or nobody can tell
             child.answers = True
         elif not child.leaving:
             text = f"could not have port {port}: another program has it, pid {pid}"

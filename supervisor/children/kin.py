@@ -15,6 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from collectors.process import read_file
+
+LONGEST = 4 * 1024**2  # bytes of variables: the kernel passes on no more than a few MiB
 MARK = "ULLAGE_CHILD"
 LINUX = sys.platform == "linux"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -73,11 +76,9 @@ def mark_of(pid: int) -> str | None:
     """The mark that a process was started with. None: none, or another user's process."""
     try:
         if LINUX:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                entries = file.read().split(b"\0")
-            start = f"{MARK}=".encode()
-            found = next((e for e in entries if e.startswith(start)), None)
-            return None if found is None else found[len(start) :].decode(errors="replace")
+            said = b"\0" + read_file(f"/proc/{pid}/environ", LONGEST)
+            _, mark, after = said.partition(f"\0{MARK}=".encode())
+            return after.partition(b"\0")[0].decode(errors="replace") if mark else None
         return psutil.Process(pid).environ().get(MARK)
     except (OSError, psutil.Error):
         return None

@@ -18,6 +18,7 @@ from .records import rewrite
 
 LIMIT = 4 << 20  # bytes, of each of the two files
 TAIL = 2 << 20  # bytes that are looked through for the last lines
+WORDS = 64 * 1024  # bytes that are looked through for the last words, on the loop
 LONGEST = 4000  # characters of a line
 SAYS = "[ullage] "  # begins what we write ourselves
 
@@ -77,7 +78,11 @@ class Log:
 
     def last_words(self) -> str | None:
         """The last line of the last run that says something. None: it has said nothing."""
-        for line in reversed(self.tail(200)):
+        data = _end_of(self._path, WORDS)
+        if data.count(b"\n") < 200:
+            data = _end_of(self._before, WORDS) + data
+        for raw in reversed(data.split(b"\n")[-200:]):
+            line = clean(raw.decode(errors="replace"))
             if line.startswith(SAYS):
                 return None
             if line.strip():

@@ -33,6 +33,7 @@ OVERRIDE = "override"  # whence a setting is that was set while running
 Stamp = tuple[int, ...]
 
 _VARIABLES = {s.env: s.path for s in SETTINGS if s.env is not None}
+LONGEST = 1000  # characters of a key, in which a model's name may be
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -323,6 +324,8 @@ def lay_overrides(given: Given, texts: Mapping[str, str]) -> None:
 def path_of(key: str) -> KeyPath:
     """A dotted key as it may stand in the file, quotes and all, in its parts."""
     if _PLAIN.fullmatch(key):  # most of them: TOML takes 80 µs for each
+        return tuple(key.split("."))
+    if len(key) > LONGEST:  # TOML takes the square of that
         return tuple(key.split("."))
     return _key_path(key) or tuple(key.split("."))
 

@@ -11,6 +11,8 @@ from collectors.reading import Bytes
 
 from .base import EngineConfused
 
+MOST = 5000  # entries of a list, all of which are gone through each second
+LONGEST = 512  # characters of a name, which is kept for as long as anybody may ask what it did
 NO_NAME = ("Cc", "Zl", "Zp")  # Unicode's controls, and its ends of lines
 
 
@@ -43,6 +45,8 @@ class Json:
     def __iter__(self) -> Iterator[Json]:
         if not isinstance(self.value, list):
             raise self._confused("a list")
+        if len(self.value) > MOST:
+            raise self._confused(f"a list of at most {MOST:,}")
         return iter([self._at(v, str(i)) for i, v in enumerate(self.value)])
 
     def text(self) -> str:
@@ -71,7 +75,10 @@ class Json:
         """Text that names something: not empty, and on one line. Whoever shows it to a terminal
         has to mind that it may hold more than letters, as a joiner or a space that does not break.
         """
-        if not (text := self.text()) or any(category(c) in NO_NAME for c in text):
+        text = self.text()
+        if len(text) > LONGEST:
+            raise self._confused(f"a name of at most {LONGEST} characters")
+        if not text or any(category(c) in NO_NAME for c in text):
             raise self._confused("a name")
         return text
 

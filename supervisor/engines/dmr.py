@@ -52,6 +52,12 @@ class _Installed:
             return self.digest.removeprefix("sha256:").startswith(short[1])
         return _whole(name) in self.known_as
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All by which it goes, as `_plain` writes them."""
+        id = self.digest.removeprefix("sha256:")
+        return (*self.known_as, id, id[:12])
+
     def among(self, runners: Iterable[_Runner]) -> list[_Runner]:
         return [r for r in runners if self.goes_by(r.model)]
 
@@ -103,11 +109,14 @@ class DockerModelRunner(Adapter):
     async def list(self) -> tuple[EngineModel, ...]:
         installed, runners = await asyncio.gather(self._installed(), self._runners())
         self._known = installed
-        models = [_model(one.name, one, one.among(runners)) for one in installed]
+        known = {name: one for one in reversed(installed) for name in one.names}
+        of: dict[str, list[_Runner]] = {}
+        for runner in runners:
+            one = known.get(_plain(runner.model))
+            of.setdefault(runner.model if one is None else one.digest, []).append(runner)
+        models = [_model(one.name, one, of.pop(one.digest, [])) for one in installed]
         # Those whose last tag was taken away while they were loaded.
-        for name in sorted({r.model for r in runners if _find(r.model, installed) is None}):
-            models.append(_model(ModelId(name), None, [r for r in runners if r.model == name]))
-        return tuple(models)
+        return (*models, *(_model(ModelId(name), None, of[name]) for name in sorted(of)))
 
     async def activity(self, model: EngineModel) -> Activity:
         one, runners = _find(model.id, self._known), await self._runners()
@@ -148,6 +157,11 @@ class DockerModelRunner(Adapter):
 
     async def _runners(self) -> tuple[_Runner, ...]:
         return tuple(_runner(entry) for entry in await self._wire.get("/engines/ps"))
+
+
+def _plain(name: str) -> str:
+    short = ID.fullmatch(name)
+    return _whole(name) if short is None else short[1]
 
 
 def _find(name: str, installed: Iterable[_Installed]) -> _Installed | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -22,6 +22,10 @@ class Gauges:
     engine: str
     call: str
     text: str
+    lines: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lines", tuple(self.text.splitlines()))
 
     def total(self, name: str, **labels: str) -> float | None:
         """The sum over all samples of just this name that have these labels. None: there is none.
@@ -30,7 +34,7 @@ class Gauges:
         """
         lines = [
             line
-            for line in self.text.splitlines()
+            for line in self.lines
             if line.startswith(name) and line[len(name) : len(name) + 1] in ("{", " ", "\t")
         ]
         if len(lines) > MOST:

@@ -37,6 +37,7 @@ ALL = frozenset({Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.IN_FLIGHT})
 VERSION = re.compile(r"v(\d{1,9})(?!\d)")
 COUNTS_SINCE = 192  # the first whose events tell of requests in flight
 CANCELS_SINCE = 235  # and of each by its name, by which it can be ended
+LONGEST = 64 * 1024  # characters of a command
 CONTAINERS = ("docker", "podman", "nerdctl")
 
 
@@ -220,7 +221,9 @@ def _words(running: Json) -> list[str]:
     command = running.get("cmd")  # since v186
     if command is None:
         return []
-    lines = (line.strip() for line in command.text().splitlines())
+    if len(text := command.text()) > LONGEST:  # to split it takes the square of a word's length
+        return []
+    lines = (line.strip() for line in text.splitlines())
     kept = [line.removesuffix("\\") for line in lines if not line.startswith("#")]
     try:
         return shlex.split("\n".join(kept))

@@ -128,6 +128,8 @@ class Units:
         status = words.read(unit, properties)
         if status.phase is not Phase.STOPPED:
             return status
+        if unit in self._started and _is_pending(properties):  # how it ended before is no matter
+            return Status(Phase.STARTING, status.run)
         if await self._left_over(unit, properties):
             trouble = f"{unit} has ended, and what it had started runs on"
             return Status(Phase.STOPPING, status.run, trouble=trouble)
@@ -234,3 +236,9 @@ class Units:
     ) -> Any:
         reply = await self._bus.call(NAME, str(path), interface, member, signature, body)
         return reply[0] if reply else None
+
+
+def _is_pending(properties: Mapping[str, Any]) -> bool:
+    """Does a job of it wait to be begun, or is one under way?"""
+    job = properties.get("Job")
+    return isinstance(job, list | tuple) and bool(job) and bool(job[0])

@@ -159,8 +159,8 @@ def _path(model: ModelId, version: str | None) -> str:
 
 def _version(entry: Json) -> _Version:
     workers = tuple(entry["workers"])
-    ready = [w for w in workers if w["status"].text() == "READY"]
-    begun = [w for w in workers if w not in ready]
+    serves = [(w["status"].text() == "READY", w) for w in workers]
+    ready, begun = [w for yes, w in serves if yes], [w for yes, w in serves if not yes]
     return _Version(
         id=entry["modelVersion"].name(),
         scale=(entry["minWorkers"].count(), entry["maxWorkers"].count()),

@@ -29,7 +29,7 @@ from .pools import pooled
 CONTROL_TIMEOUT = Seconds(20.0)
 T = TypeVar("T")
 
-MOST = 4 * 1024**2  # bytes of one answer; the largest honest one seen is below 1 MiB
+MOST = 2 * 1024**2  # bytes of one answer; the largest honest one seen is below 1 MiB
 # The whole call is timed; a free connection of ours is waited for less long than any engine.
 PATIENCE = httpx.Timeout(None, pool=1.0)
 QUOTED = 200  # characters of an engine's own words that go into an error

@@ -198,7 +198,8 @@ def _names(stored: Mapping[Spec, str], launched: Mapping[ModelId, Spec]) -> dict
     """Names for the others: as a launch without a name would call them, or by their version
     where that is taken."""
     once = Counter(spec.name for spec in stored)
-    fresh = [spec for spec in stored if spec not in launched.values()]
+    there = set(launched.values())
+    fresh = [spec for spec in stored if spec not in there]
     return {
         ModelId(spec.name if once[spec.name] == 1 and spec.name not in launched else version): spec
         for spec in fresh

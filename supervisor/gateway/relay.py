@@ -60,8 +60,7 @@ class Listener(Protocol):
         ...
 
     def event_of(self, status: int, content_type: bytes, body: bytes) -> bytes:
-        """An answer that is no stream, as the last event of one that the client was told to
-        expect."""
+        """An answer that is no stream, as the last event of one that the client expects."""
         ...
 
 
@@ -192,11 +191,12 @@ class Relay:
     # How an answer is passed on.
 
     def _read_head(self, data: bytes) -> None:
-        while data:  # one early answer (1xx) after the other may be there
-            data = self._read_one(data)
+        for _ in range(100):  # one early answer (1xx) after the other is passed over
+            if not (data := self._read_one(data)):
+                return
+        self._give_up(End.BAD)
 
     def _read_one(self, data: bytes) -> bytes:
-        """What follows an early answer, for it is passed over."""
         data = self._came + data
         link = self._link
         assert link is not None

@@ -39,6 +39,9 @@ def key(
     return Key(ref, moment, context, slots, " ".join(devices))
 
 
+MOST = 10_000  # models that are remembered at once, each at one moment
+
+
 @dataclass(slots=True)
 class Holdings:
     """In memory; what is new is returned as statements. Not safe for threads by itself."""
@@ -53,6 +56,8 @@ class Holdings:
         sizes: dict[PoolId, int] = {}
         for share in shares:
             sizes[share.pool] = sizes.get(share.pool, 0) + share.size
+        if (key.ref, key.moment) not in self._known and len(self._known) >= MOST:
+            del self._known[next(iter(self._known))]  # the file keeps it as long as all others
         seen = self._known.setdefault((key.ref, key.moment), {})
         known = seen.pop(key, {})
         seen[key] = peaks = {p: _seen(known.get(p), s, now) for p, s in sizes.items()}

@@ -29,6 +29,15 @@ s.listen()
 print("serving", flush=True)
 signal.pause()
 """
+# Its child serves, and hears of nothing but SIGKILL.
+BEHIND = f"""
+import os, signal
+if os.fork() == 0:
+    for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(n, signal.SIG_IGN)
+    {SERVES.strip().replace(chr(10), chr(10) + "    ")}
+else:
+    signal.pause()
+"""
 WAITS = "import signal; print('here', flush=True); signal.pause()"
 DEAF = """
 import signal

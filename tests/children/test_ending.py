@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors.listener import holder
 from supervisor.aside import Aside
 from supervisor.children import ending, kin
 from supervisor.children import keep as keep_module
@@ -16,6 +17,7 @@ from supervisor.children.child import StillThere
 from supervisor.children.ending import Kindred, end
 from supervisor.children.handle import Handle, send
 from tests.children.programs import (
+    BEHIND,
     DEAF,
     DOUBLE,
     PYTHON,
@@ -192,6 +194,40 @@ def test_the_first_process_is_known_although_nobody_can_look_for_others(stranger
         kindred = Kindred("no such mark", main, None, Aside("test"))
         monkeypatch.setattr(Kindred, "_look", hangs)
         assert await kindred.find() == {main.pid: main.started}
+        assert not kindred.whole
+
+    run(story())
+
+
+def test_who_serves_its_port_is_not_taken_for_a_stranger_while_nobody_can_look(
+    tmp_path, monkeypatch
+):
+    """And whoever the first process has started ends with it all the same."""
+    may_look = []
+    looks = Kindred._look
+
+    def hangs(kindred, root):
+        if not may_look:
+            raise TimeoutError
+        return looks(kindred, root)
+
+    monkeypatch.setattr(Kindred, "_look", hangs)
+
+    async def story():
+        async with keeping(tmp_path, m=start(BEHIND, "${PORT}", grace=5.0)) as keep:
+            await keep.start("m")
+            child = keep.children["m"]
+
+            async def answers():
+                await keep.look()
+                return child.answers or child.leaving
+
+            await until(answers)
+            assert not child.leaving
+            listens = holder(child.record.port)
+            assert listens != child.record.pid
+            await keep.stop("m")
+            assert not runs(listens)
 
     run(story())
 

@@ -68,6 +68,21 @@ def test_a_unit_that_takes_its_time_is_loading_until_systemd_says_that_it_is_rea
     assert told(story) == (State.LOADING, State.LOADED)
 
 
+def test_how_a_unit_ended_before_is_no_matter_while_its_start_waits_for_others():
+    async def story(s, e):
+        await e.load(M)
+        s.unit(M).stops = "fails"
+        await e.unload(M)
+        ended = await only(e)
+        s.unit(M).starts = "queued"
+        await e.load(M)
+        return s.unit(M).active, ended, await only(e)
+
+    active, ended, starts = told(story)
+    assert (active, ended.trouble) == ("failed", None)
+    assert (starts.state, starts.trouble) == (State.LOADING, None)
+
+
 def test_an_unload_waits_until_the_unit_has_ended():
     async def story(s, e):
         await e.load(M)

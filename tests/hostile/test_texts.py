@@ -5,14 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from collectors.cgroup import parse_membership
+from collectors.process import ALL_WORDS, MOST_WORDS, WORDS, command_of, list_commands
 from collectors.reading import gib
+from supervisor.children import kin
+from supervisor.children.logs import Log
+from supervisor.config.given import path_of
 from supervisor.core.retry import LOOKED, Shortage, shortage
-from supervisor.engines.answer import EngineConfused
+from supervisor.core.snapshot import EngineId, State
+from supervisor.engines import ENGINES
+from supervisor.engines.answer import LONGEST as LONGEST_NAME
+from supervisor.engines.answer import MOST as ENTRIES
+from supervisor.engines.answer import EngineConfused, Json
 from supervisor.engines.commands import _number
 from supervisor.engines.gauges import MOST, Gauges
 from supervisor.engines.slots import Children
@@ -167,13 +181,14 @@ def test_what_follows_a_body_and_speaks_another_protocol_is_not_raised(kind: Any
 
 
 @story
-async def test_very_many_early_answers_are_passed_over() -> None:
-    async with desk() as at:
-        await at.town.has("a")
-        line, _ = at.engine()
-        guest = at.asks(model="a", **HELLO)
-        line.data_received(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 5000 + whole())
-        assert guest.answer()[0] == 200
+async def test_early_answers_are_passed_over_and_not_without_end() -> None:
+    for many, status in ((90, 200), (5000, 502)):
+        async with desk() as at:
+            await at.town.has("a")
+            line, _ = at.engine()
+            guest = at.asks(model="a", **HELLO)
+            line.data_received(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * many + whole())
+            assert guest.answer()[0] == status
 
 
 @story
@@ -191,3 +206,84 @@ async def test_a_model_of_whom_nothing_can_be_worked_out_stops_nobody_else() -> 
         await at.town.until(lambda: wire.sent)
         assert at.town.loads == ["b"]
         await guest.hangs_up()
+
+
+# -- of other accounts of this machine, and of engines
+
+
+def test_a_command_line_of_any_length_is_read_as_far_as_anybody_needs(tmp_path: Path) -> None:
+    lines = {1: b"a\0" * 3_000_000, 2: b"x" * 8_000_000, 3: b"llama-server\0-m\0/m\0"}
+    lines |= dict.fromkeys(range(10, 10 + 2 * ALL_WORDS // WORDS), b"y" * WORDS)
+    for pid, data in lines.items():
+        (tmp_path / f"proc/{pid}").mkdir(parents=True)
+        (tmp_path / f"proc/{pid}/cmdline").write_bytes(data)
+    found = list_commands(tmp_path)
+    assert found[3] == ("llama-server", "-m", "/m")
+    assert len(command_of(1, tmp_path)) == MOST_WORDS
+    assert len(found) == len(lines)
+    assert sum(len(word) for argv in found.values() for word in argv) < 2 * ALL_WORDS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("before", [0, 3_000])
+def test_the_mark_of_a_process_is_found_among_many_variables(before: int) -> None:
+    many = {f"V{i}": "x" * 400 for i in range(before)}
+    command = [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"]
+    child = subprocess.Popen(command, env={**many, kin.MARK: "m.1"}, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert kin.mark_of(child.pid) == "m.1"
+        assert kin.mark_of(os.getpid()) is None
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_group_that_is_called_like_a_second_line_is_one() -> None:
+    """Any sign but a newline may be in its name."""
+    for sign in ("\x1c", "\x85", "\u2028"):
+        text = f"0::/user.slice/u{sign}0::/system.slice/ollama.service\n"
+        assert parse_membership(text) == [(True, text[3:-1])]
+
+
+@pytest.mark.parametrize("long", ["n" * (LONGEST_NAME + 1), "\u4e00" * 10**6])
+def test_a_name_that_is_very_long_is_none(long: str) -> None:
+    with pytest.raises(EngineConfused, match="a name of at most 512 characters"):
+        Json("e", "GET /x", long).name()
+    assert Json("e", "GET /x", "n" * LONGEST_NAME).name()
+
+
+def test_a_list_that_is_very_long_is_not_gone_through_each_second() -> None:
+    assert len(tuple(Json("e", "GET /x", [0] * ENTRIES))) == ENTRIES
+    with pytest.raises(EngineConfused, match="a list of at most 5,000"):
+        tuple(Json("e", "GET /x", [0] * (ENTRIES + 1)))
+
+
+def test_a_docker_model_runner_with_very_many_models_and_runners_is_listed() -> None:
+    many = 4000
+    installed = [{"id": f"sha256:{i:064x}", "tags": [f"docker.io/ai/m{i}"]} for i in range(many)]
+    runner = {"backend_name": "llama.cpp", "last_used": "", "in_use": False}
+    runners = [runner | {"model_name": f"ai/m{i}"} for i in range(many)]
+    replies = {"/models": installed, "/engines/ps": runners}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=replies[request.url.path])
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    engine = ENGINES["dmr"](EngineId("dmr"), "http://127.0.0.1:12434", client, None, None)
+    models = asyncio.run(engine.list())
+    assert len(models) == many
+    assert all(model.state is State.LOADED for model in models)
+
+
+def test_a_key_of_any_length_is_split_in_no_time() -> None:
+    assert len(path_of('"a"' + ".a" * 30_000)) == 30_001
+    assert path_of('models."a.b".priority') == ("models", "a.b", "priority")
+
+
+def test_the_last_words_of_a_child_that_wrote_very_much_are_found(tmp_path: Path) -> None:
+    log = Log(tmp_path / "m.log")
+    with (tmp_path / "m.log").open("wb") as file:
+        file.write(b"\x01" * 3_000_000 + b"\nout of memory\n" + b"\x1b[0m\n" * 100)
+    assert log.last_words() == "out of memory"

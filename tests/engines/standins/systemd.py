@@ -51,7 +51,7 @@ class Unit:
     status: int = 0
     pid: int = 0
     runs: int = 0
-    starts: str = "runs"  # runs, fails, dependency, skips, waits
+    starts: str = "runs"  # runs, fails, dependency, skips, waits, queued
     stops: str = "ends"  # ends, lingers, leaves, returns, fails
     frozen: bool = False
     left: bool = False  # processes outlived it
@@ -250,6 +250,9 @@ class StandIn:
             return self._job(unit, "done", first=True)
         if how in ("dependency", "skips"):
             return self._job(unit, {"dependency": "dependency", "skips": "done"}[how])
+        if how == "queued":  # behind the jobs of others
+            unit.more["Job"] = ("(uo)", [7, "/org/freedesktop/systemd1/job/7"])
+            return self._job(unit, None)
         unit.runs, unit.pid, unit.result, unit.status = unit.runs + 1, 4_194_304, "success", 0
         unit.active, unit.sub, unit.left = "active", "running", False
         if how == "fails":

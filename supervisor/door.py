@@ -23,6 +23,7 @@ from .doctor import Advice, examine
 from .engines.base import EngineError
 from .events import NOBODY, About, Arrived, ClaimsChanged, NotNow, Replan, Run, Uses
 from .fetching import how
+from .likeness import closest as alike
 from .loop import Loop
 from .replay.savings import Savings
 from .units import format_bytes
@@ -366,9 +367,8 @@ class Door:
 def closest(name: str, known: Iterable[ModelRef]) -> tuple[str, ...]:
     """Up to three names that look like `name`, best first."""
     names = {n: str(r) for r in sorted(known) for n in (r.model, str(r))}
-    hits = get_close_matches(name, names, n=3, cutoff=0.4)
-    hits += [n for n in sorted(names) if name.lower() in n.lower() and "/" not in n]
-    return tuple(dict.fromkeys(hits))[:3]
+    within = (n for n in sorted(names) if name.lower() in n.lower() and "/" not in n)
+    return tuple(dict.fromkeys((*alike(name, names, 3, 0.4), *within)))[:3]
 
 
 def _is_there(carried: Carried, ref: ModelRef) -> bool:

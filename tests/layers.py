@@ -3,7 +3,13 @@
 LAYERS = [
     ("collectors",),
     ("supervisor.core",),
-    ("supervisor.printable", "supervisor.units", "supervisor.extras", "supervisor.hosts"),
+    (
+        "supervisor.printable",
+        "supervisor.units",
+        "supervisor.extras",
+        "supervisor.hosts",
+        "supervisor.likeness",
+    ),
     ("supervisor.fleet",),
     (
         "supervisor.engines",

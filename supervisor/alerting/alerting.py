@@ -226,6 +226,7 @@ class Alerting:
         """Ends with an outcome, unless the daemon ends first."""
         work.started = True
         alert = work.row.alert
+        await asyncio.sleep(0)  # of a thousand that come at once each has a turn of its own
         try:
             try:
                 ended = await self._ended(work)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from collectors.reading import PoolId
 from supervisor.config.alerted import ActionConfig, Kind
 from supervisor.core.groups import matches
 from supervisor.core.snapshot import EngineId, ModelRef, Snapshot
 from supervisor.door import DoorError
+from supervisor.likeness import closest
 from supervisor.units import format_bytes
 
 from .alert import POOLS, Ended, Outcome
@@ -145,7 +145,7 @@ def _is_called(ref: ModelRef, name: str) -> bool:
 
 
 def _no(what: str, name: str, label: str, known: Collection[str]) -> str:
-    close = get_close_matches(name, known, 1, 0.5)
+    close = closest(name, known, 1, 0.5)
     there = close or sorted(known)[:NAMED]
     said = f"its label {label}" if label else "the configuration"
     hint = f"did you mean {there[0]}?" if close else f"there is {_and(there) or 'none'}"

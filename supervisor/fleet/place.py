@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 
 from collectors.reading import NONE, Bytes, Seconds
+from supervisor import likeness
 from supervisor.core.status import Status
 from supervisor.core.wording import size as in_words
 
@@ -116,7 +116,7 @@ def place(
 
 def closest(known: Iterable[str], model: str, most: int = 3) -> tuple[str, ...]:
     """Names that are like one that nobody has."""
-    return tuple(get_close_matches(model, known, most))
+    return tuple(likeness.closest(model, known, most, 0.6))
 
 
 def models(directory: Directory) -> frozenset[str]:

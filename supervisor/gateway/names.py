@@ -13,8 +13,8 @@ from supervisor.core.snapshot import EngineId, ModelRef, Snapshot, State
 from supervisor.core.types import ModelType
 from supervisor.engines.base import Engine
 from supervisor.engines.serves import Serves
+from supervisor.likeness import Likeness
 
-from .likeness import Likeness
 from .surfaces import PARTS, PATHS, Surface
 from .wrong import NotYetKnown, UnknownModel, WrongApi, WrongType
 

@@ -6,10 +6,10 @@ import pytest
 
 from supervisor.core.snapshot import EngineId, EngineState, Installed, State
 from supervisor.core.types import ModelType
-from supervisor.gateway.likeness import Likeness
 from supervisor.gateway.names import Names, everyone
 from supervisor.gateway.surfaces import surface_of
 from supervisor.gateway.wrong import NotYetKnown, UnknownModel, WrongApi, WrongType
+from supervisor.likeness import Likeness
 from tests.builders import ref, resident
 from tests.gateway.asking import at, engines, host
 

@@ -42,6 +42,7 @@ from supervisor.headers.places import pieces
 from supervisor.headers.safetensors import header
 from supervisor.journal.audit import LOOKED as OF_A_TEXT
 from supervisor.journal.journal import Journal
+from supervisor.likeness import closest
 from supervisor.telemetry.redact import HIDDEN, Redact
 from tests.gateway.asking import head
 from tests.gateway.desk import desk, get
@@ -287,3 +288,10 @@ def test_the_last_words_of_a_child_that_wrote_very_much_are_found(tmp_path: Path
     with (tmp_path / "m.log").open("wb") as file:
         file.write(b"\x01" * 3_000_000 + b"\nout of memory\n" + b"\x1b[0m\n" * 100)
     assert log.last_words() == "out of memory"
+
+
+def test_of_very_many_names_the_one_that_was_meant_is_found_all_the_same() -> None:
+    names = [f"model-{i}:latest" for i in range(5000)] + ["qwen3:8b"]
+    for _ in range(20):
+        assert closest("qwen3:8", names, 3, 0.4)[0] == "qwen3:8b"
+    assert closest("qwen3:8", names[-50:], 3, 0.4)[0] == "qwen3:8b"

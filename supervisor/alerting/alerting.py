@@ -226,9 +226,9 @@ class Alerting:
         """Ends with an outcome, unless the daemon ends first."""
         work.started = True
         alert = work.row.alert
-        await asyncio.sleep(0)  # of a thousand that come at once each has a turn of its own
         try:
             try:
+                await asyncio.sleep(0)  # of a thousand that come at once each has a turn of its own
                 ended = await self._ended(work)
             except asyncio.CancelledError:
                 if not work.resolved:

@@ -68,6 +68,7 @@ BOUNDS = {
     "Told._asked": told.MOST_MODELS,
     "Told._clients": told.MOST_CLIENTS,
     "Trail._latest": trail.IN_MEMORY,
+    "Trail._numbers": trail.IN_MEMORY,
     "Watcher._causes": watcher.CAUSES,
 }
 

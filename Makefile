@@ -7,7 +7,7 @@
 # make bench-fleet-gateway   and what it costs that a model is on another host
 # make bench-fleet   up to 1,000 simulated hosts: what a placement costs, what hosts tell one another
 # make soak    thirty clients, three models, room for two, five minutes; a picture in soak.svg
-# make load    a thousand streams, twenty engines, two hundred models, eight GPUs, 45 minutes, plots in load/; storms; at rest
+# make load    a thousand streams, twenty engines, two hundred models, eight GPUs, two hours, plots in load/; storms; at rest
 # make stories   any order of whatever may happen, another one every time: STORIES=1000 of 50 steps, a quarter of an hour
 # make fuzz   parsers of what engines, clients and files say, fed with nonsense: FUZZ=60 seconds; what crashed is tried first
 # make faults   breaks one thing after the other, two hundred kills among them, and prints the scorecard

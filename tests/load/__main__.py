@@ -40,9 +40,9 @@ def show(figures: Figures, console: Console) -> None:
 
 
 SHORTEST = 10.0  # seconds of rest: one look every three
-# Of load. What is kept up to a number is full after fifteen of them, which is the third of them
-# that says nothing of whether memory is flat.
-MINUTES = 45.0
+# Of load. What is kept up to a number is full after forty of them, which is the third of them that
+# says nothing of whether memory is flat.
+MINUTES = 120.0
 
 
 def main() -> int:

@@ -27,9 +27,10 @@ from supervisor.demo.machine import GPU0, GPU1, OutOfMemory
 from supervisor.door import DoorError
 from supervisor.feed import Feed
 from supervisor.gateway import counts, sessions, told
+from supervisor.gateway import gate as front
 from supervisor.gateway.counts import Counts
 from supervisor.gateway.told import Told
-from supervisor.journal import audit, findings, journal, trail
+from supervisor.journal import audit, findings, holdings, journal, trail
 from supervisor.timeline import Timeline
 from supervisor.watcher import Watcher
 from tests.alerting.post import Post, action, config
@@ -51,8 +52,9 @@ BOUNDS = {
     "Counts._models": counts.MOST_MODELS,
     "Feed._events": feed.KEPT,
     "Findings._rows": findings.KEPT,
+    "Gate._told": front.MODELS,
     "History._pasts": history.MOST,
-    "Holdings._known": 10**6,  # for ninety days, by the clock
+    "Holdings._known": holdings.MOST,  # and for ninety days, by the clock
     "Journal._decisions": journal.IN_MEMORY,
     "Journal._departures": journal.IN_MEMORY,
     "Journal._outcomes": journal.IN_MEMORY,

@@ -29,7 +29,7 @@ class Kindred:
         self.mark, self.main, self.group = mark, main, group
         self._aside = aside
         self.known: dict[int, int] = {}
-        self.seen: dict[int, int] = {}  # whoever was ever found
+        self.orphans: dict[int, int] = {}  # who may become ours, where we are the first process
         self.whole = True  # the latest look was at all processes
 
     async def find(self) -> dict[int, int]:
@@ -45,7 +45,9 @@ class Kindred:
             self.whole = False
             found = {p: s for p, s in self._grouped().items() if kin.runs(p, s)}
         self.known = found
-        self.seen |= found
+        if _is_first():
+            there = (self.orphans | found).items()
+            self.orphans = {pid: started for pid, started in there if kin.birth(pid) == started}
         return found
 
     def _look(self, root: tuple[int, int] | None) -> dict[int, int]:
@@ -122,11 +124,15 @@ def _pauses() -> Iterator[float]:
 
 def _reap_orphans(kindred: Kindred) -> None:
     """As the first process of a container we are the parent of every orphan."""
-    if os.getpid() == 1:
-        for pid, started in kindred.seen.items():
-            if kin.birth(pid) == started:
-                with suppress(OSError):
-                    os.waitpid(pid, os.WNOHANG)
+    main = None if kindred.main is None else kindred.main.pid
+    for pid, started in kindred.orphans.items():
+        if pid != main and kin.birth(pid) == started:
+            with suppress(OSError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _is_first() -> bool:
+    return os.getpid() == 1
 
 
 def _loop_time(deadline: float) -> float:

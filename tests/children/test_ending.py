@@ -1,5 +1,6 @@
 """A child ends with everything that it started, and nobody else does."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -301,3 +302,27 @@ def test_without_a_pidfd_it_works_as_well(tmp_path, monkeypatch):
             assert not runs(pid)
 
     run(story())
+
+
+def is_listed(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are given to whoever asks for them")
+def test_as_the_first_process_of_a_container_every_orphan_is_waited_for(tmp_path, monkeypatch):
+    prctl, subreaper = ctypes.CDLL(None).prctl, 36
+    monkeypatch.setattr(ending, "_is_first", lambda: True)
+    assert prctl(subreaper, 1, 0, 0, 0) == 0
+    try:
+
+        async def story():
+            async with keeping(tmp_path, m=start(forks(), grace=5.0)) as keep:
+                for _ in range(2):
+                    await keep.start("m")
+                    pid = await child_of(keep, "m")
+                    await keep.stop("m")
+                    assert not is_listed(pid), "not even as a zombie"
+
+        run(story())
+    finally:
+        prctl(subreaper, 0, 0, 0, 0)

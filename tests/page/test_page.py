@@ -63,6 +63,7 @@ def test_a_model_is_pinned_unloaded_and_asked_about_by_keyboard(stage: Stage, vi
     page.keyboard.press("u")
     page.wait_for_selector("dialog :text('Unload ollama/qwen3:8b?')")
     page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
     page.keyboard.press("u")
     page.wait_for_selector("dialog :text('chosen to go')")
     page.keyboard.press("Enter")
@@ -162,6 +163,7 @@ def test_it_fits_a_phone_and_everything_can_be_opened_there(stage: Stage, visits
     assert wide == []
     assert page.evaluate("document.documentElement.scrollWidth") == 320
     page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
     page.keyboard.press("?")
     box = page.locator("dialog").bounding_box()
     assert box["x"] >= 0
@@ -251,6 +253,7 @@ def test_names_are_text_whoever_chose_them(stage: Stage, visits: Any) -> None:
     assert HOSTILE in names
     assert RED.replace("\u202e", "\\u{202e}") in names, "what would turn the line is written out"
     page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
     page.click("#models tr:has(.pin:visible) button:has-text('Unload')")
     page.wait_for_selector("dialog ul li")
     stage.ask(lambda door: door.unpin(f"ollama/{HOSTILE}"))

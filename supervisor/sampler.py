@@ -21,6 +21,7 @@ from .core.assemble import SeenMachine, SeenModel, assemble
 from .core.listing import NOTHING_LISTED, Listing
 from .core.policy import Policy
 from .core.snapshot import (
+    REMOTE,
     Ability,
     EngineId,
     EngineState,
@@ -84,7 +85,7 @@ class Sampler:
         """The machine now. `thorough` asks also what is dear: process lists, every activity.
         Where `only` some engines are asked, and looked at, what the others said last is a second
         or so old; `urgent`: none of them is. `tied` are the pools that an engine's models can be
-        in; none: any."""
+        in; none: any; REMOTE: none of these, nor is any process its."""
         machine, states = await asyncio.gather(
             self.sources.read(thorough=thorough or self._has_newcomers, urgent=urgent),
             self.roster.ask(() if urgent else only),
@@ -105,7 +106,10 @@ class Sampler:
         self.headers.want(m.setup.path for m in listed.values() if m.setup.path and not m.header)
         # What processes hold is read in any case, or it would look like a stranger's.
         afresh = thorough or bool(only)
-        memory, fault = await self._memory(listed, states, machine, afresh, only or None)
+        remote = {id for id in states if REMOTE in tied(id)}  # no process here is theirs
+        here = {r: m for r, m in listed.items() if r.engine not in remote} if remote else listed
+        up = {id: s.url for id, s in states.items() if s.up and id not in remote}
+        memory, fault = await self._memory(here, up, machine, afresh, only or None)
         if fault is not None:
             machine = hidden(machine, RAM, f"processes: {fault}")
         if not urgent:
@@ -199,16 +203,16 @@ class Sampler:
     async def _memory(
         self,
         listed: Mapping[ModelRef, EngineModel],
-        states: Mapping[EngineId, EngineState],
+        up: Mapping[EngineId, str],
         machine: Machine,
         thorough: bool,
         only: Collection[EngineId] | None,
     ) -> tuple[dict[int, ProcessMemory], str | None]:
-        """What the models' processes hold. Without it nobody knows what of RAM is theirs: blind."""
+        """What the processes of models hold. Without it nobody knows what of RAM is theirs:
+        blind."""
         started = self.clock()
         fault: str | None = None
         memory: dict[int, ProcessMemory] = {}
-        up = {id: state.url for id, state in states.items() if state.up}
         try:
             memory = await self.attribution.read(
                 listed,

@@ -164,6 +164,7 @@ def test_an_engine_on_another_machine_must_be_meant(read, mistakes):
     for url in ("http://10.0.0.5:8080", "http://gpu.lan", "http://0.0.0.0:1", "http://[2001::1]"):
         (line,) = mistakes(f"[engines.a]\nurl = '{url}'")
         assert "if that is meant, set allow_remote = true" in line
+        assert line.endswith('pools = ["remote"] where its models take no memory of this one')
         assert read(f"[engines.a]\nurl = '{url}'\nallow_remote = true").engines[0].url == url
     for url in ("http://127.8.8.8:1", "http://[::1]:1", "http://localhost:1"):
         assert read(f"[engines.a]\nurl = '{url}'").engines[0].url == url

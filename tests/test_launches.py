@@ -183,6 +183,11 @@ def change(old, new):
             "is not for an engine that we start: its models have one each",
         ),
         (
+            change('kind = "process"', 'kind = "process"\npools = ["remote"]'),
+            "engines.own.pools",
+            "names remote, and an engine of kind process starts its models here",
+        ),
+        (
             change('size = "6GiB"', 'url = "http://10.0.0.1:8001"'),
             'engines.own.served."qwen3:8b".url',
             '"10.0.0.1" is not this machine, where it is started',

@@ -11,6 +11,7 @@ from supervisor.accounts import GROUP, group_id
 from supervisor.core.contradictions import contradictions as find
 from supervisor.core.ladder import Rung
 from supervisor.core.policy import Policy
+from supervisor.core.snapshot import REMOTE
 from supervisor.tls.authorities import read as read_certificates
 from supervisor.tls.certificates import CERT, KEY, CertificateError, pair, read
 from supervisor.units import format_duration, shown
@@ -24,6 +25,7 @@ from .served import LAUNCHED
 from .settings import File, KeyPath
 
 LONGEST_SECRET = 65536  # bytes of its file; what is beyond is not read
+STARTED_HERE = frozenset({*LAUNCHED} - {"kubernetes"})
 MOST_TOKENS = 4  # that are good at once: two are enough to go from one to the next
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -51,6 +53,9 @@ def engines(file: File, given: Given, kinds: frozenset[str]) -> dict[str, str | 
                 given.problem((*path, "http", key), message)
         keys[name] = _secret(given, (*path, "key"), engine.key, engine.key_file, SECRET.read)
         _service(engine, path, given)
+        if REMOTE in engine.pools and engine.kind in STARTED_HERE:
+            why = f"names {REMOTE}, and an engine of kind {engine.kind} starts its models here"
+            given.problem((*path, "pools"), why)
         if engine.kind in LAUNCHED:
             continue  # its models have addresses of their own
         if engine.url is None:
@@ -61,7 +66,8 @@ def engines(file: File, given: Given, kinds: frozenset[str]) -> dict[str, str | 
         if not is_loopback(host) and not engine.allow_remote:
             given.problem(
                 (*path, "url"),
-                f"{shown(host)} is not this machine; if that is meant, set allow_remote = true",
+                f"{shown(host)} is not this machine; if that is meant, set allow_remote = true,"
+                ' and pools = ["remote"] where its models take no memory of this one',
             )
         host = "127.0.0.1" if host == "localhost" else host
         if (host, port) == (file.listen.host, file.listen.port):

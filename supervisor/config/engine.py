@@ -30,7 +30,9 @@ class Known(Scope):
         None, forms.PATH, "A file that holds the key; others must not be able to read it."
     )
     allow_remote: bool = setting(
-        False, forms.SWITCH, "It may be on another machine, whose memory is not measured."
+        False,
+        forms.SWITCH,
+        "Its address may be another machine's. Where it is on one, say that by `pools`.",
     )
     max_active_backends: int | None = setting(
         None, forms.COUNT, "At most this many of its models at once; 0: no limit."
@@ -39,7 +41,8 @@ class Known(Scope):
         (),
         forms.POOLS,
         "Its models are loaded into these alone, where it was told so; none: into any. With none an"
-        " engine is expected to take the accelerator with the most headroom.",
+        ' engine is expected to take the accelerator with the most headroom. "remote": it is on'
+        " another machine, or behind a tunnel to one, and takes no memory of this one.",
         shown="none",
     )
     service_unit: str | None = setting(

@@ -25,6 +25,7 @@ from .header import UNTOLD, Header, Setup
 from .kinship import NOBODY, Kinship
 from .listing import NOTHING_LISTED, Listing
 from .snapshot import (
+    REMOTE,
     EngineState,
     Installed,
     Mapped,
@@ -65,7 +66,8 @@ class SeenModel:
     type: ModelType | None = None
     npu: bool = False
     anywhere: bool = False
-    tied: frozenset[PoolId] = frozenset()  # its engine uses these alone; empty: any
+    # Its engine uses these alone; empty: any; REMOTE: none of this machine's.
+    tied: frozenset[PoolId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +217,14 @@ def _measured(
 
 def _reported(model: SeenModel, machine: SeenMachine) -> tuple[Share, ...]:
     """The engine's word, laid into pools; else the size of its file, as an estimate."""
+    remote = REMOTE in model.tied
     if model.reported is None:
         if model.file_size is None or model.state is State.SLEEPING:
             return ()
-        pool = _accelerator(machine, model.tied) or RAM
+        pool = REMOTE if remote else _accelerator(machine, model.tied) or RAM
         return (Share(pool, model.file_size, Source.ESTIMATED),)
+    if remote:
+        return (Share(REMOTE, model.reported, Source.REPORTED),) if model.reported else ()
     on_gpu = min(model.reported, model.reported_gpu or NONE)
     accelerator = _accelerator(machine, model.tied)
     if accelerator is None:

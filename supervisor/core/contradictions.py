@@ -11,7 +11,7 @@ from collectors.reading import RAM, MemoryPool, Seconds
 from .explain import size
 from .groups import Group, Rule, matches
 from .policy import ACCELERATOR_RESERVE, FOREVER, HOST_RESERVE, Amount, Policy, Retention, Scope
-from .snapshot import EngineId, ModelId, ModelRef
+from .snapshot import REMOTE, EngineId, ModelId, ModelRef
 from .types import ModelType, guess
 
 
@@ -62,7 +62,7 @@ def not_here(policy: Policy, pools: Iterable[MemoryPool]) -> tuple[Contradiction
             ("engines", engine, "pools"), f"names {_and(lost)}, and there is {_and(here)}"
         )
         for engine, own in sorted(policy.engines.items())
-        if (lost := sorted(own.pools - {*here}))
+        if (lost := sorted(own.pools - {REMOTE, *here}))
     )
 
 
@@ -142,6 +142,11 @@ def _pools(policy: Policy) -> Iterator[Found]:
         if own.exclusive and own.max_active > 1:
             message = f"is for one model, and max_active_backends is {own.max_active}"
             yield ("pools", pool, "exclusive"), message
+    for engine, its in sorted(policy.engines.items()):
+        if REMOTE in its.pools and len(its.pools) > 1:
+            others = _and(sorted(its.pools - {REMOTE}))
+            message = f"names {REMOTE}, for an engine on another machine; leave out {others}"
+            yield ("engines", engine, "pools"), message
 
 
 def _scopes(policy: Policy) -> Iterator[Found]:

@@ -17,6 +17,7 @@ from .estimate import DEVICE_OVERHEAD, PROCESS, Estimate, estimate
 from .headroom import rooms
 from .policy import Amount, Policy
 from .snapshot import (
+    REMOTE,
     Demand,
     EngineId,
     Installed,
@@ -68,8 +69,10 @@ def expect(
     that was more; else the operator's word, or a guess. `otherwise` is what it held in another
     setup. Where nobody ever measured that, nor tells the size of its file, it is `peak` alone.
 
-    None where nothing at all is known of its size.
+    None where nothing at all is known of its size. On another machine it takes nothing of this one.
     """
+    if REMOTE in policy.pools_of(ref.engine):
+        return Demand((Share(REMOTE, NONE, Source.DECLARED),), ref)
     shares = _known(snapshot, learned, peak) or _declared(snapshot, policy, ref)
     installed = snapshot.entry(ref) or Installed(ref)
     shares = shares or _estimated(snapshot, policy, installed)
@@ -96,7 +99,7 @@ def better(
     snapshot: Snapshot, policy: Policy, resident: Resident, learned: tuple[Share, ...] | None
 ) -> Resident:
     """`resident` with what was learned or declared of it, where nobody says what it holds now."""
-    if not is_guessed(resident):
+    if not is_guessed(resident) or REMOTE in policy.pools_of(resident.engine):
         return resident
     shares = _known(snapshot, learned)
     if not shares and (declared := _said(policy, resident.ref)) is not None and resident.shares:

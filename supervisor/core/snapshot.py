@@ -39,6 +39,11 @@ class ModelRef(NamedTuple):
         return f"{self.engine}/{self.model}"
 
 
+# In place of a pool of this machine: where models are whose engine is on another one, or behind a
+# tunnel to one. It is in no snapshot: nothing is read of it, and nobody has to leave for its sake.
+REMOTE = PoolId("remote")
+
+
 def usable(
     pools: Collection[PoolId], tied: frozenset[PoolId], known: Collection[PoolId]
 ) -> set[PoolId]:

@@ -22,9 +22,9 @@ from . import refusals
 from .agenda import Agenda, Later
 from .counts import Counts
 from .drains import Drains
-from .holding import Hold, Holds, Outlook, Ticket
+from .holding import Hold, Holds, Outlook, Sight, Ticket
 from .loaded import Loaded
-from .loads import Loads, Sight
+from .loads import Loads
 from .told import Told
 from .wishes import Grant, Ready, Refusal, RefusalKind, Wish
 
@@ -234,6 +234,13 @@ class Admission:
             ticket.ref, ticket.passed_over = ref, passed_over
             self._hold(ticket, sight)
 
+    def failed(self, hold: Hold, waiters: Iterable[Ticket] | None = None) -> None:
+        """At a fault of ours, which is being handled: `waiters`, or all, are refused, and nobody
+        who waits for another model notices."""
+        log.exception("could not look after those who wait for %s", hold.ref)
+        for ticket in list(hold.waiters if waiters is None else waiters):
+            self._refuse(ticket, refusals.fault(hold.ref))
+
     # -- whoever may go on now
 
     def due(self) -> None:
@@ -272,24 +279,31 @@ class Admission:
         return min(found)
 
     def _expire(self, now: float) -> None:
-        sight = None
-        for hold in self.holds.waiting():
-            late = [t for t in hold.waiters if t.until <= now]
-            if not late:
-                continue
-            sight = sight or self.loads.sight()
-            found = None
-            if sight is not None:
-                demand = self.loads.demand(hold.ref, sight)
-                if demand is not None:
-                    found = tight(sight.snapshot, sight.policy, demand)
-            outlook = self.loads.outlook(hold.ref)
-            for ticket in late:
-                took = now - ticket.since
-                state, eta = outlook.state, outlook.eta
-                self._refuse(ticket, refusals.waited(hold.ref, took, state, found, eta, hold.full))
+        late = ((h, [t for t in h.waiters if t.until <= now]) for h in self.holds.waiting())
+        if not (found := [(hold, waiters) for hold, waiters in late if waiters]):
+            return
+        sight = self.loads.sight()
+        for hold, waiters in found:
+            try:
+                self._too_late(hold, waiters, sight, now)
+            except MemoryError:
+                raise  # it says nothing of this one
+            except Exception:
+                self.failed(hold, waiters)
             if not hold.waiters:
                 self.loads.take_back(hold)
+
+    def _too_late(
+        self, hold: Hold, waiters: Iterable[Ticket], sight: Sight | None, now: float
+    ) -> None:
+        found, demand = None, None if sight is None else self.loads.demand(hold.ref, sight)
+        if sight is not None and demand is not None:
+            found = tight(sight.snapshot, sight.policy, demand)
+        outlook = self.loads.outlook(hold.ref)
+        state, eta = outlook.state, outlook.eta
+        for ticket in waiters:
+            took = now - ticket.since
+            self._refuse(ticket, refusals.waited(hold.ref, took, state, found, eta, hold.full))
 
     def _release(self) -> None:
         """Let those through whose model is there by now, wherever."""

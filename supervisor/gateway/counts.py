@@ -30,7 +30,7 @@ WHYS = (
     "full", "waited", "no_room", "load_failed", "cooling_down", "stopping", "engine_down", "limit",
     "unknown_model", "wrong_api", "wrong_type", "bad_request", "too_large", "too_slow", "loop",
     "host", "origin", "token", "expired", "not_allowed", "unknown_engine", "which_engine", "paused",
-    "drained", "host_lost", "overloaded", "other",
+    "drained", "host_lost", "overloaded", "fault", "other",
 )  # fmt: skip
 RESULTS = ("done", "failed")
 DRAINS = ("done", "late")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from collectors.reading import PoolId, Seconds
 from supervisor.core.admission import Held
-from supervisor.core.snapshot import ModelRef
+from supervisor.core.experience import Experience
+from supervisor.core.policy import Policy
+from supervisor.core.snapshot import ModelRef, Snapshot
 from supervisor.events import Run
 
 from .wishes import Ready, Wish
@@ -26,6 +28,15 @@ class Outlook(NamedTuple):
     ahead: tuple[ModelRef, ...]
     eta: Seconds | None
     state: str
+
+
+class Sight(NamedTuple):
+    """What a plan is made of now. `policy` cuts nobody short."""
+
+    snapshot: Snapshot
+    policy: Policy
+    experience: Experience
+    now: float
 
 
 class Desk(Protocol):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from collectors.reading import PoolId, Seconds
 from supervisor.core import admission
@@ -25,7 +25,7 @@ from . import refusals
 from .counts import Counts
 from .drains import Drains
 from .halts import Halts
-from .holding import Hold, Holds, Outlook
+from .holding import Hold, Holds, Outlook, Sight
 from .wishes import Refusal
 
 # A process that has just begun may be a model's, and not be known as that yet.
@@ -41,20 +41,14 @@ class Desk(Protocol):
     def give_up(self, hold: Hold, why: Refusal) -> None:
         """It cannot be had: they are refused, or sent elsewhere."""
 
+    def failed(self, hold: Hold) -> None:
+        """At a fault of ours, which is being handled: they are refused."""
+
     def due(self) -> None:
         """Something has changed: look at all holds again."""
 
     def stop(self) -> None:
         """The daemon ends."""
-
-
-class Sight(NamedTuple):
-    """What a plan is made of now. `policy` cuts nobody short."""
-
-    snapshot: Snapshot
-    policy: Policy
-    experience: Experience
-    now: float
 
 
 @dataclass(slots=True)
@@ -166,7 +160,12 @@ class Loads:
         for held in self.order(sight.now):
             hold = self.holds.get(held.ref)
             if hold is not None and hold.waiters and not hold.under_way:
-                self._serve(hold, sight)
+                try:
+                    self._serve(hold, sight)
+                except MemoryError:
+                    raise  # it says nothing of this one
+                except Exception:
+                    self.desk.failed(hold)
                 yield
             if self.loop.snapshot is not seen:
                 sight, seen = self.sight() or sight, self.loop.snapshot

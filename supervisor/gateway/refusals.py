@@ -12,6 +12,7 @@ from supervisor.core.snapshot import EngineId, ModelRef
 from supervisor.keeping.alert_holds import AlertHold
 from supervisor.units import format_bytes, format_seconds
 
+from .unforeseen import FAILED
 from .wishes import Refusal, RefusalKind
 
 SOON = 5.0  # seconds after which it may well be otherwise, where nobody knows better
@@ -62,6 +63,10 @@ def cannot(ref: ModelRef, why: str) -> Refusal:
 def failed(ref: ModelRef, detail: str) -> Refusal:
     message = f"{ref} could not be loaded: {detail}"
     return Refusal(RefusalKind.LOAD_FAILED, message, SOON, ref, state="failed")
+
+
+def fault(ref: ModelRef) -> Refusal:
+    return Refusal(RefusalKind.FAULT, FAILED, None, ref)
 
 
 def cooling(ref: ModelRef, why: str, wait: float) -> Refusal:

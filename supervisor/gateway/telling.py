@@ -31,7 +31,7 @@ SSE, NDJSON = b"text/event-stream", b"application/x-ndjson"
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any: Final = msgspec.json.Decoder()
-_STATUS: Final = {RefusalKind.FULL: 429, RefusalKind.LIMIT: 429}
+_STATUS: Final = {RefusalKind.FULL: 429, RefusalKind.LIMIT: 429, RefusalKind.FAULT: 500}
 _CODES: Final = {
     RefusalKind.FULL: "queue_full",
     RefusalKind.WAITED: "model_wait_timeout",
@@ -44,6 +44,7 @@ _CODES: Final = {
     RefusalKind.PAUSED: "paused",
     RefusalKind.DRAINED: "engine_drained",
     RefusalKind.HOST_LOST: "host_lost",
+    RefusalKind.FAULT: "internal_error",
 }
 
 

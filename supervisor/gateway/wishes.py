@@ -69,6 +69,7 @@ class RefusalKind(Enum):
     PAUSED = "paused"  # nothing is loaded of our own accord now
     DRAINED = "drained"  # its engine takes no requests
     HOST_LOST = "host_lost"  # other hosts were to serve it, and did not
+    FAULT = "fault"  # of ours
 
 
 @dataclass(frozen=True, slots=True)

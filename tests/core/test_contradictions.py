@@ -15,7 +15,7 @@ from supervisor.core.policy import (
     PoolPolicy,
     Retention,
 )
-from supervisor.core.snapshot import EngineId
+from supervisor.core.snapshot import REMOTE, EngineId
 from supervisor.core.types import ModelType
 from tests.builders import GPU, pool
 
@@ -148,4 +148,13 @@ def test_an_engine_may_be_said_to_use_what_is_not_here() -> None:
         return [f"{'.'.join(c.path)} {c.message}" for c in not_here(policy, here)]
 
     assert of("GPU-typo", GPU) == ["engines.a.pools names GPU-typo, and there is gpu:0 and ram"]
-    assert of(GPU) == of(RAM) == []
+    assert of(GPU) == of(RAM) == of(REMOTE) == []
+
+
+def test_an_engine_is_on_this_machine_or_on_another() -> None:
+    own = EnginePolicy(pools=frozenset({REMOTE, GPU, RAM}))
+    (found,) = contradictions(Policy(engines={EngineId("a"): own}))
+    assert found.path == ("engines", "a", "pools")
+    assert found.message == (
+        "names remote, for an engine on another machine; leave out gpu:0 and ram"
+    )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from supervisor.core.snapshot import Demand, ModelRef
 from supervisor.gateway.admission import RefusalKind, Ticket
+from supervisor.gateway.holding import Sight
+from supervisor.gateway.loads import Loads
+from supervisor.gateway.telling import code_of, status_of
 from tests.scenarios.gate import LOAD, gate, models, story
 
 
@@ -68,3 +72,41 @@ async def test_one_client_does_not_take_all_the_places() -> None:
         assert "greedy" in again.refusal.message
         assert at.ask("a", client="modest").is_held
         await at.answered(*mine)
+
+
+@story
+async def test_a_fault_of_ours_over_one_model_costs_nobody_who_waits_for_another() -> None:
+    async with gate(models("ab")) as at:
+        guests = [at.ask(name) for name in "aab"]
+        assert all(g.is_held for g in guests)
+        demand = Loads.demand
+
+        def fails(self: Loads, ref: ModelRef, sight: Sight) -> Demand | None:
+            return None if ref.model == "a" and 1 / 0 else demand(self, ref, sight)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Loads, "demand", fails)
+            await at.answered(*guests)
+        fault = RefusalKind.FAULT
+        assert [g.why for g in guests] == [fault, fault, None]
+        assert (status_of(fault), code_of(fault)) == (500, "internal_error")
+        assert guests[2].is_served
+        assert at.loads == ["b"]
+        again = at.ask("a")
+        await at.answered(again)
+        assert again.is_served
+
+
+@story
+async def test_nor_does_one_when_somebody_has_waited_for_too_long() -> None:
+    async with gate(models("ab", 20), max_wait=10.0) as at:
+        await at.has("a")
+        busy = at.ask("a", service=15)
+        hasty, patient = at.ask("b", wait=4.0), at.ask("b", wait=60.0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("supervisor.gateway.admission.tight", lambda *_: 1 / 0)
+            await at.answered(hasty)
+        assert hasty.why is RefusalKind.FAULT
+        assert patient.is_held
+        await at.answered(busy, patient)
+        assert patient.is_served

@@ -25,7 +25,7 @@ from .served import LAUNCHED
 from .settings import File, KeyPath
 
 LONGEST_SECRET = 65536  # bytes of its file; what is beyond is not read
-STARTED_HERE = frozenset({*LAUNCHED} - {"kubernetes"})
+STARTED_HERE = frozenset(LAUNCHED) - {"kubernetes"}
 MOST_TOKENS = 4  # that are good at once: two are enough to go from one to the next
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

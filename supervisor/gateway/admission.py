@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from collectors.reading import Seconds
 from supervisor.config.gated import GatewayConfig
@@ -234,12 +235,18 @@ class Admission:
             ticket.ref, ticket.passed_over = ref, passed_over
             self._hold(ticket, sight)
 
-    def failed(self, hold: Hold, waiters: Iterable[Ticket] | None = None) -> None:
-        """At a fault of ours, which is being handled: `waiters`, or all, are refused, and nobody
-        who waits for another model notices."""
-        log.exception("could not look after those who wait for %s", hold.ref)
-        for ticket in list(hold.waiters if waiters is None else waiters):
-            self._refuse(ticket, refusals.fault(hold.ref))
+    @contextmanager
+    def guarded(self, hold: Hold, waiters: Iterable[Ticket] | None = None) -> Iterator[None]:
+        """At a fault of ours within `waiters`, or all, are refused, and nobody who waits for
+        another model notices."""
+        try:
+            yield
+        except MemoryError:
+            raise  # it says nothing of this one
+        except Exception:
+            log.exception("could not look after those who wait for %s", hold.ref)
+            for ticket in list(hold.waiters if waiters is None else waiters):
+                self._refuse(ticket, refusals.fault(hold.ref))
 
     # -- whoever may go on now
 
@@ -284,20 +291,16 @@ class Admission:
             return
         sight = self.loads.sight()
         for hold, waiters in found:
-            try:
+            with self.guarded(hold, waiters):
                 self._too_late(hold, waiters, sight, now)
-            except MemoryError:
-                raise  # it says nothing of this one
-            except Exception:
-                self.failed(hold, waiters)
             if not hold.waiters:
                 self.loads.take_back(hold)
 
     def _too_late(
         self, hold: Hold, waiters: Iterable[Ticket], sight: Sight | None, now: float
     ) -> None:
-        found, demand = None, None if sight is None else self.loads.demand(hold.ref, sight)
-        if sight is not None and demand is not None:
+        found = None
+        if sight is not None and (demand := self.loads.demand(hold.ref, sight)) is not None:
             found = tight(sight.snapshot, sight.policy, demand)
         outlook = self.loads.outlook(hold.ref)
         state, eta = outlook.state, outlook.eta

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -41,8 +42,8 @@ class Desk(Protocol):
     def give_up(self, hold: Hold, why: Refusal) -> None:
         """It cannot be had: they are refused, or sent elsewhere."""
 
-    def failed(self, hold: Hold) -> None:
-        """At a fault of ours, which is being handled: they are refused."""
+    def guarded(self, hold: Hold) -> AbstractContextManager[None]:
+        """At a fault of ours within they are refused."""
 
     def due(self) -> None:
         """Something has changed: look at all holds again."""
@@ -160,12 +161,8 @@ class Loads:
         for held in self.order(sight.now):
             hold = self.holds.get(held.ref)
             if hold is not None and hold.waiters and not hold.under_way:
-                try:
+                with self.desk.guarded(hold):
                     self._serve(hold, sight)
-                except MemoryError:
-                    raise  # it says nothing of this one
-                except Exception:
-                    self.desk.failed(hold)
                 yield
             if self.loop.snapshot is not seen:
                 sight, seen = self.sight() or sight, self.loop.snapshot

@@ -29,6 +29,7 @@ from supervisor.core.snapshot import EngineId, ModelId, ModelRef
 from supervisor.door import DoorError
 from supervisor.engines.llamacpp import LlamaCpp
 from supervisor.engines.wire import client as engine_client
+from supervisor.events import Sampled
 from supervisor.extras import EXTRAS, install
 
 from . import beside, errors_told, run_until_stopped, tell
@@ -305,6 +306,7 @@ async def _load_three(router: RealRouter, world: World, feed: Feed) -> int:
     await world.door.load(second)
     for name in (first, second):
         feed.say(Tone.STORY, f'{name} says: "{await router.generate(name)}"')
+        await _see(world)  # who was used last has to be known, however short its answer was
     carried = await world.door.load(third)
     await world.loop.changed()
     feed.look()
@@ -318,6 +320,12 @@ async def _load_three(router: RealRouter, world: World, feed: Feed) -> int:
         words = explain.why(ref, snapshot, world.loop.policy, decisions)
         feed.say(Tone.ANSWER, f"why? {words[0]}", tuple(words[1:]))
     return 0
+
+
+async def _see(world: World) -> None:
+    """What is decided from now on is decided by what is so now, not by the last look."""
+    began = Seconds(world.loop.clock())
+    world.loop.post(Sampled(await world.loop.look(), ticked=False, began=began))
 
 
 def _world(engine: LlamaCpp, policy: Policy) -> World:

@@ -15,9 +15,12 @@ from .core.verdict import Verdict
 from .core.watch import Finding, Kind, Severity
 from .executor import kept_its_promise
 
-# For this long: nobody is evicted in vain twice. Afterwards it is tried again, for engines do
-# recover. Who only took too long to go, and has gone since, is tried again when it is back.
+# For this long others go in its place. Afterwards it is as good as they are, for engines do
+# recover. Who only took too long to go, and has gone since, is counted on when it is back.
 DISTRUST = Seconds(300.0)
+# Where the others are not enough, who gave nothing goes again after so long, and after twice as
+# long each time that was in vain: a stuck engine is not told so for each request.
+AGAIN = Seconds(10.0)
 
 
 @dataclass(slots=True)
@@ -30,6 +33,9 @@ class Distrust:
     _stayed: set[ModelRef] = field(default_factory=set)
     # Who went, and gave back some of it. What else it had may be what others took meanwhile.
     _some: set[ModelRef] = field(default_factory=set)
+    # How often in a row each of `_findings` gave nothing, and who of them may be tried again.
+    _vain: dict[ModelRef, int] = field(default_factory=dict)
+    _rested: set[ModelRef] = field(default_factory=set)
 
     @property
     def refs(self) -> Set[ModelRef]:
@@ -37,8 +43,9 @@ class Distrust:
 
     @property
     def doubted(self) -> Set[ModelRef]:
-        """Of `refs` those who gave some of it back: better than nobody."""
-        return self._some
+        """Of `refs` those who gave some of it back, or have not been tried for a while: better
+        than nobody."""
+        return self._some | self._rested
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -48,7 +55,9 @@ class Distrust:
         if not isinstance(outcome.action, Evict):
             return
         ref, judgement = outcome.action.ref, outcome.judgement
+        self._rested.discard(ref)
         if kept_its_promise(outcome):
+            self._clear(ref)
             if outcome.slipped:
                 detail = "; ".join(outcome.slipped)
                 found = Finding(Kind.INEFFECTIVE, str(ref), now, Severity.WARNING, detail, 0.0, ref)
@@ -62,6 +71,7 @@ class Distrust:
         found = Finding(Kind.INEFFECTIVE, str(ref), now, Severity.WARNING, detail, 0.0, ref)
         self._findings[ref] = found
         self._some.discard(ref)
+        self._vain[ref] = self._vain.get(ref, 0) + 1
         if judgement is None or not judgement.gone:
             self._stayed.add(ref)
             return
@@ -76,9 +86,20 @@ class Distrust:
                 if snapshot.taken_at - finding.since >= DISTRUST:
                     del kept[ref]
         for ref in [ref for ref in self._stayed if _gone(snapshot, ref)]:
-            self._stayed.discard(ref)
-            self._findings.pop(ref, None)
+            self._clear(ref)
         self._some &= self._findings.keys()
+        self._vain = {ref: often for ref, often in self._vain.items() if ref in self._findings}
+        self._rested = {
+            ref
+            for ref, often in self._vain.items()
+            if snapshot.taken_at - self._findings[ref].since >= AGAIN * 2 ** (often - 1)
+        }
+
+    def _clear(self, ref: ModelRef) -> None:
+        self._findings.pop(ref, None)
+        self._stayed.discard(ref)
+        self._some.discard(ref)
+        self._vain.pop(ref, None)
 
 
 def _gone(snapshot: Snapshot, ref: ModelRef) -> bool:

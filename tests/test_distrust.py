@@ -10,7 +10,7 @@ from supervisor.core.plan import Evict, Why
 from supervisor.core.record import Outcome, Result
 from supervisor.core.snapshot import Resident, Snapshot
 from supervisor.core.verdict import Judgement, Verdict
-from supervisor.distrust import DISTRUST, Distrust
+from supervisor.distrust import AGAIN, DISTRUST, Distrust
 from tests.builders import engine, machine, ref, resident, share
 
 A = ref("a")
@@ -51,6 +51,24 @@ def test_who_gave_some_of_it_back_is_doubted_until_an_unload_of_it_gives_nothing
     assert (found.refs, found.doubted) == (frozenset(), frozenset())
 
 
+def test_who_gave_nothing_is_tried_again_after_a_while_and_after_longer_each_time() -> None:
+    found, at = Distrust(), Seconds(0)
+    there = resident("a", 8)
+    for rest in (AGAIN, 2 * AGAIN, 4 * AGAIN):
+        found.judge(outcome(BAD), at)
+        for later, doubted in ((0, set()), (rest - 1, set()), (rest, {A})):
+            found.see(seen(there, at=at + later))
+            assert (found.refs, found.doubted) == ({A}, doubted)
+        at = Seconds(at + rest)
+    found.judge(outcome(BAD), at)
+    assert found.doubted == frozenset()
+    found.judge(outcome(GOOD), at)
+    assert found.refs == set(), "it has given its memory back since"
+    found.judge(outcome(BAD), Seconds(at + 2))
+    found.see(seen(there, at=at + 2 + AGAIN))
+    assert found.doubted == {A}, "and it is counted anew"
+
+
 def test_a_rung_that_slipped_is_told_although_the_next_one_held() -> None:
     found = Distrust()
     found.judge(outcome(GOOD, "unload ollama/a: 0 B of 8.0 GiB came back"), Seconds(0))
@@ -69,7 +87,8 @@ def test_what_went_well_is_not_told() -> None:
 def test_all_of_it_is_forgotten_in_time() -> None:
     found = Distrust()
     found.judge(outcome(BAD), Seconds(0))
-    found.judge(outcome(GOOD, "slipped"), Seconds(0))
+    other = outcome(GOOD, "slipped")
+    found.judge(replace(other, action=replace(EVICT, ref=ref("b"))), Seconds(0))
     found.see(seen(at=DISTRUST - 1))
     assert len(found.findings) == 2
     found.see(seen(at=DISTRUST))

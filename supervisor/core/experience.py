@@ -14,10 +14,11 @@ from .snapshot import ModelRef
 @dataclass(frozen=True, slots=True)
 class Experience:
     """`distrusted` are models whose last unload did not give back what it promised; `doubted` those
-    of them that gave some of it: they go where it does not suffice without. `barred` are the pools
-    into which nothing is loaded while a stranger is there, and who that is. In pools that are
-    `braked` nobody leaves for a load, for so many seconds more. Those who are `tolerated` were
-    there before a limit was lowered: for them alone nobody leaves because of it."""
+    of them that gave some of it, or were not tried for a while: they go where it does not suffice
+    without. `barred` are the pools into which nothing is loaded while a stranger is there, and who
+    that is. In pools that are `braked` nobody leaves for a load, for so many seconds more. Those
+    who are `tolerated` were there before a limit was lowered: for them alone nobody leaves because
+    of it."""
 
     distrusted: Set[ModelRef] = frozenset()
     history: History = field(default_factory=History)

@@ -99,25 +99,6 @@ async def test_a_model_chosen_to_go_takes_no_request_in_the_same_turn() -> None:
 
 
 @story
-async def test_who_gave_too_little_since_others_took_it_makes_room_again() -> None:
-    """Nobody is held for it, until it is trusted again."""
-    async with gate(models({"a": 18, "b": 9})) as at:
-        await at.has("b")
-        (engine,) = at.engines.values()
-        engine.asked = lambda model: at.machine.start("game", {GPU0: gib(4)})
-        first = at.ask("a")
-        await at.answered(first)
-        assert at.ref("b") in at.world.loop.experience.distrusted
-        engine.asked = lambda model: None
-        for name in "ba":
-            guest = at.ask(name)
-            await at.answered(guest)
-            assert guest.is_served
-            assert guest.waited < LOAD + 2
-        assert at.unloads == ["b", "a", "b"]
-
-
-@story
 async def test_a_request_of_this_very_turn_keeps_its_model() -> None:
     """The latest look says that it is at rest."""
     async with gate(models("ab", 20)) as at:

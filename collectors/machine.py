@@ -129,6 +129,7 @@ class Machine:
     incidents: tuple[Incident, ...] = ()
     notes: tuple[str, ...] = ()
     faults: Mapping[str, str] = field(default_factory=dict)  # collector → why it has no data
+    read_at: Seconds | None = None  # when the oldest reading of `pools` was begun
 
 
 def fold(readings: Iterable[Reading]) -> Machine:
@@ -167,6 +168,7 @@ def fold(readings: Iterable[Reading]) -> Machine:
         incidents=tuple(i for s in samples for i in s.incidents),
         notes=(*(n for s in samples for n in s.notes), *_misread(host, pools.get(RAM))),
         faults=faults,
+        read_at=min((r.taken_at for r in readings if r.sample and r.sample.pools), default=None),
     )
 
 

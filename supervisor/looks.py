@@ -100,7 +100,7 @@ class Looks:
             self._under_way.discard(event.scope)
         before, snapshot = self.loop.snapshot, event.snapshot
         began = snapshot.taken_at if event.began is None else event.began
-        if before is not None and snapshot.taken_at < before.taken_at:
+        if before is not None and snapshot.as_of < before.as_of:
             return None
         if event.scope is not Scope.URGENT:  # which is there for what no other may have read
             if began < self._seen:

@@ -125,6 +125,7 @@ class Sampler:
                 machine.health,
                 machine.host,
                 incidents,
+                machine.read_at,
             ),
             memory,
             [*states.values(), *(e for e in self.roster.missing if e.id not in states)],

@@ -14,7 +14,7 @@ import pytest
 from collectors.reading import Bytes, Seconds
 from supervisor.core.pace import Pace
 from supervisor.core.snapshot import Snapshot
-from supervisor.events import Sampled, SampleFailed, Tick
+from supervisor.events import Sampled, SampleFailed, Scope, Tick
 from supervisor.looks import BREATH
 from supervisor.loop import Loop
 from tests.builders import ref
@@ -35,6 +35,7 @@ class Slow(World):
         self.gate.set()
         self.now = 100.0
         self.breaths: list[float] = []
+        self.reads_first = False  # memory is read when a sample begins, and not as it ends
 
     async def breathe(self, seconds: float) -> None:
         self.breaths.append(seconds)
@@ -42,10 +43,12 @@ class Slow(World):
     async def sample(self, **words: Any) -> Snapshot:
         self.asked.append(words.get("only"))
         number = len(self.asked)
+        read_at = Seconds(self.now) if self.reads_first else None
         await self.gate.wait()
         if self.fails is not None:
             raise self.fails
-        return replace(self.snapshot, taken_at=Seconds(self.now), lingering={NUMBER: Bytes(number)})
+        seen = replace(self.snapshot, taken_at=Seconds(self.now), read_at=read_at)
+        return replace(seen, lingering={NUMBER: Bytes(number)})
 
     def begun(self) -> Loop:
         loop = self.loop()
@@ -159,6 +162,26 @@ def test_of_two_samples_that_crossed_the_one_begun_later_counts() -> None:
         loop.post(Sampled(later, ticked=False, began=Seconds(100.2)))
         await until(lambda: loop.snapshot is not None and loop.snapshot.taken_at == 100.5)
         world.now = 101.0  # and it ends after that one
+        world.gate.set()
+        await until(lambda: not any(t.get_name() == "sample" for t in asyncio.all_tasks()))
+        await asyncio.sleep(0)
+        assert number(loop.snapshot) == 0
+        loop.post(Tick(world.now))
+        await until(lambda: number(loop.snapshot) == 2)
+
+    told(story)
+
+
+def test_memory_that_was_read_before_an_engine_was_waited_for_is_not_shown_after_newer() -> None:
+    async def story(world: Slow, loop: Loop) -> None:
+        world.reads_first = True
+        world.gate.clear()
+        loop.post(Tick(world.now))
+        await until(lambda: len(world.asked) == 1)
+        pressed = replace(world.snapshot, taken_at=Seconds(100.5), lingering={NUMBER: Bytes(0)})
+        loop.post(Sampled(pressed, ticked=False, scope=Scope.URGENT))
+        await until(lambda: loop.snapshot is not None and loop.snapshot.taken_at == 100.5)
+        world.now = 102.0
         world.gate.set()
         await until(lambda: not any(t.get_name() == "sample" for t in asyncio.all_tasks()))
         await asyncio.sleep(0)

@@ -83,6 +83,7 @@ class SeenMachine:
     health: Mapping[str, Health] = field(default_factory=dict)
     host: HostFacts | None = None
     incidents: tuple[Incident, ...] = ()
+    read_at: Seconds | None = None  # when the oldest of `pools` was read
 
 
 def assemble(
@@ -112,6 +113,7 @@ def assemble(
     mapped = _mapped(residents)
     return Snapshot(
         taken_at=now,
+        read_at=now if machine.read_at is None else Seconds(min(now, machine.read_at)),
         pools=tuple(_effective(p, mapped.get(p.id, NONE)) for p in machine.pools),
         residents=tuple(residents),
         blind=dict(machine.blind or {}),

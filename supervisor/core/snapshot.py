@@ -271,6 +271,8 @@ class Listed:
 class Snapshot:
     """Everything a decision may depend on. If it is not here, it was not known.
 
+    `taken_at` is when it was put together, `read_at` when the oldest of its `pools` was read: an
+    engine that has to be waited for may lie between. None: at once.
     `pools` carry effective free bytes: what would be left without stealing pages from a
     loaded model; `mapped` is what was taken off for that, by pool. `blind` names the pools
     that could not be read this time, and why.
@@ -307,11 +309,17 @@ class Snapshot:
     farewells: frozenset[ModelRef] = frozenset()
     told: Mapping[ModelRef, Told] = field(default_factory=dict)
     newcomers: frozenset[ModelRef] = frozenset()
+    read_at: Seconds | None = None
 
     def __post_init__(self) -> None:
         both = self.blind.keys() & {p.id for p in self.pools}
         if both:
             raise ValueError(f"read and unreadable at once: {sorted(both)}")
+
+    @property
+    def as_of(self) -> Seconds:
+        """What it says of memory was so then, on the clock of `taken_at`."""
+        return self.taken_at if self.read_at is None else self.read_at
 
     def pool(self, id: PoolId) -> MemoryPool | None:
         return next((p for p in self.pools if p.id == id), None)

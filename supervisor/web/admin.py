@@ -246,7 +246,7 @@ class Admin:
         seen = view.NOTHING
         if snapshot is not None:
             seen = view.of_snapshot(*loop.keeping.as_claimed(snapshot, loop.policy))
-        age = None if snapshot is None else round(max(0.0, now - snapshot.taken_at), 3)
+        age = None if snapshot is None else round(max(0.0, now - snapshot.as_of), 3)
         return {
             "version": self._site.version,
             "mode": loop.mode.value,

@@ -70,7 +70,7 @@ def facts(site: Site) -> tuple[list[Fact], Moment | None]:
 
 def of_moment(at: Moment, most: int) -> Iterator[Fact]:
     """All the rest, in whatever thread. `most` models keep their names."""
-    yield "sample_timestamp_seconds", (), at.wall(at.snapshot.taken_at)
+    yield "sample_timestamp_seconds", (), at.wall(at.snapshot.as_of)
     yield from _memory(at)
     yield from hardware(at.snapshot)
     for engine in at.snapshot.engines:

@@ -247,7 +247,7 @@ NAMES: tuple[Name, ...] = (
     Name("samples_total", "counter", (), "Snapshots taken."),
     Name("sample_failures_total", "counter", (), "Snapshots that could not be taken."),
     Name("sample_timestamp_seconds", "gauge", (),
-         "When the latest snapshot was taken: what everything above is as of."),
+         "When the memory of the latest snapshot was read: what everything above is as of."),
     Name("collector_last_success_timestamp_seconds", "gauge", ("collector",),
          "When the source was last read."),
     Name("collector_duration_seconds", "gauge", ("collector",),

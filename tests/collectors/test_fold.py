@@ -49,7 +49,17 @@ def test_readings_fold_into_one_machine() -> None:
         holders=(holder,),
         host=FACTS,
         notes=("a note",),
+        read_at=Seconds(1),
     )
+
+
+def test_memory_is_as_old_as_the_oldest_reading_of_it() -> None:
+    gpu = Reading("nvidia", Seconds(3), Seconds(0), Sample(pools=(GPU_POOL,)))
+    tags = Reading("names", Seconds(0), Seconds(0), Sample(devices=(device(GPU),)))
+    failed = Reading("amd", Seconds(0), Seconds(0), fault="gone")
+    assert fold([gpu]).read_at == 3
+    assert fold([gpu, HOST, tags, failed]).read_at == 1
+    assert fold([tags, failed]).read_at is None
 
 
 @pytest.mark.parametrize("gpu_first", [True, False])

@@ -15,8 +15,10 @@ from supervisor.core.afresh import spared
 from supervisor.core.plan import plan
 from supervisor.core.policy import Policy
 from supervisor.core.snapshot import EngineId, Share, State
+from supervisor.demo.engines import Fault
+from supervisor.demo.machine import GPU0
 from supervisor.engines import ENGINES
-from supervisor.engines.base import EngineModel
+from supervisor.engines.base import CALL_TIMEOUT, EngineModel
 from supervisor.events import EnginesFound, Pressed, Tick
 from supervisor.scout import Scout
 from tests.builders import NO_RESERVE, demand, engine, machine, ref, resident
@@ -24,6 +26,7 @@ from tests.engines.fake import FakeLlamaRouter
 from tests.engines.fakes.lmstudio import FakeLMStudio
 from tests.engines.fakes.sglang import FakeSgLang
 from tests.engines.fakes.vllm import FakeVllm
+from tests.scenarios.gate import gate, models, story
 from tests.scenarios.house import Ram, house
 
 
@@ -339,3 +342,22 @@ def test_nobody_takes_the_place_of_an_engine_that_answers() -> None:
             assert [e.id for e in (await home.tick()).engines] == ["mine"]
 
     run(story)
+
+
+@story
+async def test_what_is_said_of_memory_is_as_old_as_its_reading_while_an_engine_is_waited_for() -> (
+    None
+):
+    async with gate(models("a", 4), models("b", 4)) as at:
+        await at.clock.advance(2)
+        engine, began = at.engines[EngineId("two")], at.clock()
+        engine.fault = Fault.HANGS
+        looks = asyncio.create_task(at.world.loop.look())
+        await at.clock.advance(0.5)
+        at.machine.start("game", {GPU0: gib(9)})
+        await at.clock.advance(3)
+        seen = looks.result()
+        assert seen.taken_at - began == CALL_TIMEOUT
+        assert seen.as_of - began < 0.5
+        assert seen.free(GPU0) > gib(20), "it was read before the game came"
+        assert at.world.loop.snapshot.free(GPU0) < gib(20), "and once more since"

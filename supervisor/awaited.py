@@ -15,7 +15,8 @@ NOWHERE = "the engine answered, and has not listed it since"
 
 # Engines list what they load at once or, if they do not, answer only when it is loaded. A process
 # that ends before anybody has seen it would be waited for as long as the longest load takes. An
-# engine that only its owner has described may do neither: 60 GB from a disk take two minutes.
+# engine that only its owner has described may do neither: 60 GB from a disk take two minutes. One
+# that is known to list it has lost it meanwhile: it was started anew between two looks.
 LISTED = Seconds(180)
 LISTED_ANEW = Seconds(5)
 # An engine that has answered, and at whose address nobody listens any more, has crashed, and what
@@ -30,6 +31,7 @@ class Awaited:
 
     ref: ModelRef
     before: InitVar[Snapshot | None] = None
+    lists: bool = False  # what its engine has answered for is in its list from then on
     _seen: bool = False
     _was_down: bool = False
     _was_up: bool = False
@@ -63,7 +65,7 @@ class Awaited:
         absent = now - self._absent_since
         if self._was_down and absent >= LISTED_ANEW:
             return ANEW
-        return NOWHERE if absent >= LISTED else None
+        return NOWHERE if absent >= (LISTED_ANEW if self.lists else LISTED) else None
 
     def _has_crashed(self, engine: EngineState | None, now: Seconds) -> bool:
         self._was_up |= engine is not None and engine.up

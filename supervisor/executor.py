@@ -185,7 +185,8 @@ class Executor:
         started = self.clock()
         if self.stopping or self.mode is not Mode.ENFORCE:
             return self._outcome(decision, action, Result.SKIPPED, self._why_not(), started)
-        awaited = Awaited(action.ref, before)
+        engine = self.engines.get(action.ref.engine)
+        awaited = Awaited(action.ref, before, engine is not None and engine.lists_loads)
         try:
             async with asyncio.timeout(self.load_timeout):
                 await self._ask_to_load(action, before)
@@ -195,13 +196,7 @@ class Executor:
                     if resident is not None and resident.state is State.LOADED:
                         return self._outcome(decision, action, Result.DONE, "loaded", started)
                     if (trouble := awaited.lost(now, Seconds(self.clock()))) is not None:
-                        detail = await because(
-                            trouble,
-                            self.engines.get(action.ref.engine),
-                            action.ref.model,
-                            before,
-                            now,
-                        )
+                        detail = await because(trouble, engine, action.ref.model, before, now)
                         return self._outcome(decision, action, Result.FAILED, detail, started)
                     if self.stopping:
                         detail = "the daemon ended before it was loaded"

@@ -57,6 +57,15 @@ def test_an_engine_that_was_too_busy_for_a_moment_still_loads_what_it_does_not_l
     assert awaited.lost(seen(UP), Seconds(2 * LISTED_ANEW + LISTED)) == NOWHERE
 
 
+def test_an_engine_that_lists_what_it_loads_has_lost_what_is_in_no_list() -> None:
+    awaited = Awaited(A, seen(UP), lists=True)
+    looks = (seen(UP), seen(UP), seen(UP, there=State.LOADING), seen(UP, there=State.LOADING))
+    assert [awaited.lost(look, Seconds(i)) for i, look in enumerate(looks)] == [None] * 4
+    awaited = Awaited(A, seen(UP), lists=True)
+    times = (0.0, LISTED_ANEW - 0.1, LISTED_ANEW)
+    assert [awaited.lost(seen(UP), Seconds(at)) for at in times] == [None, None, NOWHERE]
+
+
 def test_an_engine_that_went_and_came_back_without_it_is_waited_for_no_longer() -> None:
     for gone in (REFUSES, replace(HANGS, degraded=True)):
         went_and_came_back(gone)

@@ -48,6 +48,7 @@ class Host:
     loaded: bool = False
     needs: float = 12  # of what is to be loaded
     grows: float = 0.0  # by so much, while the other one sleeps
+    lists_loads: bool = True
 
     async def sample(self) -> Snapshot:
         abilities = self.able

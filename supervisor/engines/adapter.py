@@ -24,6 +24,7 @@ class Adapter:
     when_busy: ClassVar[WhenBusy] = WhenBusy.UNKNOWN
     checked: ClassVar[Checked] = Checked.SOURCE
     described: ClassVar[bool] = False
+    lists_loads: ClassVar[bool] = False  # or nobody has looked
     abilities: frozenset[Ability] = frozenset({Ability.LIST})
     sometimes: ClassVar[frozenset[Ability]] = frozenset()
     paths: ClassVar[Serves] = {}

@@ -197,6 +197,7 @@ class Engine(Protocol):
     when_busy: ClassVar[WhenBusy]
     checked: ClassVar[Checked]
     described: ClassVar[bool]  # by the configuration: nobody can tell by asking
+    lists_loads: ClassVar[bool]  # a load that it has answered is in its list from then on
     abilities: frozenset[Ability]  # of its kind, until `identify` finds out more
     sometimes: ClassVar[frozenset[Ability]]  # what some of its kind can do besides
     paths: ClassVar[Serves]  # where engines of its kind answer what clients ask

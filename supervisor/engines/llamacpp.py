@@ -70,6 +70,7 @@ class LlamaCpp(Adapter):
     proof: ClassVar[Proof] = Proof.PROCESS
     when_busy: ClassVar[WhenBusy] = WhenBusy.CUTS
     checked: ClassVar[Checked] = Checked.REAL
+    lists_loads: ClassVar[bool] = True
     abilities: frozenset[Ability] = ROUTER
 
     def _begin(self, key: str | None, options: Any) -> None:

@@ -70,6 +70,7 @@ class Ollama(Adapter):
     ports: ClassVar[tuple[int, ...]] = (11434,)
     proof: ClassVar[Proof] = Proof.PROCESS
     when_busy: ClassVar[WhenBusy] = WhenBusy.WAITS
+    lists_loads: ClassVar[bool] = True
     abilities: frozenset[Ability] = frozenset(
         {Ability.LIST, Ability.LOAD, Ability.UNLOAD, Ability.BYTES}
     )

@@ -69,6 +69,8 @@ URL = "http://127.0.0.1:8552"
 class FakeEngine:
     """Unloads and loads at once, in a world of values."""
 
+    lists_loads = True
+
     def __init__(self, world: World, id: str) -> None:
         self.world, self.id = world, id
 

@@ -26,10 +26,10 @@ from .cgroup import Group, Groups, NoGroup
 from .child import GRACE, Child, Ended, Start, StillThere
 from .ending import LOOK, Kindred, end, kill
 from .handle import Handle
-from .logs import Log
+from .logs import Log, trim
 from .ports import LOOPBACK, accepts, free_port, is_taken
 from .records import Record, Records
-from .spawn import CannotStart, Program, spawn
+from .spawn import CannotStart, Program, finished, spawn
 
 log = logging.getLogger("ullage.children")
 
@@ -39,6 +39,7 @@ LAST = Seconds(1.0)  # to write down that it is gone
 LINGER = 2.0  # seconds between two looks at what not even SIGKILL has ended
 SEEN = Seconds(0.5)  # for a look at who serves; one that takes longer goes on beside
 QUOTED = 200  # characters of its last words
+STOPPING = "the daemon is stopping"
 
 
 class Keep:
@@ -66,6 +67,7 @@ class Keep:
         self._stops = dict.fromkeys(starts, 0)  # how often each was told to end
         self._tasks: set[asyncio.Task[None]] = set()
         self._strays: asyncio.Task[None] | None = None
+        self._trimming: asyncio.Task[None] | None = None
         self._issued: set[str] = set()  # marks of whom we know
         self._mark = ""  # begins all our marks; empty until the folder has been looked into
         self._closing = False
@@ -80,8 +82,9 @@ class Keep:
         looks = [self._looks(c) for c in there if not c.answers]
         if looks:
             await asyncio.wait(looks, timeout=SEEN)
-        for child in there:
-            self.log(child.record.model).trim()
+        if there and (self._trimming is None or self._trimming.done()):
+            logs = [self.log(child.record.model) for child in there]
+            self._trimming = self._task(asyncio.to_thread(trim, logs), f"{self._name}: logs")
 
     def log(self, model: str) -> Log:
         return Log(self._records.log_file(model))
@@ -144,7 +147,7 @@ class Keep:
     async def _spawn(self, model: str, attempt: int) -> None:
         start = self._starts[model]
         if self._closing:
-            raise CannotStart("the daemon is stopping")
+            raise CannotStart(STOPPING)
         if start.port is not None and is_taken(start.port):
             raise CannotStart(f"port {start.port} is taken by another program")
         port = start.port or free_port(frozenset(c.record.port for c in self.children.values()))
@@ -173,7 +176,7 @@ class Keep:
             handle = await self._begun(model, program, group, known)
         except BaseException:
             if record is not None:
-                self._records.remove(record)
+                await finished(asyncio.to_thread(self._records.remove, record))
             if group is not None:
                 group.remove()
             raise
@@ -185,14 +188,14 @@ class Keep:
     async def _begun(
         self, model: str, program: Program, group: Group | None, known: Callable[[Handle], None]
     ) -> Handle:
-        own = self.log(model)
-        own.trim()
-        own.say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} starting {program.command[0]}")
+        text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} starting {program.command[0]}"
         try:
-            fd = own.open()
+            fd = await finished(asyncio.to_thread(self.log(model).begin, text), os.close)
         except OSError as error:
             raise CannotStart(f"its log cannot be written: {error}") from None
         try:
+            if self._closing:
+                raise CannotStart(STOPPING)
             if group is not None:
                 program = replace(program, groups=(group.entry,))
             return await spawn(program, fd, known)
@@ -289,7 +292,7 @@ class Keep:
         if child.kindred.main is not None:
             child.kindred.main.close()
         if failure is not None and not child.told and not self._closing:
-            self.log(model).say(failure)
+            await asyncio.to_thread(self.log(model).say, failure)
             if again:
                 log.info("%s/%s %s; with another port", self._name, model, failure)
                 failure = await self._start_again(model, child.attempt + 1)

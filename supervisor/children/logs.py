@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,9 +38,12 @@ class Log:
         self._path, self._before = path, path.with_suffix(path.suffix + ".1")
 
     def open(self) -> int:
-        """A descriptor that appends; whoever calls closes it. Raises OSError."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """A descriptor that appends; whoever calls closes it. Raises OSError. All that writes is
+        for a thread: a disk may be slow."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        with suppress(FileNotFoundError):
+            return os.open(self._path, flags, 0o600)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(self._path, flags, 0o600)
 
     def say(self, text: str) -> None:
@@ -50,6 +54,12 @@ class Log:
                 os.write(fd, f"{SAYS}{text}\n".encode(errors="replace"))
             finally:
                 os.close(fd)
+
+    def begin(self, text: str) -> int:
+        """The same, after a line of our own, and cut where it has become too long."""
+        self.trim()
+        self.say(text)
+        return self.open()
 
     def trim(self) -> None:
         """Cut it, when it has become too long."""
@@ -88,6 +98,11 @@ class Log:
             if line.strip():
                 return line.strip()
         return None
+
+
+def trim(logs: Iterable[Log]) -> None:
+    for log in logs:
+        log.trim()
 
 
 def clean(line: str) -> str:

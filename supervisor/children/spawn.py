@@ -15,11 +15,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from collectors.reading import Seconds
 
 from .handle import Handle
+
+T = TypeVar("T")
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 LINE = 3  # the launcher's descriptor to us
@@ -74,7 +76,7 @@ async def spawn(program: Program, log: int, known: Callable[[Handle], None]) -> 
         ours.setblocking(False)
         handle = Handle(_launch(theirs, log), ours=True)
         theirs.close()
-        await _finished(asyncio.to_thread(known, handle))
+        await finished(asyncio.to_thread(known, handle))
         async with asyncio.timeout(START):
             wrong = await _converse(ours, program)
         if wrong:
@@ -144,13 +146,17 @@ def _in_words(wrong: str, program: Program) -> str:
     return wrong
 
 
-async def _finished(work: Coroutine[Any, Any, None]) -> None:
+async def finished(
+    work: Coroutine[Any, Any, T], undo: Callable[[T], object] = lambda result: None
+) -> T:
     """Whoever gives up waits for its end all the same: what it does may have to be undone."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is None:
+            undo(task.result())
         raise
 
 

@@ -66,13 +66,13 @@ def test_a_child_that_writes_for_ever_fills_no_disk(tmp_path, monkeypatch):
     async def story():
         async with keeping(tmp_path, m=start(endless)) as keep:
             await keep.start("m")
-            cuts = 0
+            cuts = before = 0
 
             async def cut_three_times():
-                nonlocal cuts
-                before = keep.log("m")._path.stat().st_size
+                nonlocal cuts, before
                 await keep.look()
-                cuts += keep.log("m")._path.stat().st_size < before
+                size = keep.log("m")._path.stat().st_size
+                cuts, before = cuts + (size < before), size
                 return cuts == 3
 
             await until(cut_three_times)

@@ -113,7 +113,10 @@ class Arrivals:
         for ref in self._seen.keys() - there:
             self._close(ref, self._seen.pop(ref).worked_at)
             self.history.left(ref, now)
-        self._told &= {i.ref for i in snapshot.installed}.union(ours)
+        known = {i.ref for i in snapshot.installed}.union(ours)
+        for ref in self._told - known:  # nobody will see it come
+            self._told.discard(ref)
+            self._close(ref, None)
         self._up = frozenset(e.id for e in snapshot.engines if e.up)
         if now - self._saved_at >= SAVED_EVERY:
             self.save(now)

@@ -208,12 +208,28 @@ class Sources:
         try:
             async with asyncio.timeout(deadline):
                 reading = await asyncio.wrap_future(owner.ask(tiers))
+                if Tier.PROCESSES not in tiers and self._is_back(reading):
+                    self._tell(reading)
+                    tiers |= Tier.PROCESSES
+                    reading = await asyncio.wrap_future(owner.ask(tiers))
         except TimeoutError:
             took = Seconds(self.clock() - started)
             fault = f"no answer within {deadline:g} s"
             reading = Reading(name, Seconds(started), took, fault=fault, late=True)
         self._keep(reading, tiers)
         return reading
+
+    def _is_back(self, reading: Reading) -> bool:
+        """Could some of what it read not be read before? Who came meanwhile is in no list yet."""
+        before = self._kept[reading.collector].reading
+        if before is None or reading.sample is None:
+            return False
+        if before.sample is None:
+            return True
+        late = reading.took > self.soon and self.clock() - before.taken_at > self.fresh
+        return late or not {b.pool for b in before.sample.blind}.isdisjoint(
+            p.id for p in reading.sample.pools
+        )
 
     def _keep(self, reading: Reading, tiers: Tier) -> None:
         name, sample = reading.collector, reading.sample
@@ -257,7 +273,10 @@ class Sources:
             Tier.HEALTH: bool(sample.health),
         }
         kept.at |= {tier: reading.taken_at for tier in tiers if told[tier]}
-        for incident in sample.incidents:
+        self._tell(reading)
+
+    def _tell(self, reading: Reading) -> None:
+        for incident in reading.sample.incidents if reading.sample else ():
             self.incident(incident)
 
     def _is_odd(self, sample: Sample) -> bool:

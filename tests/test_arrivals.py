@@ -188,6 +188,16 @@ def test_a_load_that_begins_long_after_the_request_is_for_that_request() -> None
     assert story.times() == [0]
 
 
+def test_a_request_for_a_model_that_never_came_ends_when_its_engine_has_it_no_more() -> None:
+    story = begun()
+    renamed = ref("renamed")
+    story.found.told(A, story.at)
+    story.found.told(renamed, story.at)
+    story.see()  # the engine has A and B
+    (passed,) = story.passed()
+    assert (passed.ref, passed.service, passed.load) == (renamed, None, None)
+
+
 def test_a_request_that_was_told_of_is_not_found_again() -> None:
     story = begun(IDLE)
     story.found.told(A, story.at + 0.9)

@@ -11,6 +11,9 @@ from collectors.reading import (
     RAM,
     Blind,
     Bytes,
+    Holder,
+    Incident,
+    Remedy,
     Seconds,
     Tier,
     gib,
@@ -90,6 +93,50 @@ def test_a_change_seen_by_one_that_then_fails_does_not_make_the_others_list_for_
         for _ in range(3):
             await tick(of)
         assert listings(other) == [True, False, True, False, False]
+
+    play(story)
+
+
+@pytest.mark.parametrize("how", ["error", "blind", "hangs"])
+def test_who_holds_what_is_listed_as_soon_as_a_pool_can_be_read_again(how: str) -> None:
+    mine, theirs = Holder(1, GPU, gib(4)), Holder(2, GPU, gib(3))
+
+    async def story() -> None:
+        gpu = nvidia(card(20, mine))
+        of = sources(host(), gpu)
+        await tick(of)
+        if how == "error":
+            gpu.fault = "the driver is gone"
+        elif how == "blind":
+            gpu.sample = replace(gpu.sample, pools=(), blind=(Blind(GPU, "GPU is lost"),))
+        gpu.held = how == "hangs"
+        for _ in range(3 if how == "hangs" else 2):
+            await tick(of)
+        gpu.sample, gpu.fault = card(17, mine, theirs), None
+        gpu.held = False
+        gpu.answer()
+        machine = await tick(of)
+        assert (pools(machine), machine.blind) == ([RAM, GPU], ())
+        assert machine.holders == (mine, theirs)
+        before = len(gpu.asked)
+        await tick(of)
+        assert listings(gpu)[before:] == [False], "once"
+
+    play(story)
+
+
+def test_an_incident_that_is_read_as_a_pool_comes_back_is_told() -> None:
+    async def story() -> None:
+        xid = Incident("GPU-a", "xid", 79, Remedy.RESET, "Xid 79: fell off the bus", Seconds(1))
+        told: list[Incident] = []
+        gpu = nvidia()
+        of = sources(gpu, incident=told.append)
+        await tick(of)
+        gpu.fault = "GPU is lost"
+        await tick(of)
+        gpu.fault, gpu.sample = None, replace(card(), incidents=(xid,))
+        await tick(of)
+        assert told == [xid]
 
     play(story)
 

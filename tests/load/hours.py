@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from collectors.reading import Seconds, gib
-from supervisor import clients, feed, timeline, watcher
+from supervisor import clients, feed, timeline, traffic, watcher
 from supervisor.alerting import Alerting, ledger
 from supervisor.claims import Claims
 from supervisor.config.alerted import Kind
-from supervisor.core import history
+from supervisor.core import company, history
 from supervisor.core.snapshot import ModelId
 from supervisor.demo.clock import run
 from supervisor.demo.engines import DemoModel
@@ -31,6 +31,7 @@ from supervisor.gateway import gate as front
 from supervisor.gateway.counts import Counts
 from supervisor.gateway.told import Told
 from supervisor.journal import audit, findings, holdings, journal, trail
+from supervisor.keeping import pins
 from supervisor.timeline import Timeline
 from supervisor.watcher import Watcher
 from tests.alerting.post import Post, action, config
@@ -39,6 +40,7 @@ from tests.scenarios.gate import FREE, LOAD, Gate, gate, models
 
 MODELS = 8  # of each of two engines
 STEP = 10.0  # seconds
+REQUESTS = 3  # in a step
 GROWN = 12  # entries more from the middle to the end: what is there for a moment
 # Bytes that a step may add in the second half: names that are kept up to numbers which six hours do
 # not reach add 10 to 12 KiB. A run whose first half is shorter than FILLED steps is not judged.
@@ -48,6 +50,7 @@ TRACED, FILLED = 16 * 2**10, 400
 BOUNDS = {
     "Audit._rows": audit.IN_MEMORY,
     "Clients._using": clients.MOST,
+    "Company._recent": company.RECENT,
     "Company._visits": history.MOST,
     "Counts._models": counts.MOST_MODELS,
     "Feed._events": feed.KEPT,
@@ -63,12 +66,14 @@ BOUNDS = {
     "Ledger._rows": ledger.KEPT,
     "Odds._habits": history.MOST,
     "Odds._turns": history.MOST,
+    "Pins.lapsed": int(pins.LAPSED / STEP),  # for a day, and a step sets one at most
     "Sessions._heard": sessions.MOST,
     "Sessions._names": sessions.MOST,
     "Shelf._kept": history.MOST,  # the largest of them
     "Timeline._marks": timeline.MARKS,
     "Told._asked": told.MOST_MODELS,
     "Told._clients": told.MOST_CLIENTS,
+    "Traffic._lanes": int(REQUESTS * traffic.KEPT / STEP),
     "Trail._latest": trail.IN_MEMORY,
     "Trail._numbers": trail.IN_MEMORY,
     "Watcher._causes": watcher.CAUSES,
@@ -162,7 +167,7 @@ class Life:
 
     async def step(self) -> None:
         dice, hours = self.dice, self.hours
-        for _ in range(3):
+        for _ in range(REQUESTS):
             self.request()
         if dice.random() < 0.8:
             self.rename()

@@ -139,6 +139,22 @@ def test_of_a_pool_that_nobody_can_read_one_goes_after_the_other(story: Steps) -
     story.check()
 
 
+def test_of_a_pool_that_comes_back_one_goes_after_the_other(story: Steps) -> None:
+    stuck = Watchdog(busy=True, busy_timeout=Seconds(6), busy_steps=(Step.UNLOAD,))
+    story.settings(replace(PLAIN, watchdog=stuck), False)
+    story.loads("one/a")
+    story.passes(7.0)
+    story.blinds(GPU0, "lost")
+    story.unloads_slowly("one", answer=25.0, memory=0.0)  # type: ignore[arg-type]
+    story.behind_our_back("one/c", service=25.0)  # too, and what it has of RAM is all that is seen
+    story.passes(1.0)
+    story.evicts("one/a", force=False, wait=False)
+    story.passes(7.0)
+    story.blinds(GPU1, "lost")
+    story.passes(10.0)
+    story.check()
+
+
 def test_for_ram_that_is_short_one_goes_whose_gpu_nobody_can_read(story: Steps) -> None:
     """What it holds of RAM is read."""
     budget = PoolPolicy(reserve=Amount(size=gib(1)), budget=Amount(size=gib(14)))

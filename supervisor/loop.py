@@ -294,7 +294,9 @@ class Loop:
             return None
         found = rooms(self.snapshot, self.policy)
         decision = Decision(self.journal.next_id(), self.wall(), self.mode, cause, plan, found)
-        run = Run(decision, replan, asyncio.get_running_loop().create_future())
+        run = Run(
+            decision, replan, asyncio.get_running_loop().create_future(), unread=self.goings.blind
+        )
         if plan.actions:
             self.runs.append(run)
             self.witnesses.rules.begun(plan, self.policy)

@@ -85,6 +85,26 @@ def test_who_is_seen_in_ram_alone_may_be_on_a_gpu_that_nobody_can_read() -> None
     asyncio.run(story())
 
 
+def test_who_was_told_to_go_while_a_gpu_could_not_be_read_may_be_on_it_when_it_can() -> None:
+    async def amended(decision: Decision) -> None:
+        pass
+
+    async def story() -> None:
+        first = under_way(evict("in-ram", PoolId(RAM)), trigger=Trigger.UNUSED)
+        goings = Goings([first], lambda: 0.0)
+        other = Plan(Trigger.RELIEF, (evict("there", OTHER),))
+        blind(goings, OTHER)
+        await goings.leave(first, first.decision.plan.evictions[0], amended)
+        blind(goings)
+        assert goings.in_the_way(other)
+        assert not goings.in_the_way(Plan(Trigger.RELIEF, (evict("elsewhere", GPU),)))
+        gone = Outcome("d-1", 2.0, first.decision.plan.actions[0], Result.DONE)
+        first.outcomes.append(gone)
+        assert not goings.in_the_way(other)
+
+    asyncio.run(story())
+
+
 def test_a_gpu_that_nobody_can_read_keeps_nobody_from_two_others() -> None:
     async def story() -> None:
         room = (evict("a", GPU), Load(ref("new"), (Share(GPU, gib(4)),)))

@@ -155,6 +155,31 @@ def test_of_a_pool_that_comes_back_one_goes_after_the_other(story: Steps) -> Non
     story.check()
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told to", "not yet told to"])
+def test_of_a_pool_that_is_short_when_it_comes_back_nobody_goes_beside_who_goes(
+    story: Steps, told: bool
+) -> None:
+    stuck = Watchdog(busy=True, busy_timeout=Seconds(6), busy_steps=(Step.UNLOAD,))
+    large = PoolPolicy(reserve=Amount(size=gib(4)))
+    story.settings(replace(PLAIN, watchdog=stuck, pools={**PLAIN.pools, GPU0: large}), False)
+    story.loads("one/a")
+    story.passes(7.0)
+    story.blinds(GPU0, "lost")
+    story.behind_our_back("one/c", service=25.0)
+    story.unloads_slowly("one", answer=25.0, memory=0.0)  # type: ignore[arg-type]
+    story.stranger_comes(GPU0, size=4)
+    story.disk_slows(0.0 if told else 1.9)
+    calls, runs = story.town.engines["one"].calls, story.town.world.loop.runs  # type: ignore[index]
+    while not runs:
+        story.passes(0.1)
+    story.passes(0.1)  # "c" is to go: from RAM, as far as anybody can see
+    assert [c.ref.model for c in calls[1:]] == ["c"] * told
+    story.blinds(GPU1, "lost")
+    story.passes(4.0)
+    assert [c.ref.model for c in calls[1:]] == ["c"]
+    story.check()
+
+
 def test_for_ram_that_is_short_one_goes_whose_gpu_nobody_can_read(story: Steps) -> None:
     """What it holds of RAM is read."""
     budget = PoolPolicy(reserve=Amount(size=gib(1)), budget=Amount(size=gib(14)))

@@ -59,7 +59,7 @@ class Run:
     `leaving` are those whose engine has been called and whose outcome is not known yet. `next` is
     the run that tries once more what this one could not do; it is there before `done` is set.
     `later` were in use when they were to go, and with how many: they leave when they no longer are.
-    `unread` are the pools that nobody could read when it was decided who goes.
+    `read` are the pools that could be read when it was decided who goes; None: all.
     """
 
     decision: Decision
@@ -70,7 +70,7 @@ class Run:
     next: asyncio.Future[Run] | None = None
     about: About = NOBODY
     later: dict[ModelRef, int] = field(default_factory=dict)
-    unread: Set[PoolId] = NOWHERE
+    read: Set[PoolId] | None = None
 
     def lacks(self) -> list[Action]:
         """The actions that were decided and have no outcome."""
@@ -85,14 +85,15 @@ class Run:
         """One plan under way per pool. A plan whose bytes are not known is in everybody's way, and
         one that only ends requests in nobody's but who goes. `blind` are pools that nobody can
         read now: who goes, and is not seen on any accelerator, may hold a part of them, and of
-        those that are `unread`, until it has gone."""
+        those that could not be read then, until it has gone."""
         own = self.decision.plan
         if any(all(isinstance(a, Cancel) for a in p.actions) for p in (own, plan)):
             return not {a.ref for a in own.actions}.isdisjoint(a.ref for a in plan.actions)
         lacks = self.lacks()
         going = any(isinstance(a, Evict) for a in lacks)
-        unread = blind | self.unread if going else NOWHERE
-        mine, others = _pools(own, unread), _pools(plan, blind)
+        others = _pools(plan, blind)
+        unread = NOWHERE if self.read is None else others - self.read - ONLY_RAM
+        mine = _pools(own, blind | unread if going else NOWHERE)
         if RAM in mine & others and any(_is_seen_in_ram_alone(a) for a in (*lacks, *plan.actions)):
             return True  # whether its memory came back is seen there, and nowhere else
         return meet(mine, others)

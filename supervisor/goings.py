@@ -29,9 +29,10 @@ class Goings:
     clock: Callable[[], float]
     refs: frozenset[ModelRef] = frozenset()  # as they were counted last
     side_by_side: int = 1  # loads in one pool
-    blind: Set[PoolId] = frozenset()  # pools that the latest look that is in could not read
+    read: Set[PoolId] | None = None  # pools that the latest look that is in could read
     _tried: dict[ModelRef, Seconds] = field(default_factory=dict)  # whose unload ended, and when
-    _latest: Seconds = Seconds(float("-inf"))  # when the latest look that is in began
+    _latest: Seconds = Seconds(float("-inf"))  # when that look began
+    _blind: Set[PoolId] = frozenset()  # pools that it could not read
 
     @property
     def asked(self) -> frozenset[ModelRef]:
@@ -57,7 +58,7 @@ class Goings:
         mine = {a.ref for a in plan.actions}
         if any(a.ref in mine for run in self.runs for a in run.lacks()):
             return True  # or two who ask for a model would both have it loaded
-        ahead = [run for run in self.runs if run.in_the_way(plan, self.blind)]
+        ahead = [run for run in self.runs if run.in_the_way(plan, self._blind)]
         if not ahead or len(ahead) >= self.side_by_side:
             return bool(ahead)
         return not all(_only_load(a) for a in (plan.actions, *(r.lacks() for r in ahead)))
@@ -69,7 +70,7 @@ class Goings:
         more = tuple(e for e in plan.evictions if e.ref not in known)
         alone = replace(plan, actions=more)
         others = (other for other in self.runs if other is not run)
-        if not more or not any(other.in_the_way(alone, self.blind) for other in others):
+        if not more or not any(other.in_the_way(alone, self._blind) for other in others):
             return plan
         lacking = tuple(share for e in more for share in e.frees)
         return replace(plan, actions=(), unmet=(*plan.unmet, *lacking))
@@ -89,7 +90,8 @@ class Goings:
         """`run` calls its engine next. Who was not to go when that was decided is written down
         before, as all who go are."""
         run.leaving.add(evict.ref)
-        run.unread |= self.blind
+        if self.read is not None:
+            run.read = self.read if run.read is None else run.read & self.read
         self.count()
         plan = run.decision.plan
         if evict.ref not in {e.ref for e in plan.evictions}:
@@ -107,7 +109,8 @@ class Goings:
 
     def saw(self, snapshot: Snapshot, began: Seconds) -> None:
         """The latest snapshot: it was `began` after all that were seen before."""
-        self._latest, self.blind = began, snapshot.blind.keys()
+        self._latest, self._blind = began, snapshot.blind.keys()
+        self.read = frozenset(p.id for p in snapshot.pools)
         self.count()
 
 

@@ -295,7 +295,7 @@ class Loop:
         found = rooms(self.snapshot, self.policy)
         decision = Decision(self.journal.next_id(), self.wall(), self.mode, cause, plan, found)
         run = Run(
-            decision, replan, asyncio.get_running_loop().create_future(), unread=self.goings.blind
+            decision, replan, asyncio.get_running_loop().create_future(), read=self.goings.read
         )
         if plan.actions:
             self.runs.append(run)

@@ -180,6 +180,28 @@ def test_of_a_pool_that_is_short_when_it_comes_back_nobody_goes_beside_who_goes(
     story.check()
 
 
+def test_of_a_pool_that_was_not_there_at_the_start_nobody_goes_beside_who_goes(
+    story: Steps,
+) -> None:
+    stuck = Watchdog(busy=True, busy_timeout=Seconds(6), busy_steps=(Step.UNLOAD,))
+    large = PoolPolicy(reserve=Amount(size=gib(4)))
+    story.settings(replace(PLAIN, watchdog=stuck, pools={**PLAIN.pools, GPU0: large}), False)
+    story.loads("one/a")
+    story.passes(7.0)
+    story.behind_our_back("one/c", service=25.0)
+    story.blinds(None, "error")
+    story.stranger_comes(GPU0, size=4)
+    story.restarts(Mode.ENFORCE, killed=False)
+    story.unloads_slowly("one", answer=25.0, memory=0.0)  # type: ignore[arg-type]
+    calls, runs = story.town.engines["one"].calls, story.town.world.loop.runs  # type: ignore[index]
+    while not runs:
+        story.passes(0.1)
+    story.blinds(None, "")
+    story.passes(4.0)
+    assert [c.ref.model for c in calls[1:]] == ["c"]
+    story.check()
+
+
 def test_for_ram_that_is_short_one_goes_whose_gpu_nobody_can_read(story: Steps) -> None:
     """What it holds of RAM is read."""
     budget = PoolPolicy(reserve=Amount(size=gib(1)), budget=Amount(size=gib(14)))

@@ -180,9 +180,9 @@ class Reader:
                 if len(found) >= most:
                     self.wake.set()
                     return found
-        if self._sample is not None:
+        if self._sample is not None and not feed.closed:  # the last word is that it ends
             found.append(self._sample)
-            self._sample = None
+        self._sample = None
         if feed.closed:
             self.wake.set()
         return found

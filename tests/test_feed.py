@@ -169,6 +169,17 @@ def test_at_the_end_everybody_reads_what_there_is_and_is_over() -> None:
     assert reader.wake.is_set()
 
 
+def test_the_last_word_is_that_the_daemon_ends_and_not_a_sample_of_before() -> None:
+    feed = Feed(lambda: 5.0)
+    reader = feed.read()
+    feed.tell("sample", busy=1)
+    feed.tell("daemon", text="stopping")
+    feed.close()
+    assert [e.kind for e in reader.take()] == ["daemon"]
+    feed.tell("sample", busy=2)
+    assert (reader.take(), reader.over) == ([], True)
+
+
 def test_whoever_is_closed_is_not_told_of_anything() -> None:
     made = feed()
     reader = made.read()

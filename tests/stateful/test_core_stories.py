@@ -88,8 +88,10 @@ class CoreStories(RuleBasedStateMachine):
             leases=tuple(Lease(str(r), r, "x", Seconds(0), Seconds(999)) for r in self.leased),
         )
 
-    def carries_out(self, made: Plan, *, may_cut: bool, for_memory: bool) -> None:
-        """To the letter; and nobody goes who may not."""
+    def carries_out(self, made: Plan, *, may_cut: bool, unseen: int | None) -> None:
+        """To the letter; and nobody goes who may not. Of memory that cannot be read nobody is sent
+        away for its bytes: at most `unseen`, who go because there are too many (None: any).
+        """
         assert len({a.ref for a in made.evictions}) == len(made.evictions)
         for action in made.evictions:
             assert isinstance(action, Evict)
@@ -99,7 +101,9 @@ class CoreStories(RuleBasedStateMachine):
             assert may_cut or not (lodger.busy or action.ref in self.leased)
             frees = {s.pool: s.size for s in action.frees}
             assert frees == lodger.takes
-            assert not for_memory or not frees.keys() <= self.blind
+            if unseen is not None and frees.keys() <= self.blind:
+                unseen -= 1
+                assert unseen >= 0
         self.leased &= self.lodgers.keys()
 
     @rule(name=names, size=sizes, pool=pools, both=st.booleans())
@@ -112,7 +116,9 @@ class CoreStories(RuleBasedStateMachine):
         assert made.works or not made.actions
         assert not (made.works and made.actions and takes.keys() & self.blind)
         force = bool(self.policy.force_when_busy)
-        self.carries_out(made, may_cut=force, for_memory=True)
+        most = self.policy.max_active or 99
+        above = max(0, len(self.lodgers.keys() | {ref(name)}) - most)
+        self.carries_out(made, may_cut=force, unseen=above)
         for load in (a for a in made.actions if isinstance(a, Load)):
             assert load.ref == ref(name)
             assert load.ref not in self.lodgers or not self.lodgers[load.ref].arrived
@@ -135,7 +141,7 @@ class CoreStories(RuleBasedStateMachine):
     def relieved(self) -> None:
         before = {p: self.used(p, arrived=True) for p in TOTAL}
         made = relieve(self.snapshot(), self.policy)
-        self.carries_out(made, may_cut=bool(self.policy.force_when_busy), for_memory=True)
+        self.carries_out(made, may_cut=bool(self.policy.force_when_busy), unseen=0)
         if not made.unmet:
             for room in rooms(replace(self.snapshot(), reservations=()), self.policy):
                 if made.evictions and before[room.pool] != self.used(room.pool, arrived=True):
@@ -144,13 +150,13 @@ class CoreStories(RuleBasedStateMachine):
     @rule()
     def limited(self) -> None:
         made = limit(self.snapshot(), self.policy)
-        self.carries_out(made, may_cut=bool(self.policy.force_when_busy), for_memory=False)
+        self.carries_out(made, may_cut=bool(self.policy.force_when_busy), unseen=None)
 
     @rule(name=names, force=st.booleans())
     def dismissed(self, name: str, force: bool) -> None:
         made = dismiss(self.snapshot(), self.policy, [ref(name)], By.OPERATOR, even_busy=force)
         assert {e.ref for e in made.evictions} <= {ref(name)}
-        self.carries_out(made, may_cut=force, for_memory=False)
+        self.carries_out(made, may_cut=force, unseen=None)
 
     @rule(name=names, busy=st.booleans(), idle=st.integers(0, 99))
     def works(self, name: str, busy: bool, idle: int) -> None:
@@ -209,3 +215,32 @@ TestCoreStories.settings = settings(
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.parametrize("ranking", sorted(RANKINGS))
+def test_who_goes_because_there_are_too_many_may_be_where_nothing_can_be_read(ranking: str) -> None:
+    story = CoreStories()
+    story.begins(ranking=ranking)
+    for name, pool in (("m0", GPU), ("m1", OTHER)):
+        story.wanted(name=name, size=1 if pool == GPU else 2, pool=pool, both=False)
+        story.arrive()
+    story.blinded(pool=OTHER)
+    story.settings(reserves=(0, 0), budget=None, most=2, force=False)
+    story.wanted(name="m2", size=1, pool=GPU, both=False)
+    assert ref("m2") in story.lodgers
+    assert len(story.lodgers) == 2
+
+
+@pytest.mark.parametrize("ranking", sorted(RANKINGS))
+def test_for_bytes_nobody_goes_besides_where_nothing_can_be_read(ranking: str) -> None:
+    story = CoreStories()
+    story.begins(ranking=ranking)
+    for name, pool, size in (("m0", OTHER, 2), ("m1", OTHER, 2), ("m2", GPU, 40), ("m3", GPU, 40)):
+        story.wanted(name=name, size=size, pool=pool, both=False)
+        story.arrive()
+        story.works(name=name, busy=False, idle=90 if pool == OTHER else 1)
+    story.blinded(pool=OTHER)
+    story.settings(reserves=(0, 0), budget=None, most=4, force=False)
+    story.wanted(name="m4", size=45, pool=GPU, both=False)
+    assert len(story.lodgers) == 4
+    assert {ref("m0"), ref("m1"), ref("m4")} <= story.lodgers.keys()

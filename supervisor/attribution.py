@@ -22,7 +22,7 @@ from collectors.reading import Bytes, Process, ProcessMemory, ProcessTimes, Seco
 from collectors.table import descendants
 
 from .aside import Aside
-from .core.kinship import NOBODY, Kinship, kinship
+from .core.kinship import NOBODY, Births, Kinship, kinship
 from .core.snapshot import EngineId, ModelRef
 from .engines.base import EngineModel
 from .engines.base import Process as Hint
@@ -81,6 +81,7 @@ class Attribution:
     _untraced: frozenset[EngineId] = frozenset()
     _table: tuple[Process, ...] = ()  # what `kin` was worked out from
     _kin_of: object = None
+    _births: Births = field(default_factory=Births)
 
     def pids_of(self, ref: ModelRef) -> tuple[int, ...]:
         """The processes that hold this model and nothing else, the first of them first. Empty
@@ -204,10 +205,11 @@ class Attribution:
         held: Mapping[ModelRef, int],
         loaded: Collection[ModelRef],
     ) -> Kinship:
+        newborn = self._births.newborn(table, self.clock())
         if not up and not held:
             return NOBODY
         further = {r: h.more for r, h in self._hints.items() if h.more and r in held}
-        key = (dict(held), tuple(loaded), dict(up), dict(self._roots), further)
+        key = (dict(held), tuple(loaded), dict(up), dict(self._roots), further, newborn)
         if table is self._table and key == self._kin_of:
             return self.kin
         self._lost = self._lost if table is self._table else frozenset()
@@ -221,7 +223,7 @@ class Attribution:
         asked = {p.pid for p in table if p.anonymous >= LARGE} if roots else set()
         asked |= set(roots.values())
         groups = {pid: g for pid in asked if (g := self.processes.group(pid)) is not None}
-        return kinship(table, roots, held, loaded, groups, further)
+        return kinship(table, roots, held, loaded, groups, further, newborn)
 
     def _search_roots(
         self, up: Mapping[EngineId, str], mains: Mapping[EngineId, int], now: float

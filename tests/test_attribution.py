@@ -254,3 +254,29 @@ def test_of_a_model_whose_process_has_ended_that_is_known_until_it_is_found_agai
     del machine.running[8]
     machine.look(loaded(state=None))  # the engine says itself that it is not loaded
     assert not machine.attribution.has_ended(A)
+
+
+def test_what_an_engine_forks_is_not_its_model_before_it_has_become_another_program() -> None:
+    machine = Machine({8080: 40})
+    nameless = EngineModel(ModelId("a"), State.LOADED)
+
+    def listed(**sizes: float) -> tuple[Listed, ...]:
+        rows = (Listed(int(k[1:]), 40, "x", gib(s), Bytes(0)) for k, s in sizes.items())
+        return (Listed(40, 1, "x", gib(9), Bytes(0)), *rows)
+
+    for pid in (40, 41, 42, 43, 44):
+        machine.start(pid)
+    machine.look(nameless, table=listed(p41=4))
+    assert machine.attribution.pids_of(A) == (41,)
+    machine.look(
+        nameless, table=listed(p41=4, p42=9, p43=9)
+    )  # as their parent, between fork and exec
+    assert machine.attribution.pids_of(A) == (41,)
+    assert machine.read[-1] <= {41}
+    machine.look(nameless, table=listed(p41=4, p42=0.01, p43=5))
+    assert machine.attribution.pids_of(A) == (41, 43), "43 is a second process of the model"
+    table = listed(p41=4, p43=5, p44=5)
+    machine.look(nameless, table=table)
+    assert machine.attribution.pids_of(A) == (41, 43)
+    machine.look(nameless, table=table)  # which is not read for each look
+    assert machine.attribution.pids_of(A) == (41, 43, 44)

@@ -174,27 +174,30 @@ def test_a_gpu_that_cannot_be_read_is_shown_as_such_and_the_end_does_not_wait_fo
     nvml_library: Path,
     trouble: str,
 ) -> None:
-    model = "unread"  # nobody else's: a process that is called as its own would be counted for it
+    # Nobody else's: a process that is called as one of them would be counted for it. And two: these
+    # tests' own process answers for the engine, and of one model alone its children would be.
+    models = ["unread", "unread either"]
 
     async def story() -> None:
         card = Card(tmp_path, nvml_library)
-        async with FakeLlamaRouter([model]) as server:
-            card.holds(server).take(model)
+        async with FakeLlamaRouter(models) as server:
+            for model in models:
+                card.holds(server).take(model)
             text = config({"llama": server}, ram='reserve = 0\nbudget = "1MiB"')
             async with Daemon(tmp_path / "s", text, card.env) as daemon:
-                await daemon.wait(lambda s: len(s["pools"]) == 2 and bool(s["models"]))
+                await daemon.wait(lambda s: len(s["pools"]) == len(s["models"]) == 2)
                 if trouble == "hangs":
                     card.driver.hang()
                 else:
                     card.driver.fault(LOST)
-                card.add(22 * GIB)  # and meanwhile there is hardly anything left of it
+                card.add(21 * GIB)  # and meanwhile there is hardly anything left of it
                 seen = await daemon.wait(lambda s: any(p["blind"] for p in s["pools"]))
                 ram, gpu = sorted(seen["pools"], key=lambda p: p["id"], reverse=True)
                 assert (ram["blind"], gpu["free"], gpu["headroom"]) == (None, None, None)
                 await goes_on(daemon)
                 _, out, _ = await daemon.cli("status")
                 assert "GPU-aaaa\n  cannot be read: nvidia: " in out
-                assert server.loaded == [model], daemon.log
+                assert server.loaded == models, daemon.log
                 assert daemon.log.count("blind GPU-aaaa") == 1
                 began = time.monotonic()
                 assert await daemon.stop() == 0

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from collectors.reading import Process, mib
+from collectors.reading import Process, Seconds, mib
 
 from .snapshot import EngineId, ModelRef
 
@@ -29,6 +29,26 @@ NOBODY = Kinship()
 # No model is held by less than this of RAM, its program included; a shell or a helper is.
 LEAST = mib(64)
 
+# Between its fork and its exec a process seems to hold whatever its parent does: nobody is taken
+# for part of a model who was not there so long ago.
+NEWBORN = Seconds(1.0)
+
+
+@dataclass(slots=True)
+class Births:
+    """When each process was first seen in the table."""
+
+    _seen: dict[int, float] = field(default_factory=dict)
+
+    def newborn(self, table: Iterable[Process], now: float) -> frozenset[int]:
+        """The pids of those that came within the last second. Who is in the first table that is
+        seen has been there all the time."""
+        pids = [p.pid for p in table]
+        if pids:  # else this time nobody could list them
+            first = now if self._seen else float("-inf")
+            self._seen = {pid: self._seen.get(pid, first) for pid in pids}
+        return frozenset(pid for pid, at in self._seen.items() if now - at < NEWBORN)
+
 
 def kinship(
     table: Iterable[Process],
@@ -37,13 +57,15 @@ def kinship(
     loaded: Collection[ModelRef],
     groups: Mapping[int, str] | None = None,
     further: Mapping[ModelRef, Collection[int]] | None = None,
+    newborn: Collection[int] = (),
 ) -> Kinship:
     """Share the processes out among engines and their models.
 
     `roots` are the processes that answer for an engine, `held` those that are known to hold a
     model, by what they are called or by the engine's word; `loaded` are all models that hold
     memory. `groups` gives the control group of a process, for as many as it is known of;
-    `further` has more processes of a model, by its engine's word.
+    `further` has more processes of a model, by its engine's word. Who is `newborn`, and not known
+    by what it is called or by its engine's word, is its engine's for now.
 
     A process belongs to the nearest of its ancestors that is known. Where all of an engine's
     children are unknown and it has one model, those that are large enough hold that model.
@@ -72,7 +94,11 @@ def kinship(
                     owner[pid] = unplaced[0]
     models: dict[ModelRef, set[int]] = {}
     for pid, who in owner.items():
-        if isinstance(who, ModelRef):
+        if not isinstance(who, ModelRef):
+            continue
+        if pid in newborn and pid not in claims:
+            owner[pid] = who.engine
+        else:
             models.setdefault(who, set()).add(pid)
     return Kinship(
         {ref: frozenset(pids) for ref, pids in models.items()},

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from collectors.reading import Bytes, Process
-from supervisor.core.kinship import LEAST, NOBODY, is_own, kinship
-from supervisor.core.snapshot import EngineId
+from supervisor.core.kinship import LEAST, NEWBORN, NOBODY, Births, is_own, kinship
+from supervisor.core.snapshot import EngineId, ModelRef
 from tests.builders import ref
 
 OLLAMA = EngineId("ollama")
@@ -50,6 +50,32 @@ def test_with_two_models_nobody_guesses_which_child_is_whose() -> None:
 def test_a_further_child_of_an_engine_whose_model_is_known_is_the_engines() -> None:
     found = kinship(table(p7=1, p8=7, p9=7), {OLLAMA: 7}, {A: 8}, [A])
     assert (found.models, found.engines) == ({A: {8}}, {7: OLLAMA, 9: OLLAMA})
+
+
+@pytest.mark.parametrize("held", [{}, {A: 7}, {A: 8}])
+def test_a_process_that_was_just_forked_holds_no_model_yet(held: dict[ModelRef, int]) -> None:
+    found = kinship(table(p7=1, p8=7, p9=8), {OLLAMA: 7}, held, [A], newborn={9})
+    assert 9 not in found.models[A]
+    assert found.engines[9] == OLLAMA
+    assert 9 in kinship(table(p7=1, p8=7, p9=8), {OLLAMA: 7}, held, [A]).models[A]
+
+
+def test_who_is_called_as_a_model_holds_it_from_the_first_moment() -> None:
+    found = kinship(table(p7=1, p8=7), {OLLAMA: 7}, {A: 8}, [A], newborn={8})
+    assert found.models == {A: {8}}
+    found = kinship(table(p7=1, p8=7, p9=7), {OLLAMA: 7}, {A: 8}, [A], {}, {A: [9]}, {9})
+    assert found.models == {A: {8, 9}}
+
+
+def test_a_process_is_newborn_for_a_second_after_it_is_first_seen() -> None:
+    births = Births()
+    assert births.newborn(table(p7=1), 50.0) == frozenset(), "it was there before us"
+    assert births.newborn(table(p7=1, p8=7), 51.0) == {8}
+    assert births.newborn((), 51.5) == {8}, "nobody could list them"
+    assert births.newborn(table(p7=1, p8=7, p9=7), 51.9) == {8, 9}
+    assert births.newborn(table(p7=1, p8=7, p9=7), 51.0 + NEWBORN) == {9}
+    assert births.newborn(table(p7=1), 53.0) == frozenset()
+    assert births.newborn(table(p7=1, p9=7), 54.0) == {9}, "another one, with its pid"
 
 
 def test_a_control_group_of_its_own_ties_a_process_to_its_engine() -> None:
